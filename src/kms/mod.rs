@@ -1,0 +1,59 @@
+//! The keys that wrap data keys. An adapter wraps and unwraps 32 bytes; the envelope is written once, above it.
+
+use async_trait::async_trait;
+
+use crate::crypto::Dek;
+
+/// What a wrap is bound to: every part must be the same when it is unwrapped. Keys are fixed words, in a fixed order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context(Vec<(&'static str, String)>);
+
+impl Context {
+    pub const fn new(parts: Vec<(&'static str, String)>) -> Self {
+        Self(parts)
+    }
+
+    pub fn parts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.iter().map(|(key, value)| (*key, value.as_str()))
+    }
+}
+
+/// A data key that only the KMS can open. Names the key that wrapped it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrapped {
+    /// The key's URI, such as `local://default`.
+    pub key: String,
+    /// The key's version, in its KMS's own words.
+    pub key_version: String,
+    pub bytes: Vec<u8>,
+}
+
+/// What a KMS can answer but a result.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// Try again later: unreachable, slow, throttled.
+    #[error("{key} is unavailable: {cause}")]
+    Unavailable { key: String, cause: String },
+    /// Somebody must grant or enable something: no permission, disabled, destroyed.
+    #[error("{key} refuses: {cause}")]
+    Refused { key: String, cause: String },
+    /// These bytes were not wrapped by this key under this context.
+    #[error("{key} did not wrap this data key for this credential")]
+    Mismatch { key: String },
+    /// A row names a key that the configuration does not.
+    #[error("{key} is not configured")]
+    Unknown { key: String },
+}
+
+/// A key in a key management service.
+#[async_trait]
+pub trait Kms: Send + Sync {
+    /// The key's URI.
+    fn uri(&self) -> &str;
+
+    /// Wraps under the key's newest version, bound to the context.
+    async fn wrap(&self, dek: &Dek, context: &Context) -> Result<Wrapped, Error>;
+
+    /// Opens what any version of the key has wrapped under the same context.
+    async fn unwrap(&self, wrapped: &Wrapped, context: &Context) -> Result<Dek, Error>;
+}

@@ -1,0 +1,125 @@
+//! The changes. Each states what it was decided on; where that is no longer so, it is [`super::Error::Stale`].
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::row::{OrgKey, Path, ProbeRecord, Sealed, Token, VersionState};
+use crate::crypto::Seal;
+
+/// What to do together with the record.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Nothing else: the record of a read, a refusal or a failure.
+    Record,
+
+    /// A plaintext is about to be answered: confirms that the credential is live, not disabled, at this revision and
+    /// serves this version, and that the caller's token is not revoked. Writes nothing else.
+    Serve {
+        target: Target,
+        version: u32,
+        token: Option<Uuid>,
+    },
+
+    /// A new credential with its first version.
+    Create {
+        id: Uuid,
+        path: Path,
+        metadata: serde_json::Map<String, serde_json::Value>,
+        labels: BTreeMap<String, String>,
+        expires_at: Option<Timestamp>,
+        version: Box<NewVersion>,
+    },
+
+    /// A new version of a credential. Metadata and labels stay when they are absent.
+    Rotate {
+        target: Target,
+        metadata: Option<serde_json::Map<String, serde_json::Value>>,
+        labels: Option<BTreeMap<String, String>>,
+        expires_at: Option<Timestamp>,
+        version: Box<NewVersion>,
+    },
+
+    /// A connection test's outcome for one version. Applies while the version is still in the state `from`.
+    Settle {
+        credential: Uuid,
+        version: u32,
+        from: VersionState,
+        settlement: Settlement,
+        probe: ProbeRecord,
+    },
+
+    /// Serves another version, pending or superseded; the one served before becomes superseded.
+    Activate {
+        target: Target,
+        version: u32,
+    },
+
+    /// Replaces what is given.
+    Update {
+        target: Target,
+        metadata: Option<serde_json::Map<String, serde_json::Value>>,
+        labels: Option<BTreeMap<String, String>>,
+        disabled: Option<bool>,
+    },
+
+    /// Stops serving. Without `destroy_at`, ciphertext and wrapped keys go in the same transaction.
+    Delete {
+        target: Target,
+        destroy_at: Option<Timestamp>,
+    },
+
+    /// Takes back a delete whose ciphertext is still there. [`super::Error::Taken`] when the name is in use again.
+    Undelete {
+        target: Target,
+    },
+
+    /// Destroys the ciphertext and wrapped keys of a deleted credential.
+    Destroy {
+        target: Target,
+    },
+
+    IssueToken(Token),
+    RevokeToken {
+        id: Uuid,
+    },
+
+    /// Keeps an org's key unless there is one already.
+    KeepOrgKey(OrgKey),
+}
+
+/// The credential that a change is about, and the revision that it was decided on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub credential: Uuid,
+    pub revision: u64,
+}
+
+/// A version on its way in. Its number is the credential's latest plus one, and is bound into the ciphertext.
+#[derive(Clone, Debug)]
+pub struct NewVersion {
+    pub version: u32,
+    pub fingerprint: String,
+    pub digest: [u8; 32],
+    pub public_identity: BTreeMap<String, String>,
+    pub seal: Seal,
+    pub kms_key: String,
+    pub kms_key_version: String,
+    pub sealed: Sealed,
+    pub created_by: String,
+    /// Serve it at once, untested.
+    pub activate: bool,
+    pub probe: Option<ProbeRecord>,
+}
+
+/// What a test decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// Serve it: the version becomes active, the one before superseded. For an active version: it is not failing.
+    Accept,
+    /// The provider refused it: a pending version becomes invalid. For an active version: it is failing.
+    Refuse,
+    /// Nobody knows: the state stays, the reason is kept.
+    Wait,
+}

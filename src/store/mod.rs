@@ -1,0 +1,102 @@
+//! What the vault keeps. Readers read rows; every change goes through [`Store::commit`] together with the audit record
+//! that tells of it, in one transaction.
+
+pub mod chain;
+pub mod change;
+pub mod row;
+
+use async_trait::async_trait;
+pub use change::{Change, NewVersion, Settlement, Target};
+use jiff::Timestamp;
+pub use row::{
+    AuditFilter, ChangeEvent, Credential, CredentialState, Cursor, Draft, Filter, Health, OrgKey, Path, ProbeRecord,
+    Record, Sealed, Token, Version, VersionState,
+};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// Why the store did not do it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// Try again later: disk full, locked, gone. Whether the change was made is unknown; a retry must be idempotent.
+    #[error("store unavailable: {0}")]
+    Unavailable(String),
+    /// The change was decided on knowledge that is out of date. Nothing was written, the record neither.
+    #[error("the credential has changed meanwhile")]
+    Stale { current: Option<Box<Credential>> },
+    /// A name is taken by another live credential.
+    #[error("another credential has this name")]
+    Taken,
+    /// The caller's token was revoked after the request was let in.
+    #[error("the token was revoked")]
+    Revoked,
+    /// A row cannot be what this program wrote.
+    #[error("corrupt: {0}")]
+    Corrupt(String),
+    /// The database was written by a newer program.
+    #[error("the database has schema {found}, and this program knows up to {known}: run the newer strongroom")]
+    Newer { found: u32, known: u32 },
+}
+
+/// What a committed change left behind.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// The audit record's place in this instance's chain.
+    pub sequence: u64,
+    /// The credential after a change of one.
+    pub credential: Option<Credential>,
+}
+
+/// A place to keep rows. An adapter passes `tests/it/store.rs`, the suite that every adapter runs.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Makes the change and appends its record, durably and in one transaction, or does neither. Returns after the
+    /// commit is on disk; concurrent calls share one.
+    async fn commit(&self, change: Change, record: Draft) -> Result<Receipt, Error>;
+
+    /// The credential that bears this name and is not deleted.
+    async fn credential(&self, path: &Path) -> Result<Option<Credential>, Error>;
+
+    /// The newest tombstone of this name whose ciphertext is still there.
+    async fn deleted(&self, path: &Path) -> Result<Option<Credential>, Error>;
+
+    /// The credential with this id, tombstones too.
+    async fn credential_by_id(&self, id: Uuid) -> Result<Option<Credential>, Error>;
+
+    /// A page in the order of (project, provider, name, id), strictly after the cursor.
+    async fn list(&self, filter: &Filter, after: Option<&Cursor>, limit: u32) -> Result<Vec<Credential>, Error>;
+
+    /// All versions, newest first.
+    async fn versions(&self, credential: Uuid) -> Result<Vec<Version>, Error>;
+
+    /// One version with its ciphertext; none when it was destroyed or never was.
+    async fn sealed(&self, credential: Uuid, version: u32) -> Result<Option<(Version, Sealed)>, Error>;
+
+    /// Changes of an org after a sequence number, oldest first.
+    async fn changes(&self, org: &str, after: u64, limit: u32) -> Result<Vec<ChangeEvent>, Error>;
+
+    /// The sequence number of the newest change, and a wake-up for every newer one.
+    fn newest_change(&self) -> watch::Receiver<u64>;
+
+    /// Audit records strictly after (or, descending, before) a position; each with its position.
+    async fn audit(
+        &self,
+        filter: &AuditFilter,
+        from: Option<u64>,
+        descending: bool,
+        limit: u32,
+    ) -> Result<Vec<(u64, Record)>, Error>;
+
+    async fn token(&self, id: Uuid) -> Result<Option<Token>, Error>;
+
+    /// Tokens newest first, of one org or of all.
+    async fn tokens(&self, org: Option<&str>) -> Result<Vec<Token>, Error>;
+
+    async fn org_key(&self, org: &str) -> Result<Option<OrgKey>, Error>;
+
+    /// Deleted credentials whose ciphertext is due to be destroyed.
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error>;
+
+    /// Proves that a read works and that a commit would not be refused for a reason already known.
+    async fn ready(&self) -> Result<(), Error>;
+}

@@ -1,0 +1,124 @@
+//! What can go wrong, named by who must act. Knows no transport; `api::status` maps it.
+
+use std::time::Duration;
+
+use crate::{kms, providers, store};
+
+/// An error has two voices: the fields here are for the client; `cause` and `what` are for the operator's log.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The caller sent something wrong. Names the field and the rule, never the value.
+    #[error("{field}: {why}")]
+    Invalid { field: String, why: String },
+    #[error("no valid token: set STRONGROOM_TOKEN, or ask an administrator for one")]
+    Unauthenticated,
+    #[error("this caller may not do that, or there is no such thing")]
+    Denied,
+    /// There is no such thing, said only to those who may list.
+    #[error("{what}")]
+    NotFound { what: String },
+    /// Decided on old knowledge, or in the way of something that is there.
+    #[error("{why}")]
+    Conflict { why: String, id: String, version: u32 },
+    /// The provider does not accept the credential.
+    #[error("{provider} refused the credential: {outcome}")]
+    Refused { provider: String, outcome: String, reason: String, hint: String },
+    /// Nobody did anything wrong; try again.
+    #[error("{} is unavailable; try again in {} s", .what.noun(), .retry_after.as_secs())]
+    Unavailable { what: Dependency, retry_after: Duration, cause: String },
+    /// Stored data cannot be what was stored. An operator must look, now.
+    #[error("stored data is damaged; tell the operator this request's id")]
+    Corrupt { what: String },
+    #[error("a fault of strongroom's own; tell the operator this request's id")]
+    Bug { cause: String },
+}
+
+/// What the vault cannot do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependency {
+    Audit,
+    Kms,
+    Store,
+}
+
+impl Dependency {
+    const fn noun(self) -> &'static str {
+        match self {
+            Self::Audit => "the audit log",
+            Self::Kms => "the key service",
+            Self::Store => "the store",
+        }
+    }
+}
+
+impl Error {
+    /// The machine-readable reason: what clients may match on, and what the audit log holds as the outcome.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "INVALID",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::Denied => "DENIED",
+            Self::NotFound { .. } => "NOT_FOUND",
+            Self::Conflict { .. } => "CONFLICT",
+            Self::Refused { .. } => "REFUSED",
+            Self::Unavailable { what: Dependency::Audit, .. } => "AUDIT_UNAVAILABLE",
+            Self::Unavailable { what: Dependency::Kms, .. } => "KMS_UNAVAILABLE",
+            Self::Unavailable { what: Dependency::Store, .. } => "STORE_UNAVAILABLE",
+            Self::Corrupt { .. } => "CORRUPT",
+            Self::Bug { .. } => "BUG",
+        }
+    }
+
+    /// What only the operator reads.
+    pub fn cause(&self) -> Option<&str> {
+        match self {
+            Self::Unavailable { cause, .. } | Self::Bug { cause } => Some(cause),
+            Self::Corrupt { what } => Some(what),
+            _ => None,
+        }
+    }
+
+    pub fn invalid(field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Invalid { field: field.into(), why: why.into() }
+    }
+
+    pub fn bug(cause: impl std::fmt::Display) -> Self {
+        Self::Bug { cause: cause.to_string() }
+    }
+}
+
+const SOON: Duration = Duration::from_secs(1);
+
+impl From<providers::Invalid> for Error {
+    fn from(providers::Invalid { field, why }: providers::Invalid) -> Self {
+        Self::Invalid { field, why }
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Unavailable(cause) => Self::Unavailable { what: Dependency::Store, retry_after: SOON, cause },
+            store::Error::Stale { current } => {
+                let (id, version) =
+                    current.map_or_else(Default::default, |now| (now.id.to_string(), now.latest_version));
+                Self::Conflict { why: "the credential has changed meanwhile; read it again".into(), id, version }
+            }
+            store::Error::Taken => {
+                Self::Conflict { why: "another credential has this name".into(), id: String::new(), version: 0 }
+            }
+            store::Error::Revoked => Self::Unauthenticated,
+            store::Error::Corrupt(what) => Self::Corrupt { what },
+            error @ store::Error::Newer { .. } => Self::bug(error),
+        }
+    }
+}
+
+impl From<kms::Error> for Error {
+    fn from(error: kms::Error) -> Self {
+        match error {
+            kms::Error::Mismatch { .. } => Self::Corrupt { what: error.to_string() },
+            _ => Self::Unavailable { what: Dependency::Kms, retry_after: SOON, cause: error.to_string() },
+        }
+    }
+}

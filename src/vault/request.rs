@@ -1,0 +1,142 @@
+//! What can be asked of the vault, and what it answers. No transport's types.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::crypto::Secret;
+use crate::providers::{Outcome, Upload};
+use crate::store::{Credential, CredentialState, Health, Path, ProbeRecord, Version};
+
+pub type Metadata = serde_json::Map<String, serde_json::Value>;
+pub type Labels = BTreeMap<String, String>;
+
+/// A new credential, or a new version of one.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub path: Path,
+    pub upload: Upload,
+    /// Absent on a rotation means unchanged.
+    pub metadata: Option<Metadata>,
+    pub labels: Option<Labels>,
+    pub expires_at: Option<Timestamp>,
+    /// Activate untested; needs its own permission.
+    pub no_probe: bool,
+    pub etag: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SetupDone {
+    pub credential: Credential,
+    pub version: Version,
+    pub probe: ProbeRecord,
+}
+
+#[derive(Clone, Debug)]
+pub struct Validate {
+    pub path: Path,
+    /// Tests this without storing it; absent, the stored credential's newest version is tested.
+    pub upload: Option<Upload>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Validated {
+    pub probe: Outcome,
+    pub at: Timestamp,
+    pub fingerprint: String,
+    pub public_identity: BTreeMap<String, String>,
+    pub credential: Option<Credential>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct List {
+    pub org: String,
+    pub project: Option<String>,
+    pub provider: Option<String>,
+    pub state: Option<CredentialState>,
+    pub health: Option<Health>,
+    /// Each `key=value` or `key`.
+    pub labels: Vec<String>,
+    /// 0 means the default.
+    pub page_size: u32,
+    pub page_token: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Empty on the last page.
+    pub next: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Delete {
+    pub path: Path,
+    pub etag: Option<String>,
+    /// How long the ciphertext is kept for an undelete.
+    pub destroy_after: Option<Duration>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Update {
+    pub path: Path,
+    pub metadata: Option<Metadata>,
+    pub labels: Option<Labels>,
+    pub disabled: Option<bool>,
+    pub etag: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Decrypt {
+    pub path: Path,
+    /// Pass the cache by.
+    pub fresh: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Decrypted {
+    pub credential_id: uuid::Uuid,
+    pub version: u32,
+    pub secret: Secret,
+    pub fingerprint: String,
+    pub cached: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Activate {
+    pub path: Path,
+    pub version: u32,
+    pub etag: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Watch {
+    pub org: String,
+    pub project: Option<String>,
+    pub provider: Option<String>,
+    /// Absent: only changes from now on.
+    pub after: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct AuditQuery {
+    pub org: Option<String>,
+    pub credential_id: Option<uuid::Uuid>,
+    pub action: Option<String>,
+    pub outcome: Option<String>,
+    pub caller: Option<String>,
+    pub page_size: u32,
+    pub page_token: String,
+    pub descending: bool,
+}
+
+/// What a verification of the audit log found, one per instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainReport {
+    pub instance: String,
+    pub records: u64,
+    pub head: [u8; 32],
+    /// The first broken record and what is wrong with it.
+    pub broken: Option<(u64, &'static str)>,
+}
