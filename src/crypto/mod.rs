@@ -1,10 +1,84 @@
 //! The stored format. Pure: no clock, no async, no I/O but the system's randomness in [`random`].
+//!
+//! Whoever can read this page can write a decryptor; `tests/peers/decrypt.py` is one.
+//!
+//! # A sealed blob, format version 1
+//!
+//! ```text
+//!   byte 0     1      2                 34                66
+//!        ┌─────┬──────┬─────────────────┬─────────────────┬──────────────────────────────┐
+//!        │ 01  │ seal │ message id      │ commitment      │ body                         │
+//!        └─────┴──────┴─────────────────┴─────────────────┴──────────────────────────────┘
+//!        version        32 random bytes   32 bytes          seal 01: ciphertext ‖ tag (16)
+//!        └───────────────── header, 66 bytes ────────────┘  seal 02: a Fernet token, ASCII
+//! ```
+//!
+//! The identity is not stored in the blob. Who opens it must say whose it is:
+//!
+//! ```text
+//!   text(s)  = u32(length of s in bytes) ‖ s                       s is UTF-8; u32 is big-endian
+//!   identity = text(org) ‖ text(project) ‖ text(provider) ‖ text(name)
+//!            ‖ credential id (the 16 bytes of its UUID) ‖ u32(version) ‖ byte 0 ‖ byte 1
+//! ```
+//!
+//! Two keys come from the 32-byte data key (DEK), with HKDF-SHA-256 (RFC 5869, extract and expand), 32 bytes each:
+//!
+//! ```text
+//!   commitment  = HKDF(ikm = DEK, salt = message id, info = "strongroom/v1/commitment" ‖ identity)
+//!   sealing key = HKDF(ikm = DEK, salt = message id, info = "strongroom/v1/seal" ‖ identity)
+//! ```
+//!
+//! To open: refuse an unknown version, an unknown seal and a body of an impossible length ([`PLAINTEXT_MAX`]); derive
+//! the commitment, compare it with the header's in constant time, refuse when it differs; then open the body:
+//!
+//! ```text
+//!   seal 01  AES-256-GCM (SP 800-38D): key = sealing key, nonce = twelve zero bytes,
+//!            associated data = header ‖ identity, tag = the last 16 bytes
+//!   seal 02  Fernet (github.com/fernet/spec): key = base64url(sealing key). The token is URL-safe base64 with its
+//!            padding, in the one canonical spelling: what does not re-encode to the same text is refused.
+//!            Its timestamp is written as zero and not looked at: this layer has no clock, and old ciphertext must
+//!            open forever.
+//! ```
+//!
+//! # Why this way
+//!
+//! - **A zero nonce** is safe for a key that seals one message. The salt is a fresh random message id for every seal,
+//!   so every seal has its own key, and no pair of key and nonce comes twice. A random 96-bit nonce under a shared key
+//!   would be weaker: it collides after 2^48 messages, a message id after 2^128.
+//! - **The commitment**: neither GCM nor Fernet commits to its key; one ciphertext can be made to open under two.
+//!   Here a blob belongs to one data key and one identity, or to none, and this is known before anything is opened.
+//! - **Bound three times**: the identity is in the key, in the commitment and in GCM's associated data, and again in
+//!   the context of the KMS wrap (`kms::Context`). A blob moved to another row does not open. Format and seal are part
+//!   of the identity, so no blob can be presented as another format's.
+//!
+//! What this does not hide: the plaintext's length, and all that the row says in its other columns.
+//!
+//! # Wrapped under a long-term key
+//!
+//! Where a key that lives long seals many small things ([`wrap`]; the local KMS and its key file):
+//!
+//! ```text
+//!   salt (32 random bytes) ‖ ciphertext ‖ tag (16)
+//!
+//!   sealing key = HKDF(ikm = long-term key, salt = salt, info = "strongroom/v1/wrap" ‖ context)
+//!   body        = AES-256-GCM: nonce = twelve zero bytes, associated data = salt ‖ context
+//! ```
 
+mod aead;
+mod envelope;
+mod fernet;
+pub mod fingerprint;
+mod identity;
+pub mod kdf;
 pub mod secret;
+mod wrap;
 
-pub use secret::Secret;
-use uuid::Uuid;
 use zeroize::{Zeroize, ZeroizeOnDrop};
+
+pub use envelope::{PLAINTEXT_MAX, open, seal};
+pub use identity::{Identity, put_text};
+pub use secret::Secret;
+pub use wrap::{unwrap, wrap};
 
 /// How a blob is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -21,17 +95,22 @@ impl Seal {
             Self::Fernet => "fernet",
         }
     }
-}
 
-/// Who a ciphertext is. A blob opens only under the identity it was sealed for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    pub org: String,
-    pub project: String,
-    pub provider: String,
-    pub name: String,
-    pub credential: Uuid,
-    pub version: u32,
+    /// The stored format's byte 1.
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Aes256Gcm => 0x01,
+            Self::Fernet => 0x02,
+        }
+    }
+
+    const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0x01 => Some(Self::Aes256Gcm),
+            0x02 => Some(Self::Fernet),
+            _ => None,
+        }
+    }
 }
 
 /// A data key: fresh for every version, never stored unwrapped.
@@ -61,7 +140,7 @@ pub enum Error {
     UnknownFormat,
     #[error("the blob's seal is unknown")]
     UnknownSeal,
-    #[error("the blob is truncated or too long")]
+    #[error("a length is out of bounds: truncated, or too long")]
     Length,
     #[error("the blob is not of this credential, or not under this data key")]
     Commitment,
