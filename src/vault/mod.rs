@@ -1,8 +1,107 @@
-//! The vault: decides, records and acts. Every operation takes the caller first.
+//! The vault: decides, records and acts. Every operation takes the caller first and has the same three parts: the public
+//! method begins a [`trail`], the inner one does the work under a permit of the [`guard`], and the guard finishes both.
 
-pub mod caller;
-pub mod error;
-pub mod request;
+mod action;
+mod audit;
+mod cache;
+mod caller;
+mod decrypt;
+mod error;
+mod guard;
+mod inspect;
+mod keeper;
+mod manage;
+mod names;
+pub mod policy;
+mod request;
+mod setup;
+mod tokens;
+mod trail;
+mod upkeep;
+mod validate;
+mod watch;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use action::Action;
+use arc_swap::ArcSwap;
+pub use cache::{LONGEST_TTL, Limits};
 pub use caller::{Caller, Principal};
 pub use error::{Dependency, Error};
+pub use policy::Policies;
+pub use request::*;
+
+use self::cache::Cache;
+use self::guard::Guard;
+use self::keeper::Keeper;
+pub use crate::crypto::Secret;
+use crate::kms::Keyring;
+pub use crate::providers::{Outcome, Probes, Provider, Registry, Upload, Verdict};
+use crate::store::Store;
+pub use crate::store::{
+    ChangeEvent, Credential, CredentialState, Health, Path, ProbeRecord, Record, Token, Version, VersionState,
+};
+
+/// The parts that the vault is put together from.
+pub struct Parts {
+    pub store: Arc<dyn Store>,
+    pub keyring: Keyring,
+    pub registry: Registry,
+    pub policies: Policies,
+    pub probes: Probes,
+    pub limits: Limits,
+    /// How long a connection test may take.
+    pub probe_timeout: Duration,
+}
+
+pub struct Vault {
+    store: Arc<dyn Store>,
+    guard: Guard,
+    keeper: Keeper,
+    cache: Cache,
+    registry: ArcSwap<Registry>,
+    probes: Probes,
+    probe_timeout: Duration,
+}
+
+impl Vault {
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let Parts { store, keyring, registry, policies, probes, limits, probe_timeout } = parts;
+        Arc::new(Self {
+            guard: Guard::new(Arc::clone(&store), policies),
+            keeper: Keeper::new(Arc::clone(&store), keyring),
+            cache: Cache::new(limits),
+            registry: ArcSwap::from_pointee(registry),
+            store,
+            probes,
+            probe_timeout,
+        })
+    }
+
+    /// Takes new rules. They hold from the next request on.
+    pub fn replace_rules(&self, policies: Policies, registry: Registry) {
+        tracing::info!(policies = policies.digest, "new policies and providers are in force");
+        self.guard.replace(policies);
+        self.registry.store(Arc::new(registry));
+    }
+
+    /// Whether requests can be answered now.
+    pub async fn ready(&self) -> Result<(), Error> {
+        Ok(self.store.ready().await?)
+    }
+
+    /// Wraps and unwraps with every configured key.
+    pub async fn check_keys(&self) -> Result<(), Error> {
+        Ok(self.keeper.keyring().check().await?)
+    }
+
+    fn provider(&self, id: &str) -> Result<Arc<Provider>, Error> {
+        let registry = self.registry.load();
+        registry.get(id).cloned().ok_or_else(|| {
+            let nearest = registry.nearest(id);
+            let hint = if nearest.is_empty() { String::new() } else { format!("; did you mean {}?", nearest.join(" or ")) };
+            Error::invalid("provider", format!("is not in the registry{hint}"))
+        })
+    }
+}

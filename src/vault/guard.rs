@@ -1,0 +1,158 @@
+//! Permission and audit, one act. Nothing is opened without a [`Permit`], nothing is answered before its record.
+//!
+//! ```text
+//!   permit(caller, action, resource)  → Permit                policy says yes; only this file makes one
+//!   commit(&Permit, change, trail)    → Receipt               the change and its record, one transaction
+//!   Opened::new(Permit, …)            → Opened                a plaintext that nobody can read yet
+//!   release(Opened, trail)            → Secret                after record and confirmation are durable
+//!   finish(trail, result)             → result                what failed is recorded too, or nothing is said but why not
+//! ```
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use uuid::Uuid;
+
+use crate::crypto::Secret;
+use crate::store::{self, Change, Credential, Receipt, Store, Target};
+use crate::vault::error::Dependency;
+use crate::vault::policy::{Policies, Resource};
+use crate::vault::trail::Trail;
+use crate::vault::{Action, Caller, Error};
+
+pub struct Guard {
+    store: Arc<dyn Store>,
+    policies: ArcSwap<Policies>,
+}
+
+/// Evidence that policy allowed one action. Opening consumes it.
+#[derive(Debug)]
+pub struct Permit {
+    token: Option<Uuid>,
+}
+
+/// A plaintext under lock: it comes out only through [`Guard::release`].
+pub struct Opened {
+    permit: Permit,
+    target: Target,
+    version: u32,
+    secret: Secret,
+}
+
+impl Opened {
+    pub fn new(permit: Permit, credential: &Credential, version: u32, secret: Secret) -> Self {
+        let target = Target { credential: credential.id, revision: credential.revision };
+        Self { permit, target, version, secret }
+    }
+}
+
+/// Why a plaintext was not released.
+pub enum Withheld {
+    /// What was opened is not what is to be served any more: look again.
+    Stale,
+    Failed(Error),
+}
+
+impl Guard {
+    pub fn new(store: Arc<dyn Store>, policies: Policies) -> Self {
+        Self { store, policies: ArcSwap::from_pointee(policies) }
+    }
+
+    /// The new set decides from the next request on.
+    pub fn replace(&self, policies: Policies) {
+        self.policies.store(Arc::new(policies));
+    }
+
+    pub fn policies(&self) -> arc_swap::Guard<Arc<Policies>> {
+        self.policies.load()
+    }
+
+    /// Asks the policies. A refusal is recorded by [`Guard::finish`], as every failure is.
+    pub fn permit(&self, caller: &Caller, resource: Resource<'_>, trail: &mut Trail) -> Result<Permit, Error> {
+        self.permit_also(caller, trail.action, resource, trail)
+    }
+
+    /// For an operation that needs a second permission besides its own.
+    pub fn permit_also(
+        &self,
+        caller: &Caller,
+        action: Action,
+        resource: Resource<'_>,
+        trail: &mut Trail,
+    ) -> Result<Permit, Error> {
+        let decision = self.policies.load().decide(caller, action, resource, trail.at());
+        trail.policies(&decision.policies);
+        if decision.allowed { Ok(Permit { token: caller.principal.token }) } else { Err(Error::Denied) }
+    }
+
+    /// Whether a row may be shown in a list or a watch. Shows nothing by itself, so it records nothing by itself.
+    pub fn may_see(&self, caller: &Caller, credential: &Credential) -> bool {
+        let now = jiff::Timestamp::now();
+        self.policies.load().decide(caller, Action::Get, Resource::Credential(credential), now).allowed
+    }
+
+    /// The answer for a name that nobody bears. Only who may list learns that it is absent; for everybody else it is
+    /// what a forbidden one is.
+    pub fn absent(&self, caller: &Caller, path: &store::Path, trail: &mut Trail) -> Error {
+        let now = trail.at();
+        let policies = self.policies.load();
+        let may_list = policies.decide(caller, Action::List, Resource::Org(&path.org), now).allowed
+            && policies.decide(caller, Action::Get, Resource::Absent(path), now).allowed;
+        if may_list { Error::NotFound { what: "there is no such credential".to_owned() } } else { Error::Denied }
+    }
+
+    /// For what the daemon does on its own: destroying what is due, writing down what a permitted test found.
+    pub const fn own_work() -> Permit {
+        Permit { token: None }
+    }
+
+    /// Makes a change together with its record.
+    pub async fn commit(&self, _permit: &Permit, change: Change, trail: &Trail) -> Result<Receipt, store::Error> {
+        self.store.commit(change, trail.record("ok")).await
+    }
+
+    /// Records a read before it is answered.
+    pub async fn admit(&self, permit: Permit, trail: &Trail) -> Result<(), Error> {
+        self.commit(&permit, Change::Record, trail).await.map(drop).map_err(unrecorded)
+    }
+
+    /// Hands out a plaintext: in one transaction, appends the record and confirms that this version is still the one to
+    /// serve and this token still good.
+    pub async fn release(&self, opened: Opened, trail: &Trail) -> Result<Secret, Withheld> {
+        let Opened { permit, target, version, secret } = opened;
+        let change = Change::Serve { target, version, token: permit.token };
+        match self.store.commit(change, trail.record("ok")).await {
+            Ok(_) => Ok(secret),
+            Err(store::Error::Stale { .. }) => Err(Withheld::Stale),
+            Err(error) => Err(Withheld::Failed(unrecorded(error))),
+        }
+    }
+
+    /// Ends an operation: records what failed, and writes the log line. A failure that cannot be recorded is not told.
+    pub async fn finish<T>(&self, trail: Trail, result: Result<T, Error>) -> Result<T, Error> {
+        let result = match result {
+            Ok(value) => Ok(value),
+            // There is no place to record it; the log line is all there is.
+            Err(error @ Error::Unavailable { what: Dependency::Audit, .. }) => Err(error),
+            Err(error) => match self.store.commit(Change::Record, trail.record(error.reason())).await {
+                Ok(_) => Err(error),
+                Err(unwritten) => Err(unrecorded(unwritten)),
+            },
+        };
+        trail.log(result.as_ref().err());
+        metrics::counter!("strongroom_audit_records_total",
+            "action" => trail.action.as_str(), "outcome" => result.as_ref().err().map_or("ok", Error::reason))
+        .increment(1);
+        result
+    }
+}
+
+/// A record that could not be made durable: the answer is no, whatever it would have been.
+fn unrecorded(error: store::Error) -> Error {
+    match error {
+        store::Error::Unavailable(cause) => {
+            Error::Unavailable { what: Dependency::Audit, retry_after: std::time::Duration::from_secs(1), cause }
+        }
+        error => error.into(),
+    }
+}

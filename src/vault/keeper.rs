@@ -1,0 +1,90 @@
+//! Seals what comes in and opens what is asked for: data keys from the KMS, blobs by `crypto`.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::crypto::{self, Dek, Identity, Seal, Secret};
+use crate::kms::{Context, Keyring, Wrapped};
+use crate::store::{Change, Credential, OrgKey, Path, Sealed, Store, Version};
+use crate::vault::trail::Trail;
+use crate::vault::{Action, Caller, Error};
+
+pub struct Keeper {
+    store: Arc<dyn Store>,
+    keyring: Keyring,
+    /// The orgs' keys for digests. They open nothing.
+    org_keys: moka::future::Cache<String, Arc<Dek>>,
+}
+
+/// A version's ciphertext with the key that its data key is wrapped under.
+pub struct Kept {
+    pub sealed: Sealed,
+    pub kms_key: String,
+    pub kms_key_version: String,
+}
+
+impl Keeper {
+    pub fn new(store: Arc<dyn Store>, keyring: Keyring) -> Self {
+        Self { store, keyring, org_keys: moka::future::Cache::new(1_000) }
+    }
+
+    pub async fn seal(&self, identity: &Identity, seal: Seal, secret: &Secret) -> Result<Kept, Error> {
+        let dek = Dek::new(crypto::random().map_err(Error::bug)?);
+        let message_id = crypto::random().map_err(Error::bug)?;
+        let wrapped = self.keyring.wrap(&dek, &Context::of(identity)).await?;
+        let blob = crypto::seal(seal, &dek, message_id, identity, secret).map_err(Error::bug)?;
+        let Wrapped { key, key_version, bytes } = wrapped;
+        Ok(Kept { sealed: Sealed { blob, wrapped_dek: bytes }, kms_key: key, kms_key_version: key_version })
+    }
+
+    /// Opens a stored version. Not public to the world: callers reach it with a permit, through `decrypt` and `validate`.
+    pub async fn open(&self, credential: &Credential, version: u32) -> Result<Secret, Error> {
+        let identity = identity(&credential.path, credential.id, version);
+        let missing = || Error::Corrupt { what: format!("credential {} has no ciphertext of version {version}", credential.id) };
+        let (row, sealed) = self.store.sealed(credential.id, version).await?.ok_or_else(missing)?;
+        let Version { kms_key, kms_key_version, .. } = row;
+        let wrapped = Wrapped { key: kms_key, key_version: kms_key_version, bytes: sealed.wrapped_dek };
+        let damaged = |what: &dyn std::fmt::Display| Error::Corrupt {
+            what: format!("credential {} version {version}: {what}", credential.id),
+        };
+        let dek = match self.keyring.unwrap(&wrapped, &Context::of(&identity)).await {
+            Err(error @ crate::kms::Error::Mismatch { .. }) => return Err(damaged(&error)),
+            other => other?,
+        };
+        crypto::open(&dek, &identity, &sealed.blob).map_err(|error| damaged(&error))
+    }
+
+    /// The key for an org's digests and keyed fingerprints: made on first use, then always the same.
+    pub async fn org_key(&self, org: &str) -> Result<Arc<Dek>, Error> {
+        let load = async {
+            if let Some(kept) = self.store.org_key(org).await? {
+                return self.unwrap_org_key(kept).await;
+            }
+            let key = Dek::new(crypto::random().map_err(Error::bug)?);
+            let Wrapped { key: kms_key, key_version, bytes } = self.keyring.wrap(&key, &Context::for_org_key(org)).await?;
+            let row = OrgKey { org: org.to_owned(), wrapped: bytes, kms_key, kms_key_version: key_version };
+            let trail = Trail::begin(&Caller::system(), Action::KeepOrgKey).about_org(org);
+            self.store.commit(Change::KeepOrgKey(row), trail.record("ok")).await?;
+            // Another may have been first: the one that is kept counts.
+            let kept = self.store.org_key(org).await?.ok_or_else(|| Error::bug("an org key was kept and is not there"))?;
+            self.unwrap_org_key(kept).await
+        };
+        self.org_keys.try_get_with_by_ref(org, load).await.map_err(|error: Arc<Error>| (*error).clone())
+    }
+
+    async fn unwrap_org_key(&self, kept: OrgKey) -> Result<Arc<Dek>, Error> {
+        let OrgKey { org, wrapped, kms_key, kms_key_version } = kept;
+        let wrapped = Wrapped { key: kms_key, key_version: kms_key_version, bytes: wrapped };
+        Ok(Arc::new(self.keyring.unwrap(&wrapped, &Context::for_org_key(&org)).await?))
+    }
+
+    pub const fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+}
+
+pub fn identity(path: &Path, credential: Uuid, version: u32) -> Identity {
+    let Path { org, project, provider, name } = path.clone();
+    Identity { org, project, provider, name, credential, version }
+}

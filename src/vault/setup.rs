@@ -1,0 +1,214 @@
+//! The way in. Permit, parse, seal under a fresh data key, store as pending with its record; then test live, outside any
+//! transaction, and write down what the test found.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::crypto::{Secret, fingerprint};
+use crate::providers::{FingerprintMode, Parsed};
+use crate::store::{self, Change, Credential, NewVersion, Target, VersionState};
+use crate::vault::guard::{Guard, Permit};
+use crate::vault::policy::Resource;
+use crate::vault::request::{Setup, SetupDone};
+use crate::vault::trail::Trail;
+use crate::vault::{Action, Caller, Error, Outcome, Provider, Vault, keeper, names, validate};
+
+/// How often a setup begins anew when another changes the same credential at the same time.
+const TRIES: usize = 5;
+
+impl Vault {
+    /// Stores a credential, or a new version of one.
+    pub async fn setup(self: &Arc<Self>, caller: &Caller, request: Setup) -> Result<SetupDone, Error> {
+        let mut trail = Trail::begin(caller, Action::Setup).about(&request.path);
+        let result = self.store_permitted(caller, &request, &mut trail).await;
+        let (stored, provider, secret) = self.guard.finish(trail, result).await?;
+        if request.no_probe || self.probes.get(&provider.id).is_none() {
+            return Ok(stored);
+        }
+        // The test goes on when the caller hangs up: what is stored must not stay untested for that.
+        let (vault, caller) = (Arc::clone(self), caller.clone());
+        let testing = tokio::spawn(async move { vault.test_and_settle(&caller, &stored, &secret).await });
+        testing.await.map_err(Error::bug)?
+    }
+
+    async fn store_permitted(
+        &self,
+        caller: &Caller,
+        request: &Setup,
+        trail: &mut Trail,
+    ) -> Result<(SetupDone, Arc<Provider>, Secret), Error> {
+        names::check_path(&request.path)?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let existing = self.store.credential(&request.path).await?;
+            let resource = existing.as_ref().map_or(Resource::Absent(&request.path), Resource::Credential);
+            if let Some(existing) = &existing {
+                trail.found(existing);
+            }
+            let permit = self.guard.permit(caller, resource, trail)?;
+            if request.no_probe {
+                self.guard.permit_also(caller, Action::SkipProbe, resource, trail)?;
+            }
+            check_etag(existing.as_ref(), request.etag.as_deref())?;
+
+            let provider = self.provider(&request.path.provider)?;
+            let parsed = provider.parse(&request.upload)?;
+            check_about(&provider, request)?;
+
+            match self.store_version(&permit, caller, request, existing, &provider, &parsed, trail).await {
+                Ok(done) => return Ok((done, provider, parsed.secret)),
+                // Somebody else changed it between the look and the leap. Whoever named an etag wants to know.
+                Err(Attempt::Raced) if tries < TRIES && request.etag.is_none() => {}
+                Err(Attempt::Raced) => return Err(store::Error::Stale { current: None }.into()),
+                Err(Attempt::Failed(error)) => return Err(error),
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "each is a different thing that was established before")]
+    async fn store_version(
+        &self,
+        permit: &Permit,
+        caller: &Caller,
+        request: &Setup,
+        existing: Option<Credential>,
+        provider: &Provider,
+        parsed: &Parsed,
+        trail: &mut Trail,
+    ) -> Result<SetupDone, Attempt> {
+        let org_key = self.keeper.org_key(&request.path.org).await?;
+        let shown = match provider.fingerprint {
+            FingerprintMode::Plain => fingerprint::plain(&parsed.secret),
+            FingerprintMode::Keyed => fingerprint::keyed(org_key.expose(), &parsed.secret),
+        };
+        let digest = fingerprint::digest(org_key.expose(), &parsed.secret);
+        if let Some(existing) = &existing {
+            self.refuse_duplicate(existing, &digest).await?;
+        }
+
+        let id = existing.as_ref().map_or_else(Uuid::now_v7, |it| it.id);
+        let number = existing.as_ref().map_or(1, |it| it.latest_version + 1);
+        trail.created(id);
+        trail.version(number, &shown);
+        let identity = keeper::identity(&request.path, id, number);
+        let kept = self.keeper.seal(&identity, provider.seal, &parsed.secret).await?;
+        let untested = match (request.no_probe, self.probes.get(&provider.id)) {
+            (true, _) => Some(Outcome::skipped()),
+            (false, None) => Some(Outcome::untested()),
+            (false, Some(_)) => None,
+        };
+        let version = Box::new(NewVersion {
+            version: number,
+            fingerprint: shown,
+            digest,
+            public_identity: parsed.public_identity.clone(),
+            seal: provider.seal,
+            kms_key: kept.kms_key,
+            kms_key_version: kept.kms_key_version,
+            sealed: kept.sealed,
+            created_by: caller.principal.id.clone(),
+            activate: request.no_probe,
+            probe: untested.map(|outcome| validate::record(&outcome, trail.at())),
+        });
+        let change = match &existing {
+            Some(existing) => Change::Rotate {
+                target: Target { credential: existing.id, revision: existing.revision },
+                metadata: request.metadata.clone(),
+                labels: request.labels.clone().filter(|labels| !labels.is_empty()),
+                expires_at: request.expires_at,
+                version,
+            },
+            None => Change::Create {
+                id,
+                path: request.path.clone(),
+                metadata: request.metadata.clone().unwrap_or_default(),
+                labels: request.labels.clone().unwrap_or_default(),
+                expires_at: request.expires_at,
+                version,
+            },
+        };
+        let credential = match self.guard.commit(permit, change, trail).await {
+            Ok(receipt) => receipt.credential.ok_or_else(|| Error::bug("a setup left no credential"))?,
+            Err(store::Error::Stale { .. } | store::Error::Taken) => return Err(Attempt::Raced),
+            Err(error) => return Err(Attempt::Failed(error.into())),
+        };
+        self.cache.forget(&credential).await;
+        Ok(self.describe(credential, number).await?)
+    }
+
+    async fn refuse_duplicate(&self, existing: &Credential, digest: &[u8; 32]) -> Result<(), Error> {
+        let versions = self.store.versions(existing.id).await?;
+        let same = versions.iter().find(|version| {
+            version.digest == *digest && matches!(version.state, VersionState::Active | VersionState::Pending)
+        });
+        match same {
+            None => Ok(()),
+            Some(same) => Err(Error::Conflict {
+                why: format!("this secret is version {} of the credential already", same.version),
+                id: existing.id.to_string(),
+                version: same.version,
+            }),
+        }
+    }
+
+    async fn test_and_settle(&self, caller: &Caller, stored: &SetupDone, secret: &Secret) -> Result<SetupDone, Error> {
+        let SetupDone { credential, version, .. } = stored;
+        let outcome = self.test(&credential.path.provider, secret, &credential.metadata).await;
+        let mut trail = Trail::begin(caller, Action::Probe).about(&credential.path);
+        trail.found(credential);
+        trail.version(version.version, &version.fingerprint);
+        let result = self.settle(&Guard::own_work(), version, &outcome, &trail).await;
+        let credential = self.guard.finish(trail, result).await?;
+        self.describe(credential, version.version).await
+    }
+
+    /// What became of a version.
+    async fn describe(&self, credential: Credential, number: u32) -> Result<SetupDone, Error> {
+        let versions = self.store.versions(credential.id).await?;
+        let version = versions.into_iter().find(|version| version.version == number);
+        let version = version.ok_or_else(|| Error::bug("a version was stored and is not there"))?;
+        let in_progress = || validate::record(&Outcome::untested(), version.created_at);
+        let probe = version.probe.clone().unwrap_or_else(in_progress);
+        Ok(SetupDone { credential, version, probe })
+    }
+}
+
+/// How storing a version can end without one.
+enum Attempt {
+    Raced,
+    Failed(Error),
+}
+
+impl From<Error> for Attempt {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn check_about(provider: &Provider, request: &Setup) -> Result<(), Error> {
+    if let Some(metadata) = &request.metadata {
+        provider.check_metadata(metadata)?;
+    }
+    if let Some(labels) = &request.labels {
+        names::check_labels(labels)?;
+    }
+    if request.expires_at.is_some_and(|end| end <= Timestamp::now()) {
+        return Err(Error::invalid("expires_at", "must be in the future"));
+    }
+    Ok(())
+}
+
+/// The etag is the revision, in decimal.
+pub fn check_etag(existing: Option<&Credential>, etag: Option<&str>) -> Result<(), Error> {
+    match (existing, etag) {
+        (_, None) => Ok(()),
+        (Some(existing), Some(etag)) if etag == existing.revision.to_string() => Ok(()),
+        (existing, Some(_)) => {
+            Err(store::Error::Stale { current: existing.cloned().map(Box::new) }.into())
+        }
+    }
+}
+

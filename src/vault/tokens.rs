@@ -1,0 +1,108 @@
+//! Tokens as the vault sees them: rows that come and go under a permit, with a record. What their text is, `authn` knows.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::crypto::Secret;
+use crate::store::{Change, Token};
+use crate::vault::guard::Guard;
+use crate::vault::policy::Resource;
+use crate::vault::trail::Trail;
+use crate::vault::{Action, Caller, Error, Vault, names};
+
+/// What belongs to all tenants.
+const ALL: &str = "*";
+
+impl Vault {
+    pub async fn issue_token(
+        &self,
+        caller: &Caller,
+        org: &str,
+        make: impl FnOnce(Timestamp) -> Result<(Secret, Token), Error> + Send,
+    ) -> Result<(Secret, Token), Error> {
+        let mut trail = Trail::begin(caller, Action::IssueToken).about_org(org);
+        let result = async {
+            if org != ALL {
+                names::check_org(org)?;
+            }
+            let permit = self.guard.permit(caller, Resource::Org(org), &mut trail)?;
+            let (secret, token) = make(trail.at())?;
+            check(&token)?;
+            check_not_wider(caller, &token)?;
+            trail.named(&token.name);
+            self.guard.commit(&permit, Change::IssueToken(token.clone()), &trail).await?;
+            Ok((secret, token))
+        };
+        let result = result.await;
+        self.guard.finish(trail, result).await
+    }
+
+    /// Keeps the first token of all; says whether it is.
+    pub async fn keep_first_token(&self, caller: &Caller, token: Token) -> Result<bool, Error> {
+        if !self.store.tokens(None).await?.is_empty() {
+            return Ok(false);
+        }
+        let mut trail = Trail::begin(caller, Action::IssueToken).about_org(&token.org);
+        trail.named(&token.name);
+        let result = self.guard.commit(&Guard::own_work(), Change::IssueToken(token), &trail).await;
+        self.guard.finish(trail, result.map(|_| true).map_err(Error::from)).await
+    }
+
+    pub async fn revoke_token(&self, caller: &Caller, id: Uuid) -> Result<Token, Error> {
+        let mut trail = Trail::begin(caller, Action::RevokeToken);
+        let result = async {
+            let token = self.store.token(id).await?;
+            let org = token.as_ref().map_or(ALL, |token| &token.org);
+            let permit = self.guard.permit(caller, Resource::Org(org), &mut trail)?;
+            let absent = || Error::NotFound { what: "there is no such token".to_owned() };
+            let token = token.ok_or_else(absent)?;
+            trail.named(&token.name);
+            self.guard.commit(&permit, Change::RevokeToken { id }, &trail).await?;
+            self.store.token(id).await?.ok_or_else(absent)
+        };
+        let result = result.await;
+        self.guard.finish(trail, result).await
+    }
+
+    pub async fn tokens(&self, caller: &Caller, org: Option<&str>) -> Result<Vec<Token>, Error> {
+        let mut trail = Trail::begin(caller, Action::ListTokens).about_org(org.unwrap_or(ALL));
+        let result = async {
+            let permit = self.guard.permit(caller, Resource::Org(org.unwrap_or(ALL)), &mut trail)?;
+            let tokens = self.store.tokens(org).await?;
+            self.guard.admit(permit, &trail).await?;
+            Ok(tokens)
+        };
+        let result = result.await;
+        self.guard.finish(trail, result).await
+    }
+
+    /// Records that somebody came without a valid proof.
+    pub async fn unauthenticated(&self, request_id: String) -> Error {
+        let trail = Trail::begin(&Caller::anonymous(request_id), Action::Authenticate);
+        match self.guard.finish(trail, Err::<(), _>(Error::Unauthenticated)).await {
+            Err(error) => error,
+            Ok(()) => Error::Unauthenticated,
+        }
+    }
+}
+
+/// Nobody hands out more than they have: a caller that is limited to some projects or providers issues tokens for those.
+fn check_not_wider(caller: &Caller, token: &Token) -> Result<(), Error> {
+    let wider = |own: &[String], new: &[String]| {
+        let is_limited = !own.is_empty() && !own.iter().any(|one| one == ALL);
+        is_limited && (new.is_empty() || new.iter().any(|one| !own.contains(one)))
+    };
+    let own = &caller.principal;
+    for (field, own, new) in [("projects", &own.projects, &token.projects), ("providers", &own.providers, &token.providers)] {
+        if wider(own, new) {
+            return Err(Error::invalid(field, "must be among those that your own token is limited to"));
+        }
+    }
+    Ok(())
+}
+
+fn check(token: &Token) -> Result<(), Error> {
+    names::check("name", &token.name)?;
+    token.projects.iter().try_for_each(|project| names::check("projects", project))?;
+    token.providers.iter().filter(|provider| *provider != ALL).try_for_each(|provider| names::check("providers", provider))
+}

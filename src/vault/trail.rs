@@ -1,0 +1,93 @@
+//! What is known so far about one operation. It ends as the audit record and as the log line: the same facts, once.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use crate::store::{Credential, Draft, Path};
+use crate::vault::{Action, Caller, Error};
+
+#[derive(Clone)]
+pub struct Trail {
+    pub action: Action,
+    started: Instant,
+    draft: Draft,
+}
+
+impl Trail {
+    pub fn begin(caller: &Caller, action: Action) -> Self {
+        let draft = Draft {
+            at: Timestamp::now(),
+            caller: caller.principal.id.clone(),
+            caller_name: caller.principal.name.clone(),
+            action: action.as_str().to_owned(),
+            request_id: caller.request_id.clone(),
+            ..Draft::default()
+        };
+        Self { action, started: Instant::now(), draft }
+    }
+
+    pub fn at(&self) -> Timestamp {
+        self.draft.at
+    }
+
+    pub fn about_org(mut self, org: &str) -> Self {
+        org.clone_into(&mut self.draft.org);
+        self
+    }
+
+    pub fn about(mut self, path: &Path) -> Self {
+        self.draft.org.clone_from(&path.org);
+        self.draft.project.clone_from(&path.project);
+        self.draft.provider.clone_from(&path.provider);
+        self.draft.name.clone_from(&path.name);
+        self
+    }
+
+    pub fn found(&mut self, credential: &Credential) {
+        self.draft.credential_id = Some(credential.id);
+    }
+
+    pub fn created(&mut self, id: uuid::Uuid) {
+        self.draft.credential_id = Some(id);
+    }
+
+    pub fn version(&mut self, version: u32, fingerprint: &str) {
+        self.draft.version = Some(version);
+        fingerprint.clone_into(&mut self.draft.fingerprint);
+    }
+
+    pub fn fingerprint(&mut self, fingerprint: &str) {
+        fingerprint.clone_into(&mut self.draft.fingerprint);
+    }
+
+    /// For what is not a credential and has a name.
+    pub fn named(&mut self, name: &str) {
+        name.clone_into(&mut self.draft.name);
+    }
+
+    pub fn policies(&mut self, policies: &[String]) {
+        self.draft.policies = policies.to_vec();
+    }
+
+    /// The record of this operation with the given outcome.
+    pub fn record(&self, outcome: &str) -> Draft {
+        Draft { outcome: outcome.to_owned(), ..self.draft.clone() }
+    }
+
+    /// The log line: no field of it holds a secret. Everything that is not ours is escaped by the formatter.
+    pub fn log(&self, error: Option<&Error>) {
+        let Draft { caller, caller_name, action, org, project, provider, name, fingerprint, request_id, .. } = &self.draft;
+        let version = self.draft.version.unwrap_or_default();
+        let outcome = error.map_or("ok", Error::reason);
+        let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        match error.and_then(Error::cause) {
+            None => tracing::info!(
+                action, caller, caller_name, org, project, provider, name, version, outcome, fingerprint, duration_us, request_id
+            ),
+            Some(cause) => tracing::error!(
+                action, caller, caller_name, org, project, provider, name, version, outcome, fingerprint, duration_us, request_id, cause
+            ),
+        }
+    }
+}
