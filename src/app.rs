@@ -1,1 +1,220 @@
 //! The list of parts, and how they are put together. Everything that can be refused is refused before a port opens.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::api::listen::{self, Address, Listener};
+use crate::api::{self, Api};
+use crate::authn::Authenticator;
+use crate::authn::token::Tokens;
+use crate::config::{self, Config};
+use crate::crypto::Secret;
+use crate::kms::{Keyring, local};
+use crate::providers::{self, Probes, Registry};
+use crate::store::Store;
+use crate::store::sqlite::Sqlite;
+use crate::telemetry::Metrics;
+use crate::vault::{self, Limits, Parts, Policies, Vault, policy};
+
+/// A daemon that is ready to open its doors.
+pub struct App {
+    config: Config,
+    api: Arc<Api>,
+    vault: Arc<Vault>,
+    tokens: Arc<Tokens>,
+    closing: watch::Sender<bool>,
+}
+
+/// Why the daemon does not start. Each names what to mend; the command line gives each its own exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    #[error("{0}")]
+    Policies(#[from] policy::LoadError),
+    #[error("{0}")]
+    Registry(#[from] providers::LoadError),
+    #[error("{file}: {cause}")]
+    Unreadable { file: String, cause: std::io::Error },
+    #[error("kms.default: `{0}` is not a key that this program knows; it knows local://NAME")]
+    UnknownKms(String),
+    #[error("store.url: `{0}` is not a store that this program knows; it knows sqlite://PATH")]
+    UnknownStore(String),
+    #[error("{0}")]
+    Key(#[from] local::Error),
+    #[error("the store at {url}: {cause}")]
+    Store { url: String, cause: crate::store::Error },
+    #[error("{0}")]
+    Door(#[from] listen::Error),
+    #[error("{0}")]
+    Vault(#[from] vault::Error),
+}
+
+/// The open doors, and where they are.
+pub struct Doors {
+    grpc: Listener,
+    rest: Listener,
+    ops: Listener,
+    unix: Option<Listener>,
+}
+
+impl App {
+    /// Puts the parts together. Opens the store and the keys, no port.
+    pub async fn build(config: Config, probes: Probes) -> Result<Self, Error> {
+        let registry = registry(&config)?;
+        let policies = policies(&config)?;
+        let keyring = keyring(&config)?;
+        let store = store(&config)?;
+        let limits = Limits {
+            ttl: config.cache.ttl,
+            max_bytes: config.cache.max_bytes.bytes(),
+            org_bytes: (config.cache.max_bytes.bytes() as f64 * config.cache.org_share) as u64,
+        };
+        let probe_timeout = config.probe.timeout;
+        let vault =
+            Vault::new(Parts { store: Arc::clone(&store), keyring, registry, policies, probes, limits, probe_timeout });
+        vault.check_keys().await?;
+
+        let authenticator = Authenticator::new(store, Arc::clone(&vault));
+        let tokens = Arc::new(Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator)));
+        let (closing, is_closing) = watch::channel(false);
+        let settings =
+            api::Settings { request_bytes: config.limits.request_bytes.length(), deadline: config.limits.deadline };
+        let api = Api::new(Arc::clone(&vault), authenticator, Arc::clone(&tokens), settings, is_closing)?;
+        Ok(Self { config, api, vault, tokens, closing })
+    }
+
+    /// Opens the doors without letting anybody in yet.
+    pub async fn open(&self) -> Result<Doors, Error> {
+        let listen = &self.config.listen;
+        let tls = match (&self.config.tls.cert, &self.config.tls.key) {
+            (Some(cert), Some(key)) => Some(listen::tls(cert, key)?),
+            _ => None,
+        };
+        let tcp = |key, address: SocketAddr, tls| Listener::bind(key, Address::Tcp(address), tls);
+        let unix = match &listen.unix {
+            Some(path) => Some(Listener::bind("listen.unix", Address::Unix(path.clone()), None).await?),
+            None => None,
+        };
+        Ok(Doors {
+            grpc: tcp("listen.grpc", listen.grpc, tls.clone()).await?,
+            rest: tcp("listen.rest", listen.rest, tls).await?,
+            ops: tcp("listen.ops", listen.ops, None).await?,
+            unix,
+        })
+    }
+
+    /// Serves until `stop` resolves, then drains.
+    pub async fn run(self, doors: Doors, metrics: Metrics, stop: impl Future<Output = ()>) -> Result<(), Error> {
+        let limits = &self.config.limits;
+        let settings = listen::Settings {
+            max_connections: limits.max_connections as usize,
+            max_streams: limits.max_streams,
+            handshake: limits.handshake,
+            deadline: limits.deadline,
+            close_idle_after: self.config.memory.close_idle_after,
+            grace: self.config.shutdown.grace,
+        };
+        let grpc = api::grpc(Arc::clone(&self.api))?;
+        let rest = api::rest(Arc::clone(&self.api))?;
+        let ops = api::ops(Arc::clone(&self.api), move || metrics.render());
+        let mut open = JoinSet::new();
+        for (listener, service) in [(Some(doors.grpc), grpc.clone()), (doors.unix, grpc), (Some(doors.rest), rest), (Some(doors.ops), ops)] {
+            if let Some(listener) = listener {
+                open.spawn(listen::serve(listener, service, settings.clone(), self.closing.subscribe()));
+            }
+        }
+        let upkeep = tokio::spawn(Arc::clone(&self.vault).upkeep(self.closing.subscribe()));
+        stop.await;
+        tracing::info!("draining");
+        self.closing.send_replace(true);
+        open.join_all().await;
+        upkeep.await.map_err(vault::Error::bug)?;
+        Ok(())
+    }
+
+    /// Reads policies and providers anew. When one of them is wrong, both stay as they are.
+    pub fn reloader(&self) -> impl Fn() -> Result<(), Error> + Send + Sync + 'static {
+        let (config, vault) = (self.config.clone(), Arc::clone(&self.vault));
+        move || {
+            let (policies, registry) = (policies(&config)?, registry(&config)?);
+            vault.replace_rules(policies, registry);
+            Ok(())
+        }
+    }
+
+    /// The token of the first administrator, if nobody has a token yet.
+    pub async fn first_token(&self, ttl: Duration) -> Result<Option<Secret>, Error> {
+        Ok(self.tokens.bootstrap("first-admin", ttl).await?)
+    }
+
+    /// Asks every dependency whether it would do its part.
+    pub async fn check(&self) -> Result<(), Error> {
+        self.vault.ready().await?;
+        Ok(self.vault.check_keys().await?)
+    }
+}
+
+impl Doors {
+    pub fn grpc(&self) -> String {
+        shown(&self.grpc)
+    }
+
+    pub fn rest(&self) -> String {
+        shown(&self.rest)
+    }
+
+    pub fn ops(&self) -> String {
+        shown(&self.ops)
+    }
+}
+
+fn shown(listener: &Listener) -> String {
+    listener.address().map_or_else(|_| listener.key().to_owned(), |address| address.to_string())
+}
+
+fn registry(config: &Config) -> Result<Registry, Error> {
+    match &config.providers.file {
+        None => Ok(Registry::embedded()?),
+        Some(file) => {
+            let name = file.display().to_string();
+            Ok(Registry::parse(&name, &read(file)?)?)
+        }
+    }
+}
+
+fn policies(config: &Config) -> Result<Policies, Error> {
+    match &config.policy.directory {
+        None => Ok(Policies::embedded()?),
+        Some(directory) => Ok(Policies::load(directory)?),
+    }
+}
+
+fn keyring(config: &Config) -> Result<Keyring, Error> {
+    let uri = &config.kms.default;
+    let name = uri.strip_prefix("local://").ok_or_else(|| Error::UnknownKms(uri.clone()))?;
+    let config::LocalKms { directory, passphrase_file, create } = &config.kms.local;
+    let passphrase = match passphrase_file {
+        // An editor ends a file with a newline; nobody means it.
+        Some(file) => Some(Secret::from(read(file)?.trim_end_matches(['\r', '\n']).to_owned())),
+        None => None,
+    };
+    let open = if *create { local::Local::open_or_create } else { local::Local::open };
+    Ok(Keyring::new(Arc::new(open(directory, name, passphrase.as_ref())?), []))
+}
+
+fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {
+    let url = &config.store.url;
+    let path = url.strip_prefix("sqlite://").ok_or_else(|| Error::UnknownStore(url.clone()))?;
+    let store = Sqlite::open(Path::new(path)).map_err(|cause| Error::Store { url: url.clone(), cause })?;
+    Ok(Arc::new(store))
+}
+
+fn read(file: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(file).map_err(|cause| Error::Unreadable { file: file.display().to_string(), cause })
+}

@@ -1,0 +1,124 @@
+//! `strongroom serve`: the daemon.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::error::{Exit, Failure};
+use crate::app::{App, Error};
+use crate::config::Config;
+use crate::memory::{self, Locked};
+use crate::providers::Probes;
+use crate::{store, telemetry};
+
+/// Long enough to look around, short enough to be forgotten.
+const FIRST_TOKEN: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Runs the daemon until SIGTERM or Ctrl-C. SIGHUP reads policies and providers anew.
+///
+/// Example: strongroom serve --dev
+#[derive(clap::Args)]
+pub(super) struct Serve {
+    /// The configuration file; config/strongroom.toml explains every key.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// For a first look: makes the key file when it is missing, and prints an admin token when there is no token yet.
+    #[arg(long)]
+    dev: bool,
+
+    /// Prints an admin token when there is no token yet.
+    #[arg(long)]
+    first_token: bool,
+
+    /// Checks everything, contacts each dependency, and ends.
+    #[arg(long, conflicts_with_all = ["dev", "first_token"])]
+    check: bool,
+}
+
+impl Serve {
+    pub async fn run(self) -> Result<(), Failure> {
+        let mut config = Config::load(self.config.as_deref()).map_err(Error::from)?;
+        config.kms.local.create |= self.dev;
+        let report = memory::harden(config.memory.lock)
+            .map_err(|refused| Failure::new(Exit::Memory, refused.to_string()))?;
+        let telemetry = telemetry::init(&config.log, &config.otlp)
+            .map_err(|refused| Failure::new(Exit::Configuration, refused.to_string()))?;
+        if let Locked::No(why) = report.locked {
+            tracing::warn!(%why, "memory is not locked: secrets could reach the swap");
+        }
+
+        let scheme = if config.tls.cert.is_some() { "https" } else { "http" };
+        let app = App::build(config, Probes::default()).await?;
+        if self.check {
+            app.check().await?;
+            println!("everything is in order");
+            return Ok(());
+        }
+        // Before a door opens: whoever sees the port open can be sure of the handlers.
+        let stop = stop_signal()?;
+        reload_on_hangup(&app)?;
+        let doors = app.open().await?;
+        tracing::info!(grpc = doors.grpc(), rest = doors.rest(), ops = doors.ops(), "serving");
+        let first = if self.dev || self.first_token { app.first_token(FIRST_TOKEN).await? } else { None };
+        if self.dev {
+            println!("# strongroom serves gRPC on {}, REST on {}, health and metrics on {}", doors.grpc(), doors.rest(), doors.ops());
+            println!("# dev mode: the key lies on disk beside the data; not for production");
+            println!("export STRONGROOM_ADDR={scheme}://{}", doors.grpc());
+        }
+        if let Some(token) = first.as_ref().and_then(|token| token.expose_text()) {
+            println!("export STRONGROOM_TOKEN={token}");
+        }
+        if self.dev {
+            println!("# next: paste the lines above, then: printf %s \"$OPENAI_API_KEY\" | strongroom setup acme openai --no-probe");
+        }
+        app.run(doors, telemetry.metrics.clone(), stop).await?;
+        Ok(())
+    }
+}
+
+fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn reload_on_hangup(app: &App) -> Result<(), Failure> {
+    let mut hangup = listen(SignalKind::hangup())?;
+    let reload = app.reloader();
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            if let Err(refused) = reload() {
+                tracing::error!(cause = %refused, "the new policies or providers are wrong; the old ones stay in force");
+            }
+        }
+    });
+    Ok(())
+}
+
+fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+    signal(kind).map_err(|cause| Failure::new(Exit::Bug, format!("a signal cannot be listened for: {cause}")))
+}
+
+/// Who must mend what.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (exit, hint) = match &error {
+            Error::Config(_) | Error::Policies(_) | Error::Registry(_) | Error::Unreadable { .. } => {
+                (Exit::Configuration, "mend the file; `strongroom serve --check` tells when it is right")
+            }
+            Error::UnknownKms(_) | Error::UnknownStore(_) => (Exit::Configuration, "mend the configuration file"),
+            Error::Key(_) => (Exit::Key, "for a first look, `strongroom serve --dev` makes a key"),
+            Error::Store { cause: store::Error::Newer { .. }, .. } => (Exit::Schema, "the data was left as it is"),
+            Error::Store { .. } => (Exit::Store, "the directory must be there, writable, and used by one daemon"),
+            Error::Door(_) => (Exit::Port, "end the other process, or name another address in the configuration"),
+            Error::Vault(_) => (Exit::Unavailable, "the log above says what is missing"),
+        };
+        Self::new(exit, error.to_string()).hint(hint)
+    }
+}
