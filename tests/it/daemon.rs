@@ -1,0 +1,254 @@
+//! The real daemon as a child process, on ports that the system chose, in a directory of its own.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use strongroom::crypto::Secret;
+use strongroom::pb::v1::admin_service_client::AdminServiceClient;
+use strongroom::pb::v1::credential_service_client::CredentialServiceClient;
+use strongroom::pb::v1::{DecryptCredentialRequest, IssueTokenRequest, SetupCredentialRequest};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+pub const PORTS: &str = "[listen]\ngrpc = \"127.0.0.1:0\"\nrest = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\n";
+
+pub fn program() -> &'static str {
+    env!("CARGO_BIN_EXE_strongroom")
+}
+
+pub struct Daemon {
+    child: Child,
+    pub home: PathBuf,
+    /// `http://HOST:PORT` of gRPC.
+    pub addr: String,
+    pub rest: String,
+    pub ops: String,
+    /// The first admin's; empty when one was printed at an earlier start.
+    pub token: String,
+}
+
+impl Daemon {
+    pub fn start(home: &Path) -> Self {
+        Self::start_with(home, "")
+    }
+
+    /// With more configuration than the ports.
+    pub fn start_with(home: &Path, config: &str) -> Self {
+        Self::start_under(home, config, &[])
+    }
+
+    /// Behind another program, such as a fault injector.
+    pub fn start_under(home: &Path, config: &str, wrapper: &[&str]) -> Self {
+        match Self::try_start(home, config, wrapper) {
+            Ok(daemon) => daemon,
+            Err((status, log)) => panic!("the daemon did not start: {status}\n{log}"),
+        }
+    }
+
+    pub fn try_start(home: &Path, config: &str, wrapper: &[&str]) -> Result<Self, (ExitStatus, String)> {
+        let file = home.join("strongroom.toml");
+        std::fs::write(&file, format!("{PORTS}{config}")).unwrap();
+        let log = File::options().create(true).append(true).open(home.join("log")).unwrap();
+        let (first, rest) = wrapper.split_first().map_or((program(), &[] as &[&str]), |(first, rest)| (*first, rest));
+        let mut command = Command::new(first);
+        command.args(rest);
+        if !wrapper.is_empty() {
+            command.arg(program());
+        }
+        let mut child = command
+            .args(["serve", "--dev", "--config", "strongroom.toml"])
+            .current_dir(home)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        while lines.read_line(&mut said).unwrap() > 0 && !said.contains("# next:") {}
+        if !said.contains("# next:") {
+            return Err((child.wait().unwrap(), std::fs::read_to_string(home.join("log")).unwrap()));
+        }
+        let after = |words: &str| said.split(words).nth(1).unwrap().split([',', '\n']).next().unwrap().to_owned();
+        let exported = |name: &str| said.lines().find_map(|line| line.strip_prefix(&format!("export {name}=")).map(str::to_owned));
+        Ok(Self {
+            child,
+            home: home.to_owned(),
+            addr: exported("STRONGROOM_ADDR").unwrap(),
+            rest: after("REST on "),
+            ops: after("metrics on "),
+            token: exported("STRONGROOM_TOKEN").unwrap_or_default(),
+        })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL: nothing is flushed, nothing said.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and the end that follows.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "the daemon does not stop:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = rustix::process::Pid::from_raw(self.pid() as i32).unwrap();
+        let signal = match name {
+            "TERM" => rustix::process::Signal::TERM,
+            "HUP" => rustix::process::Signal::HUP,
+            other => panic!("{other}"),
+        };
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.home.join("log")).unwrap()
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.home.join("strongroom-data/strongroom.db")
+    }
+
+    pub async fn channel(&self) -> Channel {
+        Endpoint::from_shared(self.addr.clone()).unwrap().connect().await.unwrap()
+    }
+
+    pub async fn credentials(&self, token: &str) -> CredentialServiceClient<InterceptedService<Channel, Bearer>> {
+        CredentialServiceClient::with_interceptor(self.channel().await, Bearer::new(token))
+    }
+
+    pub async fn admin(&self, token: &str) -> AdminServiceClient<InterceptedService<Channel, Bearer>> {
+        AdminServiceClient::with_interceptor(self.channel().await, Bearer::new(token))
+    }
+
+    /// A token for somebody who is not the admin.
+    pub async fn issue(&self, role: &str, org: &str, providers: &[&str]) -> String {
+        let request = IssueTokenRequest {
+            name: format!("a-{role}"),
+            role: role.into(),
+            org: org.into(),
+            providers: providers.iter().map(ToString::to_string).collect(),
+            ..IssueTokenRequest::default()
+        };
+        let reply = self.admin(&self.token).await.issue_token(request).await.unwrap().into_inner();
+        reply.token.unwrap().expose_text().unwrap().to_owned()
+    }
+
+    /// One HTTP/1.1 exchange on a connection of its own.
+    pub fn http(&self, method: &str, path: &str, token: &str, body: Option<&str>) -> (u16, String) {
+        exchange(&self.rest, method, path, token, body)
+    }
+
+    pub fn scrape(&self, path: &str) -> (u16, String) {
+        exchange(&self.ops, "GET", path, "", None)
+    }
+
+    /// The daemon's own program as a client of this daemon.
+    pub fn cli(&self, token: &str, args: &[&str], stdin: Option<&str>) -> std::process::Output {
+        let mut child = Command::new(program())
+            .args(args)
+            .env("STRONGROOM_ADDR", &self.addr)
+            .env("STRONGROOM_TOKEN", token)
+            .stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        if let Some(text) = stdin {
+            // A command that refuses its arguments does not read.
+            let _ = child.stdin.take().unwrap().write_all(text.as_bytes());
+        }
+        child.wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn exchange(address: &str, method: &str, path: &str, token: &str, body: Option<&str>) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+    if !token.is_empty() {
+        head += &format!("authorization: Bearer {token}\r\n");
+    }
+    if let Some(body) = body {
+        head += &format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+    }
+    stream.write_all(format!("{head}\r\n{}", body.unwrap_or_default()).as_bytes()).unwrap();
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply).unwrap();
+    let reply = String::from_utf8(reply).unwrap();
+    let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+#[derive(Clone)]
+pub struct Bearer(MetadataValue<Ascii>);
+
+impl Bearer {
+    pub fn new(token: &str) -> Self {
+        Self(format!("Bearer {token}").parse().unwrap())
+    }
+}
+
+impl tonic::service::Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+/// A key of OpenAI's shape that nobody has issued, recognisable by its seed.
+pub fn openai_key(seed: &str) -> String {
+    let half = format!("{seed:q<58}");
+    format!("sk-proj-{half}T3BlbkFJ{half}")
+}
+
+pub fn setup(org: &str, name: &str, key: &str) -> SetupCredentialRequest {
+    SetupCredentialRequest {
+        org: org.into(),
+        provider: "openai".into(),
+        name: name.into(),
+        fields: [("api_key".to_owned(), Secret::from(key.to_owned()))].into(),
+        no_probe: true,
+        ..SetupCredentialRequest::default()
+    }
+}
+
+pub fn decrypt(org: &str, name: &str) -> DecryptCredentialRequest {
+    DecryptCredentialRequest {
+        org: org.into(),
+        provider: "openai".into(),
+        name: name.into(),
+        ..DecryptCredentialRequest::default()
+    }
+}
+
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
+}
