@@ -1,4 +1,12 @@
-//! What a wrapped key is for.
+//! What a wrapped key is for. Pairs, in this order; where a KMS binds bytes, as [`Context::canonical`] writes them.
+//!
+//! ```text
+//!   a credential's data key   purpose = credential, org, project, provider, name,
+//!                             credential = its UUID with hyphens, version = in decimal
+//!   an org's key              purpose = org_key, org
+//!
+//!   canonical = text(key) ‖ text(value) for each pair        text(s) = u32 big-endian length in bytes ‖ UTF-8
+//! ```
 
 use crate::crypto::{Identity, put_text};
 
@@ -33,8 +41,7 @@ impl Context {
         self.0.iter().map(|(key, value)| (*key, value.as_str()))
     }
 
-    /// For a KMS that binds bytes rather than pairs. Injective: each key and each value has its length before it, as
-    /// `u32 big-endian ‖ UTF-8`.
+    /// For a KMS that binds bytes rather than pairs. Injective: each key and each value has its length before it.
     pub fn canonical(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (key, value) in self.parts() {

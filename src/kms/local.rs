@@ -9,7 +9,7 @@
 //!        └─────┴──────────────────────────────────────┘
 //! ```
 //!
-//! The key file is drawn in [`keyfile`]. Its file operations block: use them when the daemon starts, not while it serves.
+//! The key file is drawn in `keyfile.rs`. Its file operations block: they are for when the daemon starts.
 
 mod disk;
 mod keyfile;

@@ -1,15 +1,18 @@
 //! The cases of `tests/vectors/*.json`, from fixed inputs.
 
-use super::{Case, FORMAT, Identity, Vectors, Verdict, Who, unhex, why};
+use std::slice;
+
 use data_encoding::{BASE64URL, HEXLOWER};
 use strongroom::crypto::{self, Dek, Seal, Secret};
+
+use super::{Case, FORMAT, Identity, Vectors, Verdict, Who, unhex, why};
 
 const HEADER: usize = 66;
 const PLAINTEXT: &[u8] = b"sk-vector-1";
 
 /// `stored` is the file as it is: Fernet picks an IV of its own, so a stored body that opens is kept.
 pub fn vectors(seal: Seal, stored: Option<&Vectors>) -> Vectors {
-    let stored = stored.map(|vectors| [&[vectors.base.clone()], vectors.cases.as_slice()].concat()).unwrap_or_default();
+    let stored = stored.map(|vectors| [slice::from_ref(&vectors.base), &vectors.cases].concat()).unwrap_or_default();
     let maker = Maker { seal, stored };
     let (dek, blob) = (pattern(1), maker.sealed(pattern(1), pattern(2), &who(), PLAINTEXT));
     let mut base = opens("as it was sealed", who(), &blob, PLAINTEXT);
