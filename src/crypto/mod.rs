@@ -28,8 +28,9 @@
 //!   sealing key = HKDF(ikm = DEK, salt = message id, info = "strongroom/v1/seal" ‖ identity)
 //! ```
 //!
-//! To open: refuse an unknown version, an unknown seal and a body of an impossible length ([`PLAINTEXT_MAX`]); derive
-//! the commitment, compare it with the header's in constant time, refuse when it differs; then open the body:
+//! To open: refuse an unknown version, an unknown seal and a body of an impossible length (a plaintext has at most
+//! 2^20 bytes, so a body has 16 to 1,048,592 under seal 01 and 100 to 1,398,200 under seal 02); derive the commitment,
+//! compare it with the header's in constant time, refuse when it differs; then open the body:
 //!
 //! ```text
 //!   seal 01  AES-256-GCM (SP 800-38D): key = sealing key, nonce = twelve zero bytes,
@@ -53,9 +54,17 @@
 //!
 //! What this does not hide: the plaintext's length, and all that the row says in its other columns.
 //!
+//! # Fingerprints
+//!
+//! ```text
+//!   plain  = the first 8 hex digits of SHA-256(secret)
+//!   keyed  = "k:" ‖ the first 8 hex digits of HMAC-SHA-256(org key, "strongroom/v1/fingerprint" ‖ 00 ‖ secret)
+//!   digest = HMAC-SHA-256(org key, "strongroom/v1/digest" ‖ 00 ‖ secret)
+//! ```
+//!
 //! # Wrapped under a long-term key
 //!
-//! Where a key that lives long seals many small things ([`wrap`]; the local KMS and its key file):
+//! Where a key that lives long seals many small things ([`wrap()`]; the local KMS and its key file):
 //!
 //! ```text
 //!   salt (32 random bytes) ‖ ciphertext ‖ tag (16)

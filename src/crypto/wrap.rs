@@ -24,7 +24,7 @@ pub fn wrap(key: &[u8; 32], salt: [u8; 32], context: &[u8], plaintext: &[u8]) ->
     Ok(wrapped)
 }
 
-/// Opens what [`wrap`] wrapped under the same key and context, and nothing else.
+/// Opens what [`wrap()`] wrapped under the same key and context, and nothing else.
 pub fn unwrap(key: &[u8; 32], context: &[u8], wrapped: &[u8]) -> Result<Zeroizing<Box<[u8]>>, Error> {
     if wrapped.len() > WRAPPED_MAX {
         return Err(Error::Length);

@@ -1,22 +1,18 @@
 //! The keys that wrap data keys. An adapter wraps and unwraps 32 bytes; the envelope is written once, above it.
+//!
+//! A [`Keyring`] holds the configured keys. New data keys are wrapped under its default; a stored one names its own.
+
+mod context;
+mod keyring;
+pub mod local;
 
 use async_trait::async_trait;
 
 use crate::crypto::Dek;
 
-/// What a wrap is bound to: every part must be the same when it is unwrapped. Keys are fixed words, in a fixed order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Context(Vec<(&'static str, String)>);
-
-impl Context {
-    pub const fn new(parts: Vec<(&'static str, String)>) -> Self {
-        Self(parts)
-    }
-
-    pub fn parts(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.0.iter().map(|(key, value)| (*key, value.as_str()))
-    }
-}
+pub use context::Context;
+pub use keyring::Keyring;
+pub use local::Local;
 
 /// A data key that only the KMS can open. Names the key that wrapped it.
 #[derive(Clone, Debug, PartialEq, Eq)]
