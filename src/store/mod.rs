@@ -4,6 +4,7 @@
 pub mod chain;
 pub mod change;
 pub mod row;
+pub mod sqlite;
 
 use async_trait::async_trait;
 pub use change::{Change, NewVersion, Settlement, Target};
@@ -12,6 +13,7 @@ pub use row::{
     AuditFilter, ChangeEvent, Credential, CredentialState, Cursor, Draft, Filter, Health, OrgKey, Path, ProbeRecord,
     Record, Sealed, Token, Version, VersionState,
 };
+pub use sqlite::Sqlite;
 use tokio::sync::watch;
 use uuid::Uuid;
 

@@ -1,0 +1,312 @@
+//! Makes one change. Every precondition is looked at first; a refusal leaves nothing behind in any case, because the
+//! writer rolls the change's savepoint back.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use super::super::{
+    Change, Credential, CredentialState, Error, NewVersion, Path, ProbeRecord, Settlement, Target, VersionState,
+};
+use super::cells::stored;
+use super::changes::{self, Happened};
+use super::{access, credentials, versions};
+
+type Metadata = serde_json::Map<String, serde_json::Value>;
+type Labels = BTreeMap<String, String>;
+
+/// What a change left behind.
+#[derive(Debug, Default)]
+pub struct Applied {
+    pub credential: Option<Credential>,
+    /// The newest row of `changes`, when there is a new one.
+    pub newest_change: Option<u64>,
+    /// Ciphertext was destroyed, and the write-ahead log still holds the pages from before.
+    pub destroyed: bool,
+}
+
+/// `at` is the time of everything that happens here: that of the audit record.
+pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<Applied, Error> {
+    let act = Act { connection, at: stored(at) };
+    match change {
+        Change::Record | Change::Serve { .. } => Ok(Applied::default()),
+        Change::Create { id, path, metadata, labels, expires_at, version } => {
+            act.create(id, path, (metadata, labels), expires_at, &version)
+        }
+        Change::Rotate { target, metadata, labels, expires_at, version } => {
+            act.rotate(target, (metadata, labels), expires_at, &version)
+        }
+        Change::Settle { credential, version, from, settlement, probe } => {
+            act.settle(credential, version, from, settlement, &probe)
+        }
+        Change::Activate { target, version } => act.activate(target, version),
+        Change::Update { target, metadata, labels, disabled } => act.update(target, metadata, labels, disabled),
+        Change::Delete { target, destroy_at } => act.delete(target, destroy_at),
+        Change::Undelete { target } => act.undelete(target),
+        Change::Destroy { target } => act.destroy(target),
+        Change::IssueToken(token) => access::issue(connection, &token).map(|()| Applied::default()),
+        Change::RevokeToken { id } => access::revoke(connection, id, act.at).map(|()| Applied::default()),
+        Change::KeepOrgKey(key) => access::keep(connection, &key).map(|()| Applied::default()),
+    }
+}
+
+struct Act<'a> {
+    connection: &'a Connection,
+    at: Timestamp,
+}
+
+impl Act<'_> {
+    fn create(
+        &self,
+        id: Uuid,
+        path: Path,
+        (metadata, labels): (Metadata, Labels),
+        expires_at: Option<Timestamp>,
+        new: &NewVersion,
+    ) -> Result<Applied, Error> {
+        if credentials::live(self.connection, &path)?.is_some() {
+            return Err(Error::Taken);
+        }
+        if let Some(current) = credentials::by_id(self.connection, id)? {
+            return stale(current);
+        }
+        if new.version != 1 {
+            return Err(Error::Stale { current: None });
+        }
+        let credential = Credential {
+            id,
+            path,
+            state: if new.activate { CredentialState::Active } else { CredentialState::Pending },
+            disabled: false,
+            failing_since: None,
+            active_version: new.activate.then_some(new.version),
+            latest_version: new.version,
+            fingerprint: new.fingerprint.clone(),
+            public_identity: new.public_identity.clone(),
+            metadata,
+            labels,
+            revision: 1,
+            created_at: self.at,
+            updated_at: self.at,
+            expires_at: expires_at.map(stored),
+            deleted_at: None,
+            destroy_at: None,
+        };
+        credentials::insert(self.connection, &credential)?;
+        versions::insert(self.connection, id, new, self.at)?;
+        self.told(credential, &arrived(new))
+    }
+
+    fn rotate(
+        &self,
+        target: Target,
+        (metadata, labels): (Option<Metadata>, Option<Labels>),
+        expires_at: Option<Timestamp>,
+        new: &NewVersion,
+    ) -> Result<Applied, Error> {
+        let mut credential = self.live(target)?;
+        if credential.latest_version.checked_add(1) != Some(new.version) {
+            return stale(credential);
+        }
+        if let (true, Some(before)) = (new.activate, credential.active_version) {
+            versions::set_state(self.connection, credential.id, before, VersionState::Superseded)?;
+        }
+        versions::insert(self.connection, credential.id, new, self.at)?;
+        credential.latest_version = new.version;
+        credential.expires_at = expires_at.map(stored);
+        if new.activate {
+            credential.active_version = Some(new.version);
+            credential.failing_since = None;
+        }
+        credential.metadata = metadata.unwrap_or(credential.metadata);
+        credential.labels = labels.unwrap_or(credential.labels);
+        self.save(credential, &arrived(new))
+    }
+
+    fn settle(
+        &self,
+        id: Uuid,
+        number: u32,
+        from: VersionState,
+        settlement: Settlement,
+        probe: &ProbeRecord,
+    ) -> Result<Applied, Error> {
+        let credential = credentials::by_id(self.connection, id)?.ok_or(Error::Stale { current: None })?;
+        let version = versions::one(self.connection, id, number)?;
+        let applies = version.is_some_and(|version| version.state == from) && credential.deleted_at.is_none();
+        // A test that took long must not take back what was activated meanwhile.
+        let overtaken = settlement == Settlement::Accept
+            && matches!(from, VersionState::Pending | VersionState::Invalid)
+            && credential.active_version > Some(number);
+        if !applies || overtaken || from == VersionState::Destroyed {
+            return stale(credential);
+        }
+        versions::set_probe(self.connection, id, number, probe)?;
+        self.settled(credential, number, from, settlement)
+    }
+
+    fn settled(
+        &self,
+        mut credential: Credential,
+        number: u32,
+        from: VersionState,
+        settlement: Settlement,
+    ) -> Result<Applied, Error> {
+        use {Settlement as S, VersionState as V};
+        let happened = match (from, settlement) {
+            (V::Pending | V::Invalid, S::Accept) => {
+                self.serve(&mut credential, number)?;
+                Some(Happened::Activated)
+            }
+            (V::Pending | V::Invalid, S::Refuse) => {
+                versions::set_state(self.connection, credential.id, number, V::Invalid)?;
+                Some(Happened::Refused)
+            }
+            (V::Pending, S::Wait) => Some(Happened::Pending),
+            (V::Active, S::Accept) => credential.failing_since.take().map(|_| Happened::Activated),
+            (V::Active, S::Refuse) => {
+                credential.failing_since.get_or_insert(self.at);
+                Some(Happened::Refused)
+            }
+            // Of a version that is not served, a test says nothing about the credential.
+            (V::Invalid | V::Active, S::Wait) | (V::Superseded | V::Destroyed, _) => None,
+        };
+        let happened: Vec<_> = happened.into_iter().map(|what| (what, Some(number))).collect();
+        self.save(credential, &happened)
+    }
+
+    fn activate(&self, target: Target, number: u32) -> Result<Applied, Error> {
+        let mut credential = self.live(target)?;
+        let version = versions::one(self.connection, credential.id, number)?;
+        match version.map(|version| version.state) {
+            Some(VersionState::Pending | VersionState::Superseded) => {
+                self.serve(&mut credential, number)?;
+                self.save(credential, &[(Happened::Activated, Some(number))])
+            }
+            _ => stale(credential),
+        }
+    }
+
+    fn update(
+        &self,
+        target: Target,
+        metadata: Option<Metadata>,
+        labels: Option<Labels>,
+        disabled: Option<bool>,
+    ) -> Result<Applied, Error> {
+        let mut credential = self.live(target)?;
+        let mut happened = Vec::new();
+        if metadata.is_some() || labels.is_some() {
+            happened.push((Happened::Metadata, None));
+        }
+        match disabled {
+            Some(true) if !credential.disabled => happened.push((Happened::Disabled, None)),
+            Some(false) if credential.disabled => happened.push((Happened::Enabled, None)),
+            _ => (),
+        }
+        credential.metadata = metadata.unwrap_or(credential.metadata);
+        credential.labels = labels.unwrap_or(credential.labels);
+        credential.disabled = disabled.unwrap_or(credential.disabled);
+        self.save(credential, &happened)
+    }
+
+    fn delete(&self, target: Target, destroy_at: Option<Timestamp>) -> Result<Applied, Error> {
+        let mut credential = self.live(target)?;
+        credential.state = CredentialState::Deleted;
+        credential.active_version = None;
+        credential.deleted_at = Some(self.at);
+        credential.destroy_at = destroy_at.map(stored);
+        if destroy_at.is_some() {
+            return self.save(credential, &[(Happened::Deleted, None)]);
+        }
+        versions::destroy(self.connection, credential.id, self.at)?;
+        let applied = self.save(credential, &[(Happened::Deleted, None), (Happened::Destroyed, None)])?;
+        Ok(Applied { destroyed: true, ..applied })
+    }
+
+    fn undelete(&self, target: Target) -> Result<Applied, Error> {
+        let mut credential = self.waiting(target)?;
+        if credentials::live(self.connection, &credential.path)?.is_some() {
+            return Err(Error::Taken);
+        }
+        credential.deleted_at = None;
+        credential.destroy_at = None;
+        credential.active_version = versions::active(self.connection, credential.id)?;
+        self.save(credential, &[(Happened::Undeleted, None)])
+    }
+
+    fn destroy(&self, target: Target) -> Result<Applied, Error> {
+        let mut credential = self.waiting(target)?;
+        credential.destroy_at = None;
+        versions::destroy(self.connection, credential.id, self.at)?;
+        let applied = self.save(credential, &[(Happened::Destroyed, None)])?;
+        Ok(Applied { destroyed: true, ..applied })
+    }
+
+    /// The target, if it is live and still what the change was decided on.
+    fn live(&self, target: Target) -> Result<Credential, Error> {
+        self.target(target, |credential| credential.deleted_at.is_none())
+    }
+
+    /// The target, if it is deleted and its ciphertext is still there.
+    fn waiting(&self, target: Target) -> Result<Credential, Error> {
+        self.target(target, |credential| credential.destroy_at.is_some())
+    }
+
+    fn target(&self, target: Target, fits: impl Fn(&Credential) -> bool) -> Result<Credential, Error> {
+        match credentials::by_id(self.connection, target.credential)? {
+            Some(credential) if credential.revision == target.revision && fits(&credential) => Ok(credential),
+            current => Err(Error::Stale { current: current.map(Box::new) }),
+        }
+    }
+
+    fn serve(&self, credential: &mut Credential, number: u32) -> Result<(), Error> {
+        if let Some(before) = credential.active_version {
+            versions::set_state(self.connection, credential.id, before, VersionState::Superseded)?;
+        }
+        versions::set_activated(self.connection, credential.id, number, self.at)?;
+        credential.active_version = Some(number);
+        credential.failing_since = None;
+        Ok(())
+    }
+
+    /// Counts the revision up, repeats what the served version, or else the newest, says, and writes the row. A
+    /// tombstone goes on saying what was there.
+    fn save(&self, mut credential: Credential, happened: &[(Happened, Option<u32>)]) -> Result<Applied, Error> {
+        if credential.deleted_at.is_none() {
+            let shown = credential.active_version.unwrap_or(credential.latest_version);
+            let version = versions::one(self.connection, credential.id, shown)?
+                .ok_or_else(|| Error::Corrupt(format!("credentials {}: version {shown} is missing", credential.id)))?;
+            credential.state = match version.state {
+                VersionState::Active => CredentialState::Active,
+                VersionState::Pending => CredentialState::Pending,
+                VersionState::Invalid | VersionState::Superseded | VersionState::Destroyed => CredentialState::Invalid,
+            };
+            credential.fingerprint = version.fingerprint;
+            credential.public_identity = version.public_identity;
+        }
+        credential.revision += 1;
+        credential.updated_at = self.at;
+        credentials::save(self.connection, &credential)?;
+        self.told(credential, happened)
+    }
+
+    fn told(&self, credential: Credential, happened: &[(Happened, Option<u32>)]) -> Result<Applied, Error> {
+        let mut newest_change = None;
+        for (what, version) in happened {
+            newest_change = Some(changes::insert(self.connection, &credential, *what, *version, self.at)?);
+        }
+        Ok(Applied { credential: Some(credential), newest_change, destroyed: false })
+    }
+}
+
+fn arrived(new: &NewVersion) -> Vec<(Happened, Option<u32>)> {
+    let activated = new.activate.then_some((Happened::Activated, Some(new.version)));
+    [(Happened::Setup, Some(new.version))].into_iter().chain(activated).collect()
+}
+
+fn stale<T>(current: Credential) -> Result<T, Error> {
+    Err(Error::Stale { current: Some(Box::new(current)) })
+}

@@ -1,0 +1,151 @@
+//! The cells of a row, read in the order of its columns. What this program cannot have written is
+//! [`Error::Corrupt`], and says table, row and column; never the value.
+
+use jiff::Timestamp;
+use rusqlite::types::{FromSql, ValueRef};
+use rusqlite::{Connection, Params, Row};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::super::Error;
+use super::words::Word;
+
+/// The first row that a query finds. The first column names the row.
+pub fn first<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    table: &'static str,
+    read: impl FnOnce(&mut Cells<'_>) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    rows.next()?.map(|row| read(&mut Cells::new(table, row))).transpose()
+}
+
+/// All rows that a query finds.
+pub fn all<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    table: &'static str,
+    read: impl Fn(&mut Cells<'_>) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(&mut Cells::new(table, row))?);
+    }
+    Ok(found)
+}
+
+pub struct Cells<'r> {
+    table: &'static str,
+    row: &'r Row<'r>,
+    first: usize,
+    next: usize,
+}
+
+impl<'r> Cells<'r> {
+    const fn new(table: &'static str, row: &'r Row<'r>) -> Self {
+        Self { table, row, first: 0, next: 0 }
+    }
+
+    /// The columns that follow are another table's, and the first of them names its row.
+    pub const fn joined(&mut self, table: &'static str) -> &mut Self {
+        self.table = table;
+        self.first = self.next;
+        self
+    }
+
+    /// Text, bytes, whole numbers; optional ones too.
+    pub fn plain<T: FromSql>(&mut self) -> Result<T, Error> {
+        self.next += 1;
+        self.row.get(self.next - 1).map_err(|_| self.corrupt("is of the wrong type or out of range"))
+    }
+
+    pub fn flag(&mut self) -> Result<bool, Error> {
+        match self.plain::<i64>()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.corrupt("is neither 0 nor 1")),
+        }
+    }
+
+    pub fn count(&mut self) -> Result<u64, Error> {
+        u64::try_from(self.plain::<i64>()?).map_err(|_| self.corrupt("is negative"))
+    }
+
+    pub fn id(&mut self) -> Result<Uuid, Error> {
+        Ok(Uuid::from_bytes(self.plain()?))
+    }
+
+    pub fn time(&mut self) -> Result<Timestamp, Error> {
+        let microseconds = self.plain()?;
+        self.timestamp(microseconds)
+    }
+
+    pub fn optional_time(&mut self) -> Result<Option<Timestamp>, Error> {
+        let microseconds: Option<i64> = self.plain()?;
+        microseconds.map(|microseconds| self.timestamp(microseconds)).transpose()
+    }
+
+    pub fn word<T: Word>(&mut self) -> Result<T, Error> {
+        let text: String = self.plain()?;
+        T::read(&text).ok_or_else(|| self.corrupt("is an unknown word"))
+    }
+
+    pub fn json<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        let text: String = self.plain()?;
+        serde_json::from_str(&text).map_err(|_| self.corrupt("is not the JSON it should be"))
+    }
+
+    pub fn optional_json<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
+        let text: Option<String> = self.plain()?;
+        text.map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(|_| self.corrupt("is not the JSON it should be"))
+    }
+
+    /// Complains about the cell that was read last.
+    fn corrupt(&self, why: &str) -> Error {
+        let column = self.row.as_ref().column_name(self.next.saturating_sub(1)).unwrap_or("?");
+        Error::Corrupt(format!("{} {}: {column} {why}", self.table, self.name()))
+    }
+
+    fn timestamp(&self, microseconds: i64) -> Result<Timestamp, Error> {
+        Timestamp::from_microsecond(microseconds).map_err(|_| self.corrupt("is not a time"))
+    }
+
+    fn name(&self) -> String {
+        match self.row.get_ref(self.first) {
+            Ok(ValueRef::Integer(number)) => number.to_string(),
+            Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).into_owned(),
+            Ok(ValueRef::Blob(bytes)) => {
+                Uuid::from_slice(bytes).map_or_else(|_| "with a damaged id".into(), |id| id.to_string())
+            }
+            _ => "without an id".into(),
+        }
+    }
+}
+
+/// A time as a cell. Less than a microsecond is cut off, here and in PostgreSQL.
+pub fn micros(at: Timestamp) -> i64 {
+    at.as_microsecond()
+}
+
+/// The time that will be read back.
+pub fn stored(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+}
+
+/// A count as a cell. More than fits is more than there can be.
+pub fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+pub fn json<T: Serialize>(value: &T) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| Error::Corrupt(format!("a value has no JSON form: {error}")))
+}

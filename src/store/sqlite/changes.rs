@@ -1,0 +1,74 @@
+//! The table `changes`: what those who watch are told.
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use super::super::{ChangeEvent, Credential, Error};
+use super::cells::{micros, signed};
+use super::{cells, credentials};
+
+/// One fact. A commit may tell several.
+#[derive(Clone, Copy, Debug)]
+pub enum Happened {
+    Setup,
+    Activated,
+    Refused,
+    Pending,
+    Metadata,
+    Disabled,
+    Enabled,
+    Deleted,
+    Undeleted,
+    Destroyed,
+}
+
+impl Happened {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Setup => "setup",
+            Self::Activated => "activated",
+            Self::Refused => "refused",
+            Self::Pending => "pending",
+            Self::Metadata => "metadata",
+            Self::Disabled => "disabled",
+            Self::Enabled => "enabled",
+            Self::Deleted => "deleted",
+            Self::Undeleted => "undeleted",
+            Self::Destroyed => "destroyed",
+        }
+    }
+}
+
+/// Adds a row and returns its sequence number.
+pub fn insert(
+    connection: &Connection,
+    credential: &Credential,
+    happened: Happened,
+    version: Option<u32>,
+    at: Timestamp,
+) -> Result<u64, Error> {
+    let sql = "INSERT INTO changes (org, credential_id, change, version, at) VALUES (?1, ?2, ?3, ?4, ?5) \
+         RETURNING sequence";
+    let row = (&credential.path.org, credential.id.as_bytes(), happened.word(), version, micros(at));
+    let sequence: i64 = connection.prepare_cached(sql)?.query_row(row, |row| row.get(0))?;
+    Ok(sequence.unsigned_abs())
+}
+
+pub fn newest(connection: &Connection) -> Result<u64, Error> {
+    let sequence: Option<i64> = connection.query_row("SELECT max(sequence) FROM changes", [], |row| row.get(0))?;
+    Ok(sequence.map_or(0, i64::unsigned_abs))
+}
+
+pub fn after(connection: &Connection, org: &str, after: u64, limit: u32) -> Result<Vec<ChangeEvent>, Error> {
+    let columns = credentials::COLUMNS.split(", ").map(|column| format!("c.{column}")).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "SELECT h.sequence, h.at, h.change, h.version, {columns} FROM changes h \
+         JOIN credentials c ON c.id = h.credential_id WHERE h.org = ?1 AND h.sequence > ?2 \
+         ORDER BY h.sequence LIMIT ?3"
+    );
+    cells::all(connection, &sql, (org, signed(after), limit), "changes", |cells| {
+        let (sequence, at, change, version) = (cells.count()?, cells.time()?, cells.plain()?, cells.plain()?);
+        let credential = credentials::read(cells.joined(credentials::TABLE))?;
+        Ok(ChangeEvent { sequence, at, change, version, credential })
+    })
+}

@@ -1,0 +1,31 @@
+//! The table `meta`: what there is one of.
+
+use rusqlite::{Connection, OptionalExtension as _};
+use uuid::Uuid;
+
+use super::super::Error;
+
+/// Who writes this database's audit chain. Chosen once.
+pub fn instance(connection: &Connection) -> Result<String, Error> {
+    let sql = "SELECT value FROM meta WHERE key = 'instance'";
+    if let Some(instance) = connection.query_row(sql, [], |row| row.get(0)).optional()? {
+        return Ok(instance);
+    }
+    let instance = Uuid::now_v7().to_string();
+    connection.execute("INSERT INTO meta (key, value) VALUES ('instance', ?1)", [&instance])?;
+    Ok(instance)
+}
+
+/// Writes something new, and nothing that matters. SQLite does not write a page that stays the same.
+pub fn count_proof(connection: &Connection) -> Result<(), Error> {
+    let sql = "INSERT INTO meta (key, value) VALUES ('proofs', '1') \
+         ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(meta.value AS BIGINT) + 1 AS TEXT)";
+    connection.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
+/// Proves that a read works.
+pub fn exists(connection: &Connection) -> Result<(), Error> {
+    connection.prepare_cached("SELECT 1 FROM meta WHERE key = 'instance'")?.query_row([], |_| Ok(()))?;
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! The store that needs nothing prepared: one SQLite file, one thread that writes, a few connections that read.
+
+mod access;
+mod apply;
+mod audit;
+mod cells;
+mod changes;
+mod checkpoint;
+mod connection;
+mod credentials;
+mod files;
+mod list;
+mod meta;
+mod readers;
+mod schema;
+mod serve;
+mod versions;
+mod words;
+mod writer;
+
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, oneshot, watch};
+use uuid::Uuid;
+
+use self::files::Claim;
+use self::readers::Readers;
+use self::writer::{Order, Trouble, Writer};
+use super::{
+    AuditFilter, Change, ChangeEvent, Credential, Cursor, Draft, Error, Filter, OrgKey, Path, Receipt, Record, Sealed,
+    Store, Token, Version,
+};
+
+/// More than this many commits do not wait in memory; the next ones wait to be let in.
+const QUEUE: usize = 4096;
+/// Queries at the same time.
+const READERS: usize = 4;
+
+/// A SQLite database, held by this process alone. Dropping it finishes what is under way and closes the file.
+pub struct Sqlite {
+    readers: Readers,
+    /// Taken when it is dropped: the writer ends when nobody can order any more.
+    orders: Option<Sender<Order>>,
+    places: Arc<Semaphore>,
+    newest: watch::Receiver<u64>,
+    trouble: Trouble,
+    writer: Option<JoinHandle<()>>,
+    _claim: Claim,
+}
+
+impl Sqlite {
+    /// Opens the database, creates it where there is none, and brings its schema up to date. Its folder must exist.
+    pub fn open(path: &std::path::Path) -> Result<Self, Error> {
+        let claim = Claim::take(path)?;
+        let (newest_sender, newest) = watch::channel(0);
+        let trouble = Arc::new(Mutex::new(None));
+        let writer = Writer::new(&claim.path, newest_sender, Arc::clone(&trouble))?;
+        let readers = Readers::open(&claim.path, READERS)?;
+        let (orders, waiting) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer.run(&waiting))
+            .map_err(|error| Error::Unavailable(format!("cannot start the store's writer: {error}")))?;
+        Ok(Self {
+            readers,
+            orders: Some(orders),
+            places: Arc::new(Semaphore::new(QUEUE)),
+            newest,
+            trouble,
+            writer: Some(thread),
+            _claim: claim,
+        })
+    }
+
+    fn order(&self, order: Order) -> Result<(), Error> {
+        self.orders.as_ref().and_then(|orders| orders.send(order).ok()).ok_or_else(stopped)
+    }
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    async fn commit(&self, change: Change, record: Draft) -> Result<Receipt, Error> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| stopped())?;
+        let (answer, outcome) = oneshot::channel();
+        self.order(Order::Commit { change, record, answer, place })?;
+        outcome.await.map_err(|_| stopped())?
+    }
+
+    async fn credential(&self, path: &Path) -> Result<Option<Credential>, Error> {
+        let path = path.clone();
+        self.readers.read(move |connection| credentials::live(connection, &path)).await
+    }
+
+    async fn deleted(&self, path: &Path) -> Result<Option<Credential>, Error> {
+        let path = path.clone();
+        self.readers.read(move |connection| credentials::deleted(connection, &path)).await
+    }
+
+    async fn credential_by_id(&self, id: Uuid) -> Result<Option<Credential>, Error> {
+        self.readers.read(move |connection| credentials::by_id(connection, id)).await
+    }
+
+    async fn list(&self, filter: &Filter, after: Option<&Cursor>, limit: u32) -> Result<Vec<Credential>, Error> {
+        let (filter, after) = (filter.clone(), after.cloned());
+        self.readers.read(move |connection| list::page(connection, &filter, after.as_ref(), limit)).await
+    }
+
+    async fn versions(&self, credential: Uuid) -> Result<Vec<Version>, Error> {
+        self.readers.read(move |connection| versions::all(connection, credential)).await
+    }
+
+    async fn sealed(&self, credential: Uuid, version: u32) -> Result<Option<(Version, Sealed)>, Error> {
+        self.readers.read(move |connection| versions::sealed(connection, credential, version)).await
+    }
+
+    async fn changes(&self, org: &str, after: u64, limit: u32) -> Result<Vec<ChangeEvent>, Error> {
+        let org = org.to_owned();
+        self.readers.read(move |connection| changes::after(connection, &org, after, limit)).await
+    }
+
+    fn newest_change(&self) -> watch::Receiver<u64> {
+        self.newest.clone()
+    }
+
+    async fn audit(
+        &self,
+        filter: &AuditFilter,
+        from: Option<u64>,
+        descending: bool,
+        limit: u32,
+    ) -> Result<Vec<(u64, Record)>, Error> {
+        let filter = filter.clone();
+        self.readers.read(move |connection| audit::page(connection, &filter, from, descending, limit)).await
+    }
+
+    async fn token(&self, id: Uuid) -> Result<Option<Token>, Error> {
+        self.readers.read(move |connection| access::token(connection, id)).await
+    }
+
+    async fn tokens(&self, org: Option<&str>) -> Result<Vec<Token>, Error> {
+        let org = org.map(str::to_owned);
+        self.readers.read(move |connection| access::tokens(connection, org.as_deref())).await
+    }
+
+    async fn org_key(&self, org: &str) -> Result<Option<OrgKey>, Error> {
+        let org = org.to_owned();
+        self.readers.read(move |connection| access::org_key(connection, &org)).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error> {
+        self.readers.read(move |connection| credentials::due(connection, now, limit)).await
+    }
+
+    /// After a failed commit, only a commit shows that it works again.
+    async fn ready(&self) -> Result<(), Error> {
+        self.readers.read(meta::exists).await?;
+        if self.writer.as_ref().is_none_or(JoinHandle::is_finished) {
+            return Err(stopped());
+        }
+        if self.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return Ok(());
+        }
+        let (answer, outcome) = oneshot::channel();
+        self.order(Order::Prove { answer })?;
+        outcome.await.map_err(|_| stopped())?
+    }
+}
+
+impl Drop for Sqlite {
+    /// The writer's connection closes last: that one may tidy the write-ahead log away.
+    fn drop(&mut self) {
+        self.readers.close();
+        drop(self.orders.take());
+        if let Some(writer) = self.writer.take() {
+            _ = writer.join();
+        }
+    }
+}
+
+fn stopped() -> Error {
+    Error::Unavailable("the store's writer has stopped".into())
+}

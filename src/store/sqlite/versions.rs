@@ -1,0 +1,127 @@
+//! The tables `org_integration_credentials`, which keeps what was sealed, and `org_integration_credential_states`.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, named_params};
+use uuid::Uuid;
+
+use super::super::{Error, NewVersion, ProbeRecord, Sealed, Version, VersionState};
+use super::cells::{self, Cells, json, micros};
+use super::words::Word as _;
+
+const TABLE: &str = "org_integration_credentials";
+
+/// In the order in which [`read`] takes them.
+const COLUMNS: &str = "v.credential_id, v.version, s.state, v.fingerprint, v.digest, v.public_identity, v.seal, \
+     v.kms_key, v.kms_key_version, s.probe, v.created_by, v.created_at, s.activated_at, s.destroyed_at";
+
+const JOINED: &str = "org_integration_credentials v LEFT JOIN org_integration_credential_states s \
+     ON s.credential_id = v.credential_id AND s.version = v.version";
+
+pub fn all(connection: &Connection, credential: Uuid) -> Result<Vec<Version>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM {JOINED} WHERE v.credential_id = ?1 ORDER BY v.version DESC");
+    cells::all(connection, &sql, [credential.as_bytes()], TABLE, read)
+}
+
+pub fn one(connection: &Connection, credential: Uuid, version: u32) -> Result<Option<Version>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM {JOINED} WHERE v.credential_id = ?1 AND v.version = ?2");
+    cells::first(connection, &sql, (credential.as_bytes(), version), TABLE, read)
+}
+
+/// A version that is not destroyed, with its ciphertext.
+pub fn sealed(connection: &Connection, credential: Uuid, version: u32) -> Result<Option<(Version, Sealed)>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS}, v.sealed_blob, v.wrapped_dek FROM {JOINED} \
+         WHERE v.credential_id = ?1 AND v.version = ?2 AND s.state IS DISTINCT FROM 'destroyed'"
+    );
+    cells::first(connection, &sql, (credential.as_bytes(), version), TABLE, |cells| {
+        Ok((read(cells)?, Sealed { blob: cells.plain()?, wrapped_dek: cells.plain()? }))
+    })
+}
+
+/// The number of the version that is active. That of a deleted credential waits for an undelete.
+pub fn active(connection: &Connection, credential: Uuid) -> Result<Option<u32>, Error> {
+    let sql = "SELECT version FROM org_integration_credential_states WHERE credential_id = ?1 AND state = 'active'";
+    Ok(connection.prepare_cached(sql)?.query_row([credential.as_bytes()], |row| row.get(0)).optional()?)
+}
+
+/// Adds a version, active at once or pending.
+pub fn insert(connection: &Connection, credential: Uuid, new: &NewVersion, at: Timestamp) -> Result<(), Error> {
+    let sql = "INSERT INTO org_integration_credentials (credential_id, version, fingerprint, digest, public_identity, \
+         seal, kms_key, kms_key_version, created_by, created_at, sealed_blob, wrapped_dek) VALUES (:credential, \
+         :version, :fingerprint, :digest, :public_identity, :seal, :kms_key, :kms_key_version, :created_by, \
+         :created_at, :sealed_blob, :wrapped_dek)";
+    connection.prepare_cached(sql)?.execute(named_params! {
+        ":credential": credential.as_bytes(),
+        ":version": new.version,
+        ":fingerprint": new.fingerprint,
+        ":digest": new.digest,
+        ":public_identity": json(&new.public_identity)?,
+        ":seal": new.seal.word(),
+        ":kms_key": new.kms_key,
+        ":kms_key_version": new.kms_key_version,
+        ":created_by": new.created_by,
+        ":created_at": micros(at),
+        ":sealed_blob": new.sealed.blob,
+        ":wrapped_dek": new.sealed.wrapped_dek,
+    })?;
+    let sql = "INSERT INTO org_integration_credential_states (credential_id, version, state, probe, activated_at) \
+         VALUES (:credential, :version, :state, :probe, :activated_at)";
+    let state = if new.activate { VersionState::Active } else { VersionState::Pending };
+    connection.prepare_cached(sql)?.execute(named_params! {
+        ":credential": credential.as_bytes(),
+        ":version": new.version,
+        ":state": state.word(),
+        ":probe": new.probe.as_ref().map(json).transpose()?,
+        ":activated_at": new.activate.then_some(micros(at)),
+    })?;
+    Ok(())
+}
+
+pub fn set_state(connection: &Connection, credential: Uuid, version: u32, state: VersionState) -> Result<(), Error> {
+    let sql = "UPDATE org_integration_credential_states SET state = ?3 WHERE credential_id = ?1 AND version = ?2";
+    connection.prepare_cached(sql)?.execute((credential.as_bytes(), version, state.word()))?;
+    Ok(())
+}
+
+pub fn set_activated(connection: &Connection, credential: Uuid, version: u32, at: Timestamp) -> Result<(), Error> {
+    let sql = "UPDATE org_integration_credential_states SET state = 'active', activated_at = ?3 \
+         WHERE credential_id = ?1 AND version = ?2";
+    connection.prepare_cached(sql)?.execute((credential.as_bytes(), version, micros(at)))?;
+    Ok(())
+}
+
+pub fn set_probe(connection: &Connection, credential: Uuid, version: u32, probe: &ProbeRecord) -> Result<(), Error> {
+    let sql = "UPDATE org_integration_credential_states SET probe = ?3 WHERE credential_id = ?1 AND version = ?2";
+    connection.prepare_cached(sql)?.execute((credential.as_bytes(), version, json(probe)?))?;
+    Ok(())
+}
+
+/// Overwrites the ciphertext and the wrapped keys of every version with zeros, where they stand.
+pub fn destroy(connection: &Connection, credential: Uuid, at: Timestamp) -> Result<(), Error> {
+    let sql = "UPDATE org_integration_credentials SET sealed_blob = zeroblob(length(sealed_blob)), \
+         wrapped_dek = zeroblob(length(wrapped_dek)) WHERE credential_id = ?1";
+    connection.prepare_cached(sql)?.execute([credential.as_bytes()])?;
+    let sql = "UPDATE org_integration_credential_states SET state = 'destroyed', destroyed_at = ?2 \
+         WHERE credential_id = ?1";
+    connection.prepare_cached(sql)?.execute((credential.as_bytes(), micros(at)))?;
+    Ok(())
+}
+
+fn read(cells: &mut Cells<'_>) -> Result<Version, Error> {
+    Ok(Version {
+        credential: cells.id()?,
+        version: cells.plain()?,
+        state: cells.word()?,
+        fingerprint: cells.plain()?,
+        digest: cells.plain()?,
+        public_identity: cells.json()?,
+        seal: cells.word()?,
+        kms_key: cells.plain()?,
+        kms_key_version: cells.plain()?,
+        probe: cells.optional_json()?,
+        created_by: cells.plain()?,
+        created_at: cells.time()?,
+        activated_at: cells.optional_time()?,
+        destroyed_at: cells.optional_time()?,
+    })
+}

@@ -1,0 +1,253 @@
+//! The one thread that writes. It takes what is waiting, makes it one transaction, and answers when that is on disk;
+//! the next group gathers meanwhile.
+//!
+//! ```text
+//!   commit() ──► queue ──► [ group ] ──► BEGIN  change + record, change + record, …  COMMIT (one fsync) ──► answers
+//! ```
+//!
+//! A change that is refused leaves its group alone. When the commit itself fails, nobody knows what a crash would bring
+//! back: every change of the group is answered [`Error::Unavailable`], and the chain's end is read from the file again
+//! before the next group.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+
+use super::super::chain::Head;
+use super::super::{Change, Draft, Error, Receipt};
+use super::apply::{Applied, apply};
+use super::files::Opened;
+use super::serve::Memo;
+use super::{audit, changes, checkpoint, connection, meta};
+
+/// At most so many share one commit.
+const GROUP: usize = 256;
+/// A checkpoint is made in the first pause that is this long.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// What the writer is asked for.
+pub enum Order {
+    Commit {
+        change: Change,
+        record: Draft,
+        answer: Answer<Receipt>,
+        place: OwnedSemaphorePermit,
+    },
+    /// Proves that a commit works.
+    Prove {
+        answer: Answer<()>,
+    },
+}
+
+pub type Answer<T> = oneshot::Sender<Result<T, Error>>;
+
+/// Why the newest group failed, if it did.
+pub type Trouble = Arc<Mutex<Option<Error>>>;
+
+pub struct Writer {
+    path: std::path::PathBuf,
+    opened: Opened,
+    connection: Connection,
+    head: Head,
+    memo: Memo,
+    newest: watch::Sender<u64>,
+    trouble: Trouble,
+    checkpoints: checkpoint::Plan,
+}
+
+impl Writer {
+    pub fn new(path: &std::path::Path, newest: watch::Sender<u64>, trouble: Trouble) -> Result<Self, Error> {
+        let connection = connection::writer(path)?;
+        let head = audit::head(&connection, meta::instance(&connection)?)?;
+        newest.send_replace(changes::newest(&connection)?);
+        let mut checkpoints = checkpoint::Plan::default();
+        // What a crash left in the log may be what was destroyed.
+        checkpoints.scrub(&connection);
+        Ok(Self {
+            path: path.to_owned(),
+            opened: Opened::now(path)?,
+            connection,
+            head,
+            memo: Memo::default(),
+            newest,
+            trouble,
+            checkpoints,
+        })
+    }
+
+    /// Ends when all senders are gone and everything is done.
+    pub fn run(mut self, orders: &Receiver<Order>) {
+        let mut group = Vec::with_capacity(GROUP);
+        while let Some(first) = self.next(orders) {
+            group.push(first);
+            gather(orders, &mut group);
+            self.serve(&mut group);
+        }
+        self.checkpoints.close(&self.connection);
+    }
+
+    /// Waits for an order, and uses a pause for a checkpoint.
+    fn next(&mut self, orders: &Receiver<Order>) -> Option<Order> {
+        while self.checkpoints.pending() {
+            match orders.recv_timeout(PAUSE) {
+                Ok(order) => return Some(order),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.checkpoints.in_a_pause(&self.connection),
+            }
+        }
+        orders.recv().ok()
+    }
+
+    fn serve(&mut self, group: &mut Vec<Order>) {
+        let mut work = Vec::with_capacity(group.len());
+        let mut answers = Vec::with_capacity(group.len());
+        let mut proofs = Vec::new();
+        for order in group.drain(..) {
+            match order {
+                Order::Commit { change, record, answer, place } => {
+                    work.push((change, record));
+                    answers.push((answer, place));
+                }
+                Order::Prove { answer } => proofs.push(answer),
+            }
+        }
+        let outcome = self.commit(work, !proofs.is_empty());
+        self.set_trouble(outcome.as_ref().err());
+        // A caller that has gone away does not take its answer; what was done stays done.
+        match outcome {
+            Ok(outcomes) => {
+                answers.into_iter().zip(outcomes).for_each(|((answer, _), outcome)| _ = answer.send(outcome));
+                proofs.into_iter().for_each(|answer| _ = answer.send(Ok(())));
+                self.checkpoints.after_a_group(&self.connection);
+            }
+            Err(cause) => {
+                answers.into_iter().for_each(|(answer, _)| _ = answer.send(Err(cause.clone())));
+                proofs.into_iter().for_each(|answer| _ = answer.send(Err(cause.clone())));
+            }
+        }
+    }
+
+    /// One outcome per piece of work, or the reason why none of it was done.
+    fn commit(&mut self, work: Vec<(Change, Draft)>, prove: bool) -> Result<Vec<Result<Receipt, Error>>, Error> {
+        self.opened.still_there()?;
+        if self.in_trouble() {
+            self.start_anew()?;
+        }
+        let mut group = Group {
+            transaction: self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(broken)?,
+            memo: &mut self.memo,
+            head: self.head.clone(),
+            newest: None,
+            destroyed: false,
+        };
+        let mut outcomes = Vec::with_capacity(work.len());
+        for (change, record) in work {
+            outcomes.push(group.add(change, record)?);
+        }
+        if prove {
+            meta::count_proof(&group.transaction).map_err(broken)?;
+        }
+        let Group { transaction, head, newest, destroyed, .. } = group;
+        transaction.commit().map_err(broken)?;
+        self.opened.still_there()?;
+        self.head = head;
+        self.checkpoints.committed(destroyed);
+        if let Some(newest) = newest {
+            self.newest.send_replace(newest);
+        }
+        Ok(outcomes)
+    }
+
+    /// After a failure, neither the connection nor what is remembered is trusted.
+    fn start_anew(&mut self) -> Result<(), Error> {
+        self.memo.clear();
+        let connection = connection::writer(&self.path)?;
+        self.head = audit::head(&connection, meta::instance(&connection)?)?;
+        self.newest.send_replace(changes::newest(&connection)?);
+        self.connection = connection;
+        Ok(())
+    }
+
+    fn in_trouble(&self) -> bool {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    fn set_trouble(&self, cause: Option<&Error>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = cause.cloned();
+    }
+}
+
+/// A transaction in the making.
+struct Group<'a> {
+    transaction: Transaction<'a>,
+    memo: &'a mut Memo,
+    head: Head,
+    newest: Option<u64>,
+    destroyed: bool,
+}
+
+impl Group<'_> {
+    /// The inner error refuses this piece of work and leaves nothing of it; the outer one spoils the group.
+    fn add(&mut self, change: Change, record: Draft) -> Result<Result<Receipt, Error>, Error> {
+        match change {
+            Change::Record => self.record(record, None).map(Ok),
+            Change::Serve { target, version, token } => {
+                match refused(self.memo.confirm(&self.transaction, target, version, token))? {
+                    Ok(()) => self.record(record, None).map(Ok),
+                    Err(refusal) => Ok(Err(refusal)),
+                }
+            }
+            change => self.change(change, record),
+        }
+    }
+
+    fn change(&mut self, change: Change, record: Draft) -> Result<Result<Receipt, Error>, Error> {
+        self.memo.forget(&change);
+        let mut savepoint = self.transaction.savepoint().map_err(broken)?;
+        savepoint.set_drop_behavior(DropBehavior::Rollback);
+        match refused(apply(&savepoint, change, record.at))? {
+            Ok(Applied { credential, newest_change, destroyed }) => {
+                savepoint.commit().map_err(broken)?;
+                self.newest = newest_change.or(self.newest);
+                self.destroyed |= destroyed;
+                self.record(record, credential).map(Ok)
+            }
+            Err(refusal) => {
+                savepoint.finish().map_err(broken)?;
+                Ok(Err(refusal))
+            }
+        }
+    }
+
+    fn record(&mut self, record: Draft, credential: Option<super::super::Credential>) -> Result<Receipt, Error> {
+        let sequence = audit::append(&self.transaction, &mut self.head, record)?;
+        Ok(Receipt { sequence, credential })
+    }
+}
+
+/// Takes along what has come in meanwhile.
+fn gather(orders: &Receiver<Order>, group: &mut Vec<Order>) {
+    while group.len() < GROUP
+        && let Ok(order) = orders.try_recv()
+    {
+        group.push(order);
+    }
+}
+
+/// Tells what is wrong with a piece of work from what is wrong with the store.
+fn refused<T>(outcome: Result<T, Error>) -> Result<Result<T, Error>, Error> {
+    match outcome {
+        Err(error @ Error::Unavailable(_)) => Err(error),
+        outcome => Ok(outcome),
+    }
+}
+
+fn broken(error: impl Into<Error>) -> Error {
+    match error.into() {
+        Error::Corrupt(cause) => Error::Unavailable(cause),
+        error => error,
+    }
+}
