@@ -1,12 +1,100 @@
 //! What a credential of each provider looks like, and how it is tested.
+//!
+//! ```text
+//!   config/providers.yml ──► entry ──► registry ──► Provider
+//!                                                     │ parse            upload ─► document, format, checks
+//!                                                     │ check_metadata   schema
+//!                                                     └ tested by        probe
+//! ```
+//!
+//! Nothing here quotes what a customer sent: an [`Invalid`] names the field and the rule.
 
+mod checks;
+mod document;
+mod entry;
+mod format;
+mod nearest;
 pub mod probe;
+mod registry;
+mod schema;
+mod upload;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-pub use probe::{Outcome, Probe, Probes};
+pub use probe::{Outcome, Probe, Probes, Verdict};
+pub use registry::{LoadError, Registry};
+use serde::Deserialize;
 
-use crate::crypto::Secret;
+use crate::crypto::{Seal, Secret};
+
+/// An entry of the registry.
+#[derive(Debug)]
+pub struct Provider {
+    pub id: String,
+    pub title: String,
+    pub category: Category,
+    pub class: Class,
+    /// In the order in which people should be asked for them.
+    pub fields: Vec<Field>,
+    pub fingerprint: FingerprintMode,
+    pub seal: Seal,
+    /// Where its documentation is; empty where there is none.
+    pub docs: String,
+    /// The rule for fields that the entry does not name, where it allows them.
+    other_fields: Option<format::Rules>,
+    refused_fields: BTreeMap<String, String>,
+    document: entry::Document,
+    public_identity: Vec<String>,
+    checks: Vec<checks::Check>,
+    metadata: schema::Schema,
+    lore: Arc<format::Lore>,
+}
+
+/// One field of an upload.
+#[derive(Debug)]
+pub struct Field {
+    pub name: String,
+    pub secret: bool,
+    pub required: bool,
+    /// What it looks like, with invented values.
+    pub example: String,
+    /// Completes the sentence "must be …".
+    pub must_be: Option<String>,
+    aliases: Vec<String>,
+    rules: format::Rules,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Category {
+    Cloud,
+    GenAi,
+    Saas,
+}
+
+/// What stands behind a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// A secret that is stored.
+    LongLived,
+    /// A trust; no secret is stored.
+    Federated,
+    /// Whatever the owner enters.
+    Manual,
+}
+
+/// How a secret's fingerprint is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FingerprintMode {
+    /// SHA-256: for secrets nobody can guess.
+    #[default]
+    Plain,
+    /// HMAC under a key of the org: for what people choose themselves.
+    Keyed,
+}
 
 /// What a customer handed in.
 #[derive(Clone, Debug)]
@@ -20,7 +108,7 @@ pub enum Upload {
 /// An upload that passed every check which needs no network.
 #[derive(Clone, Debug)]
 pub struct Parsed {
-    /// The key itself where the provider has one secret, canonical JSON where it has several fields.
+    /// The key itself where the provider has one field, canonical JSON where it has several.
     pub secret: Secret,
     /// What the upload says about itself and is no secret.
     pub public_identity: BTreeMap<String, String>,
@@ -32,4 +120,39 @@ pub struct Parsed {
 pub struct Invalid {
     pub field: String,
     pub why: String,
+}
+
+impl Invalid {
+    fn new(field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { field: field.into(), why: why.into() }
+    }
+}
+
+impl Category {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cloud => "cloud",
+            Self::GenAi => "genai",
+            Self::Saas => "saas",
+        }
+    }
+}
+
+impl Class {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LongLived => "long-lived",
+            Self::Federated => "federated",
+            Self::Manual => "manual",
+        }
+    }
+}
+
+impl FingerprintMode {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Keyed => "keyed",
+        }
+    }
 }

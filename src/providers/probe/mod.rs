@@ -11,14 +11,14 @@ use crate::crypto::Secret;
 /// What a test found. The closed set of results; `reason` is a sub-code and `hint` says what to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    pub result: Result,
+    pub result: Verdict,
     pub reason: &'static str,
     pub hint: String,
     pub retry_after: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Result {
+pub enum Verdict {
     Ok,
     /// There is no test for this provider, or the caller asked for none.
     Untested,
@@ -47,5 +47,36 @@ impl Probes {
 
     pub fn get(&self, provider: &str) -> Option<&Arc<dyn Probe>> {
         self.0.get(provider)
+    }
+}
+
+impl Outcome {
+    /// The provider has no test.
+    pub fn untested() -> Self {
+        let hint = "there is no connection test for this provider: activate the version with `strongroom activate`, \
+                    or set it up with --no-probe";
+        Self { result: Verdict::Untested, reason: "no_test", hint: hint.into(), retry_after: None }
+    }
+
+    /// The caller asked for no test.
+    pub fn skipped() -> Self {
+        let hint = "the connection test was left out as asked: `strongroom validate` runs it";
+        Self { result: Verdict::Untested, reason: "skipped", hint: hint.into(), retry_after: None }
+    }
+}
+
+impl Verdict {
+    /// As it is stored, recorded and sent.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Untested => "untested",
+            Self::InvalidCredential => "invalid_credential",
+            Self::InsufficientPermission => "insufficient_permission",
+            Self::NotFound => "not_found",
+            Self::RateLimited => "rate_limited",
+            Self::ProviderUnreachable => "provider_unreachable",
+            Self::Misconfigured => "misconfigured",
+        }
     }
 }

@@ -1,0 +1,47 @@
+//! The registry: which providers there are.
+
+use std::sync::Arc;
+
+use super::nearest::nearest;
+use super::{Provider, entry};
+
+/// The providers of one registry file, in its order.
+#[derive(Debug)]
+pub struct Registry(Vec<Arc<Provider>>);
+
+/// Why a registry file is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}{}: {rule}", .line.map_or_else(String::new, |line| format!(":{line}")))]
+pub struct LoadError {
+    pub file: String,
+    pub line: Option<u64>,
+    pub rule: String,
+}
+
+impl Registry {
+    /// The registry that strongroom is built with.
+    pub fn embedded() -> Result<Self, LoadError> {
+        Self::parse("config/providers.yml", include_str!("../../config/providers.yml"))
+    }
+
+    /// A registry from a file's text; `file` names it in errors.
+    pub fn parse(file: &str, text: &str) -> Result<Self, LoadError> {
+        let flaw = |flaw: entry::Flaw| LoadError { file: file.to_owned(), line: flaw.line, rule: flaw.rule };
+        let providers = entry::read(text).map_err(flaw)?;
+        Ok(Self(providers.into_iter().map(Arc::new).collect()))
+    }
+
+    pub fn get(&self, id: &str) -> Option<&Arc<Provider>> {
+        self.0.iter().find(|provider| provider.id == id)
+    }
+
+    /// The ids that somebody who asked for `id` may have meant, nearest first.
+    pub fn nearest(&self, id: &str) -> Vec<String> {
+        nearest(id, self.0.iter().map(|provider| provider.id.as_str())).into_iter().map(str::to_owned).collect()
+    }
+
+    /// In the file's order.
+    pub fn all(&self) -> impl ExactSizeIterator<Item = &Arc<Provider>> {
+        self.0.iter()
+    }
+}
