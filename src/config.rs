@@ -1,1 +1,304 @@
-//! (to come)
+//! The configuration: every key, its default and the rules between keys.
+//!
+//! `config/strongroom.toml` explains the keys, and a test keeps it equal to the defaults below. Relative paths are
+//! relative to the working directory. No secret belongs here: what must stay hidden is read from files named here.
+//!
+//! This file is the only one that reads the environment.
+
+mod rules;
+mod size;
+mod source;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
+use serde::{Deserialize, Serialize};
+
+pub use rules::LONGEST_TTL;
+pub use size::Size;
+pub use source::Error;
+
+/// Names the configuration file when no argument does.
+const FILE: &str = "STRONGROOM_CONFIG";
+/// Stands above `log.level`.
+const LEVEL: &str = "STRONGROOM_LOG";
+/// Where `serve --dev` keeps everything.
+pub const DEV_DIRECTORY: &str = "strongroom-data";
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub listen: Listen,
+    pub tls: Tls,
+    pub store: Store,
+    pub kms: Kms,
+    pub cache: Cache,
+    pub policy: Policy,
+    pub providers: Providers,
+    pub limits: Limits,
+    pub probe: Probe,
+    pub log: Log,
+    pub otlp: Otlp,
+    pub memory: Memory,
+    pub shutdown: Shutdown,
+}
+
+impl Config {
+    /// Reads the file, or the one that `STRONGROOM_CONFIG` names, or takes the defaults; then checks every rule.
+    pub fn load(path: Option<&Path>) -> Result<Self, Error> {
+        let path = path.map(Path::to_path_buf).or_else(|| std::env::var_os(FILE).map(PathBuf::from));
+        let level = std::env::var(LEVEL).ok();
+        source::load(path.as_deref(), level.as_deref())
+    }
+
+    /// A vault with nothing prepared: data and key under one directory, the key made at the first start.
+    pub fn dev(directory: &Path) -> Self {
+        let mut config = Self::default();
+        config.store.url = format!("sqlite://{}", directory.join("strongroom.db").display());
+        config.kms.local.directory = directory.join("keys");
+        config.kms.local.create = true;
+        config
+    }
+
+    /// The rules that one key's type cannot say.
+    pub fn validate(&self) -> Result<(), Error> {
+        rules::check(self).map_err(|broken| Error::from_rule(None, broken))
+    }
+}
+
+/// Whether people asked for output without colours (no-color.org).
+pub fn colourless() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listen {
+    pub grpc: SocketAddr,
+    pub rest: SocketAddr,
+    /// Health, readiness and metrics: no secret passes here, so TLS is not asked of it.
+    pub ops: SocketAddr,
+    /// A Unix socket for gRPC beside the port.
+    #[serde(with = "source::maybe_path")]
+    pub unix: Option<PathBuf>,
+    pub allow_plaintext_beyond_loopback: bool,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self {
+            grpc: local(7300),
+            rest: local(8000),
+            ops: local(7301),
+            unix: None,
+            allow_plaintext_beyond_loopback: false,
+        }
+    }
+}
+
+/// PEM files. Both or none; they serve gRPC and REST alike.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    #[serde(with = "source::maybe_path")]
+    pub cert: Option<PathBuf>,
+    #[serde(with = "source::maybe_path")]
+    pub key: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    pub url: String,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { url: "sqlite://strongroom-data/strongroom.db".into() }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kms {
+    /// The URI of the key that new versions are wrapped with.
+    pub default: String,
+    pub local: LocalKms,
+}
+
+impl Default for Kms {
+    fn default() -> Self {
+        Self { default: "local://default".into(), local: LocalKms::default() }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LocalKms {
+    pub directory: PathBuf,
+    #[serde(with = "source::maybe_path")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Off by default: with an unmounted or mistyped directory, a daemon that makes keys would start with a fresh key,
+    /// open nothing that was stored before, and seal new credentials under a key that nobody has a copy of.
+    pub create: bool,
+}
+
+impl Default for LocalKms {
+    fn default() -> Self {
+        Self { directory: "strongroom-data/keys".into(), passphrase_file: None, create: false }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// At most [`LONGEST_TTL`].
+    #[serde(with = "duration")]
+    pub ttl: Duration,
+    pub max_bytes: Size,
+    /// The part of `max_bytes` that one org may fill.
+    pub org_share: f64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { ttl: LONGEST_TTL, max_bytes: Size::mib(64), org_share: 0.25 }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// Cedar files; the embedded policy when not given.
+    #[serde(with = "source::maybe_path")]
+    pub directory: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Providers {
+    /// A registry file; the embedded one when not given.
+    #[serde(with = "source::maybe_path")]
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    pub request_bytes: Size,
+    pub json_depth: u32,
+    /// The longest that one call may take; a shorter `grpc-timeout` holds.
+    #[serde(with = "duration")]
+    pub deadline: Duration,
+    /// How long a new connection may take for its TLS handshake and for each request's headers.
+    #[serde(with = "duration")]
+    pub handshake: Duration,
+    /// Open connections, of each listener.
+    pub max_connections: u32,
+    /// Concurrent calls on one HTTP/2 connection.
+    pub max_streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_bytes: Size::mib(1),
+            json_depth: 32,
+            deadline: Duration::from_secs(30),
+            handshake: Duration::from_secs(10),
+            max_connections: 1024,
+            max_streams: 256,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Probe {
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(10) }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    pub format: Format,
+    pub level: Level,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One line for people.
+    #[default]
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Otlp {
+    /// Where traces go, such as `http://127.0.0.1:4317`; empty sends none.
+    pub endpoint: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    pub lock: Lock,
+    /// How long after its last secret a connection is closed, so that its buffers are wiped.
+    #[serde(with = "duration")]
+    pub close_idle_after: Duration,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { lock: Lock::Try, close_idle_after: Duration::from_millis(500) }
+    }
+}
+
+/// Whether memory is kept out of swap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lock {
+    /// Where the system allows it; says so where not.
+    Try,
+    /// Or the daemon does not start.
+    Require,
+    Off,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// How long requests in flight may still run after SIGTERM.
+    #[serde(with = "duration")]
+    pub grace: Duration,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { grace: Duration::from_secs(10) }
+    }
+}

@@ -1,1 +1,96 @@
-//! (to come)
+//! Logs, traces and metrics: what operators see of the daemon. No secret reaches this module; these are the nets below
+//! that law:
+//!
+//! - Libraries speak from `warn` upwards only, whatever the level: the debug lines of an HTTP stack show headers and
+//!   frames.
+//! - Control characters in any value are escaped, so that no name can draw on a terminal or fake a line.
+//! - A panic logs its place and its fixed text; a formatted message can quote data and stays unsaid.
+//!
+//! Lines go to stderr through a bounded queue. When it is full they are dropped and counted: no request waits for a log.
+
+mod lines;
+mod metrics;
+mod traces;
+
+use std::panic::PanicHookInfo;
+
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Subscriber;
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::{Level, Log, Otlp};
+
+use lines::Lines;
+pub use metrics::Metrics;
+
+/// The queue to stderr: at some 400 bytes a line, 6 MiB when it is full.
+const QUEUE_LINES: usize = 16_384;
+const OURS: &str = "strongroom";
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("logs or metrics were set up before in this process")]
+    Twice,
+    #[error("otlp.endpoint is refused: {0}")]
+    Otlp(String),
+}
+
+/// Keeps the log's writer and the exporter alive. Dropping it writes out what they hold: let it go last.
+pub struct Guard {
+    pub metrics: Metrics,
+    _traces: Traces,
+    _lines: WorkerGuard,
+}
+
+/// Sets up the process's logs, traces and metrics. Called once, inside the runtime.
+pub fn init(log: &Log, otlp: &Otlp) -> Result<Guard, Error> {
+    let (writer, lines) = queue(std::io::stderr());
+    let metrics = Metrics::install(writer.error_counter())?;
+    let traces = Traces(traces::exporter(&otlp.endpoint)?);
+    let coloured = std::io::IsTerminal::is_terminal(&std::io::stderr()) && !crate::config::colourless();
+    subscriber(log, Lines::new(log.format, coloured, writer), &traces).try_init().map_err(|_| Error::Twice)?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(Guard { metrics, _traces: traces, _lines: lines })
+}
+
+fn queue(to: impl std::io::Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE_LINES).thread_name("log").finish(to)
+}
+
+fn subscriber(log: &Log, lines: Lines, traces: &Traces) -> impl Subscriber + Send + Sync + 'static {
+    tracing_subscriber::registry().with(filter(log.level)).with(lines).with(traces.0.as_ref().map(traces::layer))
+}
+
+/// Ours at the level that was asked for; everybody else's from `warn` upwards.
+fn filter(level: Level) -> Targets {
+    let ours = match level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    };
+    Targets::new().with_target(OURS, ours).with_default(ours.min(LevelFilter::WARN))
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let text = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("(a message with data in it)");
+    tracing::error!(target: OURS, place, text, "a bug: this thread panicked");
+}
+
+struct Traces(Option<SdkTracerProvider>);
+
+impl Drop for Traces {
+    fn drop(&mut self) {
+        if let Some(Err(cause)) = self.0.as_ref().map(SdkTracerProvider::shutdown) {
+            tracing::warn!(%cause, "the last traces were not delivered");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! One connection, from its first byte to its end.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tower::ServiceExt as _;
+
+use super::prefix::Prefixed;
+use super::socket::{Peer, Stream};
+use super::{Serves, Settings};
+
+/// All of a request's headers; room for a long bearer token.
+const HEADER_BYTES: u32 = 32 * 1024;
+/// How a peer that went away without a word is noticed.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_ANSWER: Duration = Duration::from_secs(10);
+
+/// Told by handlers that a secret went over this connection, either way.
+#[derive(Clone, Debug)]
+pub struct CarriedSecret(Arc<watch::Sender<Option<Instant>>>);
+
+impl CarriedSecret {
+    pub fn mark(&self) {
+        self.0.send_replace(Some(Instant::now()));
+    }
+}
+
+pub(super) async fn run(
+    stream: Stream,
+    peer: Peer,
+    service: impl Serves,
+    settings: Arc<Settings>,
+    stop: watch::Receiver<bool>,
+) {
+    match stream {
+        Stream::Tcp(stream) => greet(stream, peer, service, &settings, stop).await,
+        Stream::Unix(stream) => greet(stream, peer, service, &settings, stop).await,
+        Stream::Tls(acceptor, stream) => match timeout(settings.handshake, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => greet(stream, peer, service, &settings, stop).await,
+            Ok(Err(cause)) => tracing::debug!(%peer, %cause, "the TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
+        },
+    }
+}
+
+/// Waits for the first bytes, which tell HTTP/1.1 from HTTP/2. hyper would wait for them without an end.
+async fn greet(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    peer: Peer,
+    service: impl Serves,
+    settings: &Settings,
+    mut stop: watch::Receiver<bool>,
+) {
+    let first = tokio::select! {
+        first = timeout(settings.handshake, Prefixed::read(stream)) => first,
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    match first {
+        Ok(Ok(stream)) => converse(stream, peer, service, settings, stop).await,
+        Ok(Err(cause)) => tracing::debug!(%peer, %cause, "went before the first request"),
+        Err(_) => tracing::debug!(%peer, "said nothing"),
+    }
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    peer: Peer,
+    service: impl Serves,
+    settings: &Settings,
+    mut stop: watch::Receiver<bool>,
+) {
+    let (secrets, marks) = watch::channel(None);
+    let carried = CarriedSecret(Arc::new(secrets));
+    let log_peer = peer.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(carried.clone());
+        service.clone().oneshot(request)
+    });
+    let http = http(settings);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let mut stale = pin!(last_secret_is_older(marks, settings.close_idle_after));
+    let mut cut = pin!(tokio::time::sleep(Duration::MAX));
+    let (mut stopping, mut finishing) = (false, false);
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(cause) = ended {
+                    tracing::debug!(peer = %log_peer, %cause, "the connection broke");
+                }
+                return;
+            }
+            // `serve` cuts what outlives the grace.
+            _ = stop.wait_for(|stop| *stop), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = stale.as_mut(), if !finishing => {
+                finishing = true;
+                connection.as_mut().graceful_shutdown();
+                cut.as_mut().reset(Instant::now() + settings.deadline);
+            }
+            () = cut.as_mut(), if finishing => {
+                tracing::debug!(peer = %log_peer, "a stream was cut on a connection that had carried a secret");
+                return;
+            }
+        }
+    }
+}
+
+fn http(settings: &Settings) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.handshake)
+        .max_buf_size(HEADER_BYTES as usize)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(settings.max_streams)
+        .max_header_list_size(HEADER_BYTES)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_ANSWER);
+    http
+}
+
+async fn last_secret_is_older(mut marks: watch::Receiver<Option<Instant>>, than: Duration) {
+    loop {
+        let last = *marks.borrow_and_update();
+        match last {
+            Some(at) => {
+                tokio::time::sleep_until(at + than).await;
+                if *marks.borrow() == last {
+                    return;
+                }
+            }
+            None if marks.changed().await.is_err() => std::future::pending().await,
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! TLS 1.2 and 1.3 from PEM files.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls_pki_types::pem::{self, PemObject as _};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::Error;
+
+/// Reads a certificate chain and its key, and checks that they belong together.
+pub fn tls(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, Error> {
+    let refused = |field: &'static str, file: &Path, why: String| Error::Tls { key: field, file: file.into(), why };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(cert)
+        .and_then(Iterator::collect)
+        .map_err(|error| refused("tls.cert", cert, words(&error)))?;
+    if chain.is_empty() {
+        return Err(refused("tls.cert", cert, words(&pem::Error::NoItemsFound)));
+    }
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| refused("tls.key", key, words(&error)))?;
+
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
+        .map_err(|error| refused("tls.key", key, error.to_string()))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Never the parser's own words: some quote the file, and the file may be the key.
+fn words(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(cause) => format!("cannot be read: {cause}"),
+        pem::Error::NoItemsFound => "holds nothing of the kind in PEM".into(),
+        _ => "is not well-formed PEM".into(),
+    }
+}

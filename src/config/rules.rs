@@ -1,0 +1,197 @@
+//! The rules that one key's type cannot say. All are checked before a port opens or a file is made.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Config;
+
+/// The longest that a plaintext may stay in the cache.
+pub const LONGEST_TTL: Duration = Duration::from_secs(300);
+
+/// A key and what it must be instead.
+#[derive(Debug, PartialEq)]
+pub(super) struct Broken {
+    pub key: &'static str,
+    pub why: String,
+}
+
+pub(super) fn check(config: &Config) -> Result<(), Broken> {
+    tls(config)?;
+    addresses(config)?;
+    dependencies(config)?;
+    cache(config)?;
+    amounts(config)
+}
+
+fn tls(config: &Config) -> Result<(), Broken> {
+    match (&config.tls.cert, &config.tls.key) {
+        (Some(_), None) => broken("tls.key", "must be given too when tls.cert is"),
+        (None, Some(_)) => broken("tls.cert", "must be given too when tls.key is"),
+        _ => Ok(()),
+    }
+}
+
+fn addresses(config: &Config) -> Result<(), Broken> {
+    let listen = &config.listen;
+    let open = config.tls.cert.is_none() && !listen.allow_plaintext_beyond_loopback;
+    for (key, address) in [("listen.grpc", listen.grpc), ("listen.rest", listen.rest)] {
+        if open && !address.ip().is_loopback() {
+            return broken(
+                key,
+                "is reachable from other machines, and secrets would travel in plaintext: set tls.cert and tls.key, \
+                 or listen.allow_plaintext_beyond_loopback = true where something else encrypts",
+            );
+        }
+    }
+    let same = |a: SocketAddr, b: SocketAddr| a.port() != 0 && a == b;
+    if same(listen.rest, listen.grpc) {
+        return broken("listen.rest", "must differ from listen.grpc");
+    }
+    if same(listen.ops, listen.grpc) || same(listen.ops, listen.rest) {
+        return broken("listen.ops", "must differ from listen.grpc and listen.rest");
+    }
+    Ok(())
+}
+
+fn dependencies(config: &Config) -> Result<(), Broken> {
+    if config.store.url.strip_prefix("sqlite://").is_none_or(str::is_empty) {
+        return broken("store.url", "must be sqlite:// and the path of a file");
+    }
+    if config.kms.default.strip_prefix("local://").is_none_or(str::is_empty) {
+        return broken("kms.default", "must be local:// and the name of a key");
+    }
+    if !config.otlp.endpoint.is_empty()
+        && !["http://", "https://"].iter().any(|scheme| config.otlp.endpoint.starts_with(scheme))
+    {
+        return broken("otlp.endpoint", "must begin with http:// or https://");
+    }
+    Ok(())
+}
+
+fn cache(config: &Config) -> Result<(), Broken> {
+    if config.cache.ttl > LONGEST_TTL {
+        return broken("cache.ttl", "is longer than 300s, the longest that a plaintext may be kept");
+    }
+    if config.cache.ttl.is_zero() {
+        return broken("cache.ttl", "must be longer than nothing");
+    }
+    let share = config.cache.org_share;
+    if !(share > 0.0 && share <= 1.0) {
+        return broken("cache.org_share", "must be above 0 and at most 1");
+    }
+    Ok(())
+}
+
+fn amounts(config: &Config) -> Result<(), Broken> {
+    let limits = &config.limits;
+    let counts = [
+        ("limits.request_bytes", limits.request_bytes.bytes()),
+        ("limits.json_depth", limits.json_depth.into()),
+        ("limits.max_connections", limits.max_connections.into()),
+        ("limits.max_streams", limits.max_streams.into()),
+    ];
+    let times = [
+        ("limits.deadline", limits.deadline),
+        ("limits.handshake", limits.handshake),
+        ("probe.timeout", config.probe.timeout),
+        ("memory.close_idle_after", config.memory.close_idle_after),
+    ];
+    let nothing = counts
+        .iter()
+        .filter(|(_, count)| *count == 0)
+        .map(|(key, _)| *key)
+        .chain(times.iter().filter(|(_, time)| time.is_zero()).map(|(key, _)| *key))
+        .next();
+    nothing.map_or(Ok(()), |key| broken(key, "must be more than nothing"))
+}
+
+fn broken(key: &'static str, why: &str) -> Result<(), Broken> {
+    Err(Broken { key, why: why.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Config)) -> &'static str {
+        let mut config = Config::default();
+        change(&mut config);
+        check(&config).expect_err("taken").key
+    }
+
+    fn pem() -> Option<PathBuf> {
+        Some("server.pem".into())
+    }
+
+    #[test]
+    fn the_defaults_and_the_dev_vault_keep_every_rule() {
+        assert_eq!(check(&Config::default()), Ok(()));
+        assert_eq!(check(&Config::dev("somewhere".as_ref())), Ok(()));
+    }
+
+    #[test]
+    fn plaintext_stays_on_this_machine_unless_told() {
+        let everywhere = |config: &mut Config| config.listen.grpc = ([0, 0, 0, 0], 7300).into();
+        assert_eq!(refused(everywhere), "listen.grpc");
+        assert_eq!(refused(|config| config.listen.rest = ([192, 0, 2, 1], 8000).into()), "listen.rest");
+
+        let mut config = Config::default();
+        everywhere(&mut config);
+        config.listen.allow_plaintext_beyond_loopback = true;
+        assert_eq!(check(&config), Ok(()));
+        config.listen.allow_plaintext_beyond_loopback = false;
+        config.tls.cert = pem();
+        config.tls.key = pem();
+        assert_eq!(check(&config), Ok(()));
+    }
+
+    #[test]
+    fn half_a_pair_and_the_same_port_twice_are_refused() {
+        assert_eq!(refused(|config| config.tls.cert = pem()), "tls.key");
+        assert_eq!(refused(|config| config.tls.key = pem()), "tls.cert");
+        assert_eq!(refused(|config| config.listen.rest = config.listen.grpc), "listen.rest");
+        assert_eq!(refused(|config| config.listen.ops = config.listen.rest), "listen.ops");
+    }
+
+    #[test]
+    fn any_free_port_may_be_asked_for_three_times() {
+        let mut config = Config::default();
+        for address in [&mut config.listen.grpc, &mut config.listen.rest, &mut config.listen.ops] {
+            address.set_port(0);
+        }
+        assert_eq!(check(&config), Ok(()));
+    }
+
+    #[test]
+    fn amounts_of_nothing_are_refused() {
+        assert_eq!(refused(|config| config.limits.request_bytes.0 = 0), "limits.request_bytes");
+        assert_eq!(refused(|config| config.limits.max_connections = 0), "limits.max_connections");
+        assert_eq!(refused(|config| config.limits.deadline = Duration::ZERO), "limits.deadline");
+        assert_eq!(refused(|config| config.cache.ttl = Duration::ZERO), "cache.ttl");
+        for share in [0.0, -0.5, 1.01, f64::NAN] {
+            assert_eq!(refused(|config| config.cache.org_share = share), "cache.org_share");
+        }
+    }
+
+    #[test]
+    fn unknown_stores_and_keys_are_refused() {
+        for url in ["", "sqlite://", "postgres://user:word@host/db", "strongroom.db"] {
+            assert_eq!(refused(|config| config.store.url = url.into()), "store.url");
+        }
+        assert_eq!(refused(|config| config.kms.default = "default".into()), "kms.default");
+        assert_eq!(refused(|config| config.otlp.endpoint = "127.0.0.1:4317".into()), "otlp.endpoint");
+    }
+
+    proptest! {
+        #[test]
+        fn no_time_to_live_beyond_the_longest_is_taken(millis in 1..u64::from(u32::MAX)) {
+            let mut config = Config::default();
+            config.cache.ttl = Duration::from_millis(millis);
+            prop_assert_eq!(check(&config).is_ok(), millis <= 300_000);
+        }
+    }
+}

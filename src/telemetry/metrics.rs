@@ -1,0 +1,94 @@
+//! Prometheus metrics. Counted where things happen, by name; this is the list of the names and what they mean.
+
+use std::time::Duration;
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::task::JoinHandle;
+use tracing_appender::non_blocking::ErrorCounter;
+
+use super::Error;
+
+/// From a warm decrypt to the longest deadline.
+const SECONDS: [f64; 14] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+/// Histograms keep every sample until somebody gathers them; nobody may be scraping.
+const GATHER_EVERY: Duration = Duration::from_secs(5);
+
+/// The numbers of this process, rendered on demand.
+pub struct Metrics {
+    handle: PrometheusHandle,
+    dropped: ErrorCounter,
+    gathering: JoinHandle<()>,
+}
+
+impl Metrics {
+    pub(super) fn install(dropped: ErrorCounter) -> Result<Self, Error> {
+        let builder = builder().map_err(|_| Error::Twice)?;
+        let handle = builder.install_recorder().map_err(|_| Error::Twice)?;
+        describe();
+        let gathering = tokio::spawn(gather(handle.clone()));
+        Ok(Self { handle, dropped, gathering })
+    }
+
+    /// The Prometheus text format.
+    pub fn render(&self) -> String {
+        metrics::counter!("strongroom_log_lines_dropped_total").absolute(self.dropped.dropped_lines() as u64);
+        self.handle.render()
+    }
+}
+
+impl Drop for Metrics {
+    fn drop(&mut self) {
+        self.gathering.abort();
+    }
+}
+
+fn builder() -> Result<PrometheusBuilder, metrics_exporter_prometheus::BuildError> {
+    PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)
+}
+
+async fn gather(handle: PrometheusHandle) {
+    let mut tick = tokio::time::interval(GATHER_EVERY);
+    loop {
+        tick.tick().await;
+        handle.run_upkeep();
+    }
+}
+
+fn describe() {
+    describe_counter!("strongroom_requests_total", "Calls answered, by rpc and outcome.");
+    describe_histogram!("strongroom_request_seconds", Unit::Seconds, "How long calls took, by rpc.");
+    describe_counter!("strongroom_cache_hits_total", "Decrypts answered from the cache.");
+    describe_counter!("strongroom_cache_misses_total", "Decrypts that had to open a blob.");
+    describe_gauge!("strongroom_cache_bytes", Unit::Bytes, "Plaintext in the cache.");
+    describe_counter!("strongroom_kms_calls_total", "Calls to the KMS, by op and outcome.");
+    describe_counter!("strongroom_audit_records_total", "Audit records written, by outcome.");
+    describe_gauge!("strongroom_connections", "Open connections, by listener.");
+    describe_counter!("strongroom_connections_refused_total", "Connections over the limit, by listener.");
+    describe_counter!("strongroom_log_lines_dropped_total", "Log lines lost because the queue to stderr was full.");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_histograms_with_buckets() {
+        let recorder = builder().expect("builds").build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            metrics::counter!("strongroom_requests_total", "rpc" => "GetCredential", "outcome" => "ok").increment(2);
+            metrics::histogram!("strongroom_request_seconds", "rpc" => "GetCredential").record(0.0007);
+        });
+        let text = handle.render();
+        for line in [
+            "# HELP strongroom_requests_total Calls answered, by rpc and outcome.",
+            r#"strongroom_requests_total{rpc="GetCredential",outcome="ok"} 2"#,
+            r#"strongroom_request_seconds_bucket{rpc="GetCredential",le="0.0005"} 0"#,
+            r#"strongroom_request_seconds_bucket{rpc="GetCredential",le="0.001"} 1"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}

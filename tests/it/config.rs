@@ -1,0 +1,65 @@
+//! `config/strongroom.toml` is the configuration's reference: complete, and true.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use strongroom::config::Config;
+
+fn reference() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/strongroom.toml")).expect("readable")
+}
+
+#[test]
+fn the_reference_file_is_the_defaults() {
+    let parsed: Config = toml::from_str(&reference()).expect("the reference parses");
+    assert_eq!(parsed, Config::default());
+}
+
+#[test]
+fn the_reference_file_holds_every_key_once() {
+    let file: toml::Table = reference().parse().expect("the reference parses");
+    let known = toml::Table::try_from(Config::default()).expect("a configuration is a table");
+    assert_eq!(keys(&file), keys(&known));
+}
+
+#[test]
+fn every_key_of_the_reference_is_explained() {
+    let text = reference();
+    let (mut explained, mut section) = (false, String::new());
+    for line in text.lines() {
+        if line.starts_with('[') {
+            (section, explained) = (line.to_owned(), false);
+        } else if line.starts_with('#') {
+            explained = true;
+        } else if line.is_empty() {
+            assert!(explained || section.is_empty() || section == "[listen]", "{section} says nothing about its keys");
+        }
+    }
+}
+
+#[test]
+fn load_takes_the_reference_file() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/strongroom.toml");
+    let mut loaded = Config::load(Some(&path)).expect("loads");
+    loaded.log.level = Config::default().log.level;
+    assert_eq!(loaded, Config::default());
+}
+
+#[test]
+fn a_dev_vault_keeps_everything_in_its_directory() {
+    let config = Config::dev(Path::new("some/where"));
+    assert_eq!(config.store.url, "sqlite://some/where/strongroom.db");
+    assert_eq!(config.kms.local.directory, Path::new("some/where/keys"));
+    assert!(config.kms.local.create && config.validate().is_ok());
+}
+
+fn keys(table: &toml::Table) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for (key, value) in table {
+        match value {
+            toml::Value::Table(inner) => all.extend(keys(inner).into_iter().map(|name| format!("{key}.{name}"))),
+            _ => drop(all.insert(key.clone())),
+        }
+    }
+    all
+}
