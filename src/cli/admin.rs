@@ -1,0 +1,213 @@
+//! Tokens and the provider registry.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::error::{Exit, Failure};
+use super::output::{escape, say};
+use super::view::{self, Columns};
+use super::{Context, values};
+use crate::pb::v1::{
+    IssueTokenRequest, IssueTokenResponse, ListProvidersRequest, ListTokensRequest, Provider, RevokeTokenRequest,
+};
+
+/// Issue, revoke and list API tokens.
+#[derive(Args)]
+#[command(after_help = "Example:\n  strongroom token list --org acme")]
+pub(super) struct Token {
+    #[command(subcommand)]
+    command: TokenCommand,
+}
+
+#[derive(Subcommand)]
+enum TokenCommand {
+    Issue(Issue),
+    Revoke(Revoke),
+    List(ListTokens),
+}
+
+impl Token {
+    pub async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        match self.command {
+            TokenCommand::Issue(command) => command.run(context).await,
+            TokenCommand::Revoke(command) => command.run(context).await,
+            TokenCommand::List(command) => command.run(context).await,
+        }
+    }
+}
+
+/// Make a token. It is shown once, as a line for the shell.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  strongroom token issue billing --role pipeline --org acme --provider openai --ttl 30d"
+)]
+struct Issue {
+    /// A name for people and for the audit log.
+    name: String,
+
+    /// What it may do: a pipeline decrypts, a service sets up, an operator looks after it, an admin does everything.
+    #[arg(long, value_parser = ["pipeline", "service", "operator", "admin"])]
+    role: String,
+
+    /// The tenant; `*` means all, which only operators and admins may have.
+    #[arg(long)]
+    org: String,
+
+    /// Only this project; may be given several times.
+    #[arg(long = "project", value_name = "PROJECT")]
+    projects: Vec<String>,
+
+    /// Only this provider; may be given several times. A pipeline must name its providers, or say `*`.
+    #[arg(long = "provider", value_name = "PROVIDER")]
+    providers: Vec<String>,
+
+    /// How long it lives, such as 12h or 90d [default: 90d].
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    ttl: Option<Duration>,
+}
+
+impl Issue {
+    async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        let request = IssueTokenRequest {
+            name: self.name,
+            role: self.role,
+            org: self.org,
+            projects: self.projects,
+            providers: self.providers,
+            ttl: self.ttl.map(Into::into),
+        };
+        let reply = context.server.admin().await?.issue_token(request).await?.into_inner();
+        context.out.show(&reply, export)?;
+        let info = reply.info.unwrap_or_default();
+        say(escape(&format!(
+            "token {} for {} ends {}; it is not shown again",
+            info.id,
+            info.name,
+            view::time(info.expires_at.as_ref())
+        )));
+        Ok(())
+    }
+}
+
+/// Refuse a token from now on.
+#[derive(Args)]
+#[command(after_help = "Example:\n  strongroom token revoke 01990b5e-7c1c-7d3a-9a51-0f6f3c1b2a4d")]
+struct Revoke {
+    /// The token's id, as `strongroom token list` shows it.
+    id: String,
+}
+
+impl Revoke {
+    async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        let reply = context.server.admin().await?.revoke_token(RevokeTokenRequest { id: self.id }).await?;
+        let info = reply.into_inner().info.unwrap_or_default();
+        context.out.show(&info, |info| Columns::new(view::TOKENS).page([view::token_row(info)]))
+    }
+}
+
+/// List tokens, newest first, without their text.
+#[derive(Args)]
+#[command(after_help = "Example:\n  strongroom token list --org acme")]
+struct ListTokens {
+    /// Only tokens of this tenant.
+    #[arg(long)]
+    org: Option<String>,
+}
+
+impl ListTokens {
+    async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        let request = ListTokensRequest { org: self.org.unwrap_or_default() };
+        let reply = context.server.admin().await?.list_tokens(request).await?.into_inner();
+        context.out.show(&reply.tokens, |tokens| Columns::new(view::TOKENS).page(tokens.iter().map(view::token_row)))
+    }
+}
+
+/// List what can be set up, and with which fields.
+#[derive(Args)]
+#[command(after_help = "Example:\n  strongroom providers show aws_keys")]
+pub(super) struct Providers {
+    #[command(subcommand)]
+    command: Option<ProvidersCommand>,
+}
+
+#[derive(Subcommand)]
+enum ProvidersCommand {
+    /// Show one provider with its fields.
+    #[command(after_help = "Example:\n  strongroom providers show aws_keys")]
+    Show {
+        /// The provider's id.
+        provider: String,
+    },
+}
+
+impl Providers {
+    pub async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        let reply = context.server.admin().await?.list_providers(ListProvidersRequest {}).await?.into_inner();
+        let Some(ProvidersCommand::Show { provider }) = self.command else {
+            return context.out.show(&reply.providers, |providers| {
+                Columns::new(view::PROVIDERS).page(providers.iter().map(view::provider_row))
+            });
+        };
+        let found = reply.providers.into_iter().find(|entry| entry.id == provider).ok_or_else(|| {
+            Failure::new(Exit::NotFound, format!("the registry has no provider {provider}"))
+                .hint("`strongroom providers` lists those it has")
+        })?;
+        context.out.show(&found, provider_page)
+    }
+}
+
+/// A line that a shell can `eval`. The token is the server's word, so it is quoted unless it cannot matter.
+fn export(reply: &IssueTokenResponse) -> String {
+    let secret = reply.token.clone().unwrap_or_default();
+    let text = secret.expose_text().unwrap_or_default();
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    match plain {
+        true => format!("export STRONGROOM_TOKEN={text}\n"),
+        false => format!("export STRONGROOM_TOKEN='{}'\n", text.replace('\'', r"'\''")),
+    }
+}
+
+fn provider_page(it: &Provider) -> String {
+    let head = view::sheet([
+        ("provider", it.id.clone()),
+        ("title", it.title.clone()),
+        ("category", it.category.clone()),
+        ("fingerprint", it.fingerprint.clone()),
+        ("seal", it.seal.clone()),
+        ("documentation", it.docs.clone()),
+    ]);
+    let yes = |is: bool| if is { "yes".to_owned() } else { String::new() };
+    let fields = it
+        .fields
+        .iter()
+        .map(|field| vec![field.name.clone(), yes(field.secret), yes(field.required), field.example.clone()]);
+    format!("{head}\n{}", Columns::new(view::FIELDS).page(fields))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_a_line_for_the_shell() {
+        let line = |token: &str| export(&IssueTokenResponse { token: Some(token.to_owned().into()), info: None });
+        assert_eq!(line("sr_0199-aZ.9"), "export STRONGROOM_TOKEN=sr_0199-aZ.9\n");
+        assert_eq!(line("x; rm -rf ~ '$(id)'"), "export STRONGROOM_TOKEN='x; rm -rf ~ '\\''$(id)'\\'''\n");
+    }
+
+    #[test]
+    fn a_provider_with_its_fields() {
+        let field = crate::pb::v1::ProviderField {
+            name: "api_key".into(),
+            secret: true,
+            required: false,
+            example: "sk-example".into(),
+        };
+        let page = provider_page(&Provider { id: "openai".into(), fields: vec![field], ..Provider::default() });
+        assert_eq!(
+            page,
+            "provider  openai\n\nFIELD    SECRET  REQUIRED  EXAMPLE\napi_key  yes               sk-example\n"
+        );
+    }
+}

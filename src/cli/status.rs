@@ -1,0 +1,171 @@
+//! What the server answered instead of a result: which exit code it means, and the command that helps.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorInfo, StatusExt as _};
+
+use super::error::{Exit, Failure};
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let info = status.get_details_error_info().filter(|info| info.domain == "strongroom");
+        let exit = info.as_ref().and_then(|info| by_reason(&info.reason)).unwrap_or_else(|| by_code(&status));
+        let wait = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        let hint = told(info.as_ref(), "hint").map(str::to_owned).or_else(|| advice(exit, &status, wait));
+        Self::Said { exit, message: words(&status, info.as_ref(), exit), hint }
+    }
+}
+
+/// The machine-readable reasons of `google.rpc.ErrorInfo`.
+fn by_reason(reason: &str) -> Option<Exit> {
+    Some(match reason {
+        "INVALID" => Exit::Invalid,
+        "UNAUTHENTICATED" => Exit::Unauthenticated,
+        "DENIED" => Exit::Denied,
+        "NOT_FOUND" => Exit::NotFound,
+        "CONFLICT" => Exit::Conflict,
+        "REFUSED" => Exit::Refused,
+        "AUDIT_UNAVAILABLE" | "KMS_UNAVAILABLE" | "STORE_UNAVAILABLE" => Exit::Unavailable,
+        "CORRUPT" | "BUG" => Exit::Bug,
+        _ => return None,
+    })
+}
+
+/// For answers without a reason of ours: from a proxy, from the gRPC library, or from a newer server.
+fn by_code(status: &Status) -> Exit {
+    match status.code() {
+        Code::Cancelled | Code::DeadlineExceeded | Code::ResourceExhausted => Exit::Unavailable,
+        // The library keeps a source only for what went wrong between here and the server.
+        _ if std::error::Error::source(status).is_some() => Exit::NoConnection,
+        Code::InvalidArgument | Code::OutOfRange => Exit::Invalid,
+        Code::Unauthenticated => Exit::Unauthenticated,
+        Code::PermissionDenied => Exit::Denied,
+        Code::NotFound => Exit::NotFound,
+        Code::Aborted | Code::AlreadyExists => Exit::Conflict,
+        Code::FailedPrecondition => Exit::Refused,
+        Code::Unavailable => Exit::Unavailable,
+        // Something is there, but it does not know this call: another port or program, or an older strongroom.
+        Code::Unimplemented => Exit::NoConnection,
+        _ => Exit::Bug,
+    }
+}
+
+fn words(status: &Status, info: Option<&ErrorInfo>, exit: Exit) -> String {
+    let mut words = match status.message() {
+        "" => format!("the server answered {:?} and no more", status.code()),
+        message => message.to_owned(),
+    };
+    if let Some(field) = told(info, "field").filter(|field| !words.contains(field)) {
+        words = format!("{field}: {words}");
+    }
+    // For these, somebody looks into the server's log, and needs to know where.
+    if matches!(exit, Exit::Denied | Exit::Unavailable | Exit::Bug)
+        && let Some(request) = told(info, "request_id")
+    {
+        words = format!("{words} (request {request})");
+    }
+    words
+}
+
+fn told<'a>(info: Option<&'a ErrorInfo>, key: &str) -> Option<&'a str> {
+    info?.metadata.get(key).map(String::as_str).filter(|text| !text.is_empty())
+}
+
+/// What to do next, where the server gave no hint of its own.
+fn advice(exit: Exit, status: &Status, wait: Option<Duration>) -> Option<String> {
+    Some(match exit {
+        Exit::Invalid => "`strongroom providers show PROVIDER` names the fields of an upload and what they look like".into(),
+        Exit::Unauthenticated => {
+            "set STRONGROOM_TOKEN or STRONGROOM_TOKEN_FILE; an administrator makes a token with `strongroom token issue`".into()
+        }
+        Exit::Denied => "an operator sees why with `strongroom audit list --outcome denied`".into(),
+        Exit::NotFound => "`strongroom list ORG` shows what there is".into(),
+        Exit::Conflict => "`strongroom show ORG PROVIDER` shows how it is now, and its etag".into(),
+        Exit::Refused => "correct it at the provider, then run `strongroom setup` again".into(),
+        Exit::Unavailable if matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded) => {
+            "give it longer with --timeout".into()
+        }
+        Exit::Unavailable => match wait {
+            Some(wait) => format!("try again in {} s", wait.as_secs().max(1)),
+            None => "try again in a moment".into(),
+        },
+        Exit::Bug => "an operator should run `strongroom audit verify` and look into the server's log".into(),
+        Exit::NoConnection if status.code() == Code::Unimplemented => {
+            "is that the gRPC port (7300, not 8000) of a strongroom that is as new as this program?".into()
+        }
+        Exit::NoConnection => "is the server running? Try the command again".into(),
+        Exit::Usage | Exit::Configuration => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn status(code: Code, message: &str, reason: &str, metadata: &[(&str, &str)]) -> Status {
+        let metadata: HashMap<_, _> = metadata.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, "strongroom", metadata))
+    }
+
+    /// Every reason that the vault can give leads to an exit code of its own kind.
+    #[test]
+    fn reasons_decide_the_exit_code() {
+        for (reason, code) in [
+            ("INVALID", 3),
+            ("UNAUTHENTICATED", 4),
+            ("DENIED", 5),
+            ("NOT_FOUND", 6),
+            ("CONFLICT", 7),
+            ("REFUSED", 8),
+            ("AUDIT_UNAVAILABLE", 9),
+            ("KMS_UNAVAILABLE", 9),
+            ("STORE_UNAVAILABLE", 9),
+            ("CORRUPT", 10),
+            ("BUG", 10),
+        ] {
+            let failure = Failure::from(status(Code::Unknown, "x", reason, &[]));
+            assert_eq!(failure.exit() as u8, code, "{reason}");
+            assert!(failure.to_string().contains("\nhint: "), "{reason} says what to do next");
+        }
+    }
+
+    #[test]
+    fn without_a_reason_of_ours_the_code_decides() {
+        for (code, exit) in [
+            (Code::InvalidArgument, Exit::Invalid),
+            (Code::Unauthenticated, Exit::Unauthenticated),
+            (Code::PermissionDenied, Exit::Denied),
+            (Code::NotFound, Exit::NotFound),
+            (Code::Aborted, Exit::Conflict),
+            (Code::FailedPrecondition, Exit::Refused),
+            (Code::Unavailable, Exit::Unavailable),
+            (Code::DeadlineExceeded, Exit::Unavailable),
+            (Code::DataLoss, Exit::Bug),
+            (Code::Unimplemented, Exit::NoConnection),
+        ] {
+            assert_eq!(Failure::from(Status::new(code, "x")).exit(), exit, "{code:?}");
+        }
+        let foreign = ErrorDetails::with_error_info("DENIED", "a-proxy", HashMap::new());
+        assert_eq!(
+            Failure::from(Status::with_error_details(Code::Unavailable, "x", foreign)).exit(),
+            Exit::Unavailable
+        );
+    }
+
+    #[test]
+    fn the_servers_hint_and_field_and_request_are_told() {
+        let refused = status(Code::FailedPrecondition, "openai refused it", "REFUSED", &[("hint", "make a new key")]);
+        assert_eq!(Failure::from(refused).to_string(), "error: openai refused it\nhint: make a new key");
+
+        let invalid = status(Code::InvalidArgument, "is too short", "INVALID", &[("field", "fields.api_key")]);
+        assert!(Failure::from(invalid).to_string().starts_with("error: fields.api_key: is too short\n"));
+
+        let corrupt = status(Code::DataLoss, "stored data is damaged", "CORRUPT", &[("request_id", "r-17")]);
+        assert!(Failure::from(corrupt).to_string().contains("damaged (request r-17)"));
+    }
+}
