@@ -1,0 +1,189 @@
+//! What every request gets, whichever transport it came by: an id, a deadline, a caller, a measurement, and a fault that
+//! stays its own even when the handler panics.
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use metrics::counter;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::Api;
+use super::listen::CarriedSecret;
+use super::rpc::Rpc;
+use super::status::{self, Fault};
+use crate::vault::{Caller, Error};
+
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A handler: one per rpc, the same for gRPC and REST. Implemented by every function of this form, so that a wrapper can
+/// demand that its future may move between threads.
+pub trait Handler<'a, Request, Reply>: Send + Sync + Copy + 'static {
+    type Answer: Future<Output = Result<Reply, Error>> + Send + 'a;
+
+    fn call(self, api: &'a Api, caller: &'a Caller, request: Request) -> Self::Answer;
+}
+
+impl<'a, F, Request, Reply, Answer> Handler<'a, Request, Reply> for F
+where
+    F: Fn(&'a Api, &'a Caller, Request) -> Answer + Send + Sync + Copy + 'static,
+    Answer: Future<Output = Result<Reply, Error>> + Send + 'a,
+{
+    type Answer = Answer;
+
+    fn call(self, api: &'a Api, caller: &'a Caller, request: Request) -> Answer {
+        self(api, caller, request)
+    }
+}
+
+impl Api {
+    /// Authenticates and does the work, all within the deadline.
+    pub(super) async fn serve<T, W>(
+        &self,
+        rpc: &Rpc,
+        headers: &HeaderMap,
+        request_id: &str,
+        work: impl FnOnce(Caller) -> W + Send,
+    ) -> Result<T, Fault>
+    where
+        W: Future<Output = Result<T, Fault>> + Send,
+    {
+        let started = Instant::now();
+        let walk = async {
+            let caller = self.authenticator.authenticate(authorization(headers), request_id.to_owned()).await?;
+            work(caller).await
+        };
+        // One connection carries many requests: a panic must not take the others down. Nothing that the handler held is
+        // used again. The panic's own words may hold anything, so they are not repeated.
+        let walk = AssertUnwindSafe(walk).catch_unwind().map(|done| match done {
+            Ok(result) => result,
+            Err(_) => Err(Error::bug("a handler panicked").into()),
+        });
+        let span = tracing::debug_span!("rpc", rpc = rpc.name, request_id);
+        let result = tokio::time::timeout(deadline(headers, self.settings.deadline), walk.instrument(span))
+            .await
+            .unwrap_or(Err(Fault::Deadline));
+        self.measure(rpc, started.elapsed(), &result);
+        if let Err(Fault::Vault(error)) = &result {
+            status::report(&rpc.name, request_id, error);
+        }
+        result
+    }
+
+    fn measure<T>(&self, rpc: &Rpc, took: Duration, result: &Result<T, Fault>) {
+        rpc.seconds.record(took);
+        match result {
+            Ok(_) => rpc.served.increment(1),
+            Err(fault) => {
+                let outcome = fault.line().reason;
+                counter!("strongroom_requests_total", "rpc" => rpc.name.clone(), "outcome" => outcome).increment(1);
+            }
+        }
+    }
+}
+
+/// Tells the connection that its buffers hold a secret, before anything can go wrong.
+pub fn mark(rpc: &Rpc, extensions: &http::Extensions) {
+    if let Some(connection) = extensions.get::<CarriedSecret>().filter(|_| rpc.carries_secret) {
+        connection.mark();
+    }
+}
+
+/// The client's own id, when it is one that logs can bear; else a new one.
+pub fn request_id(headers: &HeaderMap) -> String {
+    let sane = |id: &&str| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    let theirs = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(sane);
+    theirs.map_or_else(|| Uuid::now_v7().to_string(), Into::into)
+}
+
+/// The id as a header. Ids are made or checked by [`request_id`], so it always is one.
+pub fn request_id_header(request_id: &str) -> HeaderValue {
+    HeaderValue::from_str(request_id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+/// Two proofs are none: which one counts is not for us to choose.
+fn authorization(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let only = values.next()?;
+    if values.next().is_some() {
+        return None;
+    }
+    only.to_str().ok()
+}
+
+/// The configured deadline, or the client's `grpc-timeout` when that is sooner.
+fn deadline(headers: &HeaderMap, configured: Duration) -> Duration {
+    let asked = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(timeout);
+    asked.map_or(configured, |asked| asked.min(configured))
+}
+
+/// At most eight digits and a unit, as gRPC over HTTP/2 defines it.
+fn timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(amount * 3600),
+        "M" => Duration::from_secs(amount * 60),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn a_sane_request_id_is_kept_and_any_other_replaced() {
+        assert_eq!(request_id(&headers(&[("x-request-id", "run-7.a_B")])), "run-7.a_B");
+        let long = "x".repeat(65);
+        for hostile in ["", "a b", "a\tb", "é", "{}", "a\u{7f}".trim_end_matches('\u{7f}').repeat(65).as_str(), &long]
+        {
+            let id = request_id(&headers(&[("x-request-id", hostile)]));
+            assert_eq!(Uuid::parse_str(&id).map(|id| id.get_version_num()), Ok(7), "{hostile}");
+        }
+    }
+
+    #[test]
+    fn the_sooner_deadline_counts() {
+        let configured = Duration::from_secs(30);
+        for (asked, expected) in [
+            ("5S", Duration::from_secs(5)),
+            ("250m", Duration::from_millis(250)),
+            ("1n", Duration::from_nanos(1)),
+            ("99999999H", configured),
+            ("100000000n", configured),
+            ("S", configured),
+            ("5", configured),
+            ("-5S", configured),
+            ("5é", configured),
+        ] {
+            assert_eq!(deadline(&headers(&[("grpc-timeout", asked)]), configured), expected, "{asked}");
+        }
+        assert_eq!(deadline(&headers(&[]), configured), configured);
+    }
+
+    #[test]
+    fn two_authorizations_are_none() {
+        assert_eq!(authorization(&headers(&[("authorization", "Bearer a")])), Some("Bearer a"));
+        assert_eq!(authorization(&headers(&[("authorization", "Bearer a"), ("authorization", "Bearer b")])), None);
+    }
+}
