@@ -6,11 +6,13 @@ mod client;
 mod credentials;
 mod decrypt;
 mod delete;
+mod demo;
 mod error;
 mod input;
 mod local;
 mod metadata;
 mod output;
+mod serve;
 mod setup;
 mod status;
 mod values;
@@ -44,6 +46,8 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Serve(serve::Serve),
+    Demo(demo::Demo),
     Setup(setup::Setup),
     Validate(setup::Validate),
     List(credentials::List),
@@ -97,6 +101,8 @@ pub fn command() -> clap::Command {
 impl Command {
     async fn run(self, context: &mut Context) -> Result<(), Failure> {
         match self {
+            Self::Serve(command) => command.run().await,
+            Self::Demo(command) => command.run(),
             Self::Setup(command) => command.run(context).await,
             Self::Validate(command) => command.run(context).await,
             Self::List(command) => command.run(context).await,
