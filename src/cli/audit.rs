@@ -58,7 +58,7 @@ struct Filters {
     #[arg(long)]
     action: Option<String>,
 
-    /// Only this outcome, such as `ok` or `denied`.
+    /// Only this outcome: `ok`, or the reason why not, such as DENIED.
     #[arg(long)]
     outcome: Option<String>,
 
@@ -82,7 +82,7 @@ impl Filters {
 
 /// List audit records, newest first.
 #[derive(Args)]
-#[command(after_help = "Example:\n  strongroom audit list --org acme --action decrypt --outcome denied")]
+#[command(after_help = "Example:\n  strongroom audit list --org acme --action decrypt --outcome DENIED")]
 struct List {
     #[command(flatten)]
     filters: Filters,
@@ -174,7 +174,7 @@ impl Tail {
 }
 
 /// The action that reading the log is recorded as.
-const READING: &str = "list_audit";
+const READING: &str = "listAudit";
 
 /// How far each chain has been read. A record's sequence grows within its chain, and a page comes in the order of
 /// commits, so the first record that was seen before ends what is new.
@@ -224,7 +224,7 @@ impl Verify {
         let reply = client.verify_audit(VerifyAuditRequest {}).await?.into_inner();
         context.out.show(&reply, verdict)?;
         if !reply.intact {
-            return Err(Failure::new(Exit::Bug, "the audit log was tampered with or is damaged").hint(
+            return Err(Failure::new(Exit::Corrupt, "the audit log was tampered with or is damaged").hint(
                 "keep the database as it is, and compare it with a backup: records before the named one are whole",
             ));
         }

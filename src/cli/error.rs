@@ -6,37 +6,76 @@ use std::process::ExitCode;
 
 use super::output::{escape, say};
 
-/// Exit codes, by who must act.
+/// Who must act, and on what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
-    Usage = 2,
-    Invalid = 3,
-    Unauthenticated = 4,
-    Denied = 5,
-    NotFound = 6,
-    Conflict = 7,
-    Refused = 8,
-    Unavailable = 9,
-    Bug = 10,
-    NoConnection = 11,
-    Configuration = 64,
+    Usage,
+    Invalid,
+    Unauthenticated,
+    Denied,
+    NotFound,
+    Conflict,
+    Refused,
+    Unavailable,
+    Corrupt,
+    Bug,
+    NoConnection,
+    Configuration,
+    Key,
+    Schema,
+    Store,
+    Port,
+    Memory,
 }
 
-/// The one table of exit codes; the help shows it.
-const EXITS: [(Exit, &str); 11] = [
-    (Exit::Usage, "the command line is wrong"),
-    (Exit::Invalid, "the server found the request wrong; it names the field and the rule"),
-    (Exit::Unauthenticated, "there is no valid token"),
-    (Exit::Denied, "the token does not allow it, or there is no such thing"),
-    (Exit::NotFound, "there is no such thing"),
-    (Exit::Conflict, "it changed meanwhile, or something is in the way"),
-    (Exit::Refused, "the provider does not accept the credential"),
-    (Exit::Unavailable, "nobody's fault; try again later"),
-    (Exit::Bug, "stored data is damaged, or strongroom has a fault: call the operator"),
-    (Exit::NoConnection, "the server cannot be reached"),
-    (Exit::Configuration, "the daemon's configuration is wrong (serve)"),
-];
+impl Exit {
+    /// In the order of the help, whose last paragraph they are.
+    const ALL: [Self; 17] = [
+        Self::Usage,
+        Self::Invalid,
+        Self::Unauthenticated,
+        Self::Denied,
+        Self::NotFound,
+        Self::Conflict,
+        Self::Refused,
+        Self::Unavailable,
+        Self::Corrupt,
+        Self::Bug,
+        Self::NoConnection,
+        Self::Configuration,
+        Self::Key,
+        Self::Schema,
+        Self::Store,
+        Self::Port,
+        Self::Memory,
+    ];
+
+    /// The one table of exit codes. From 64 on they are the daemon's own, when it does not start.
+    const fn row(self) -> (u8, &'static str) {
+        match self {
+            Self::Usage => (2, "the command line is wrong"),
+            Self::Invalid => (3, "the server found the request wrong; it names the field and the rule"),
+            Self::Unauthenticated => (4, "there is no valid token"),
+            Self::Denied => (5, "the token does not allow it, or there is no such thing"),
+            Self::NotFound => (6, "there is no such thing"),
+            Self::Conflict => (7, "it changed meanwhile, or something is in the way"),
+            Self::Refused => (8, "the provider does not accept the credential"),
+            Self::Unavailable => (9, "nobody's fault; try again later"),
+            Self::Corrupt | Self::Bug => (10, "stored data is damaged, or strongroom has a fault: call the operator"),
+            Self::NoConnection => (11, "the server cannot be reached"),
+            Self::Configuration => (64, "serve: the configuration is wrong"),
+            Self::Key => (65, "serve: the key file is missing, wrong or open to others"),
+            Self::Schema => (66, "serve: the database was written by a newer strongroom"),
+            Self::Store => (67, "serve: the database cannot be opened or written"),
+            Self::Port => (68, "serve: an address cannot be listened on"),
+            Self::Memory => (69, "serve: memory cannot be protected as the configuration demands"),
+        }
+    }
+
+    pub const fn code(self) -> u8 {
+        self.row().0
+    }
+}
 
 /// Why a command ends without having done what was asked.
 #[derive(Debug)]
@@ -52,8 +91,10 @@ pub enum Failure {
 
 /// The exit codes as the help's last paragraph.
 pub(super) fn table() -> String {
-    let rows = EXITS.iter().map(|(exit, meaning)| format!("  {:>2}  {meaning}\n", *exit as u8));
-    format!("Exit codes:\n   0  done\n{}", rows.collect::<String>())
+    let mut rows = Exit::ALL.map(Exit::row).to_vec();
+    rows.dedup();
+    let lines = rows.iter().map(|(code, meaning)| format!("  {code:>2}  {meaning}\n"));
+    format!("Exit codes:\n   0  done\n{}", lines.collect::<String>())
 }
 
 impl Failure {
@@ -99,7 +140,7 @@ impl Failure {
             Self::ReaderGone => ExitCode::SUCCESS,
             Self::Said { exit, .. } => {
                 say(self);
-                ExitCode::from(*exit as u8)
+                ExitCode::from(exit.code())
             }
         }
     }
@@ -130,10 +171,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_names_every_code_once() {
-        let codes: std::collections::BTreeSet<u8> = EXITS.iter().map(|(exit, _)| *exit as u8).collect();
-        assert_eq!(codes.len(), EXITS.len());
-        assert!(codes.contains(&(Exit::Bug as u8)) && !codes.contains(&0));
+    fn codes_are_distinct_but_for_the_one_that_is_shared() {
+        let codes: std::collections::BTreeSet<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
+        assert_eq!(codes.len(), Exit::ALL.len() - 1);
+        assert!(!codes.contains(&0) && !codes.contains(&1));
     }
 
     #[test]

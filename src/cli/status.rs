@@ -27,7 +27,8 @@ fn by_reason(reason: &str) -> Option<Exit> {
         "CONFLICT" => Exit::Conflict,
         "REFUSED" => Exit::Refused,
         "AUDIT_UNAVAILABLE" | "KMS_UNAVAILABLE" | "STORE_UNAVAILABLE" => Exit::Unavailable,
-        "CORRUPT" | "BUG" => Exit::Bug,
+        "CORRUPT" => Exit::Corrupt,
+        "BUG" => Exit::Bug,
         _ => return None,
     })
 }
@@ -45,6 +46,7 @@ fn by_code(status: &Status) -> Exit {
         Code::Aborted | Code::AlreadyExists => Exit::Conflict,
         Code::FailedPrecondition => Exit::Refused,
         Code::Unavailable => Exit::Unavailable,
+        Code::DataLoss => Exit::Corrupt,
         // Something is there, but it does not know this call: another port or program, or an older strongroom.
         Code::Unimplemented => Exit::NoConnection,
         _ => Exit::Bug,
@@ -60,7 +62,7 @@ fn words(status: &Status, info: Option<&ErrorInfo>, exit: Exit) -> String {
         words = format!("{field}: {words}");
     }
     // For these, somebody looks into the server's log, and needs to know where.
-    if matches!(exit, Exit::Denied | Exit::Unavailable | Exit::Bug)
+    if matches!(exit, Exit::Denied | Exit::Unavailable | Exit::Corrupt | Exit::Bug)
         && let Some(request) = told(info, "request_id")
     {
         words = format!("{words} (request {request})");
@@ -79,7 +81,7 @@ fn advice(exit: Exit, status: &Status, wait: Option<Duration>) -> Option<String>
         Exit::Unauthenticated => {
             "set STRONGROOM_TOKEN or STRONGROOM_TOKEN_FILE; an administrator makes a token with `strongroom token issue`".into()
         }
-        Exit::Denied => "an operator sees why with `strongroom audit list --outcome denied`".into(),
+        Exit::Denied => "an operator sees why with `strongroom audit list --outcome DENIED`".into(),
         Exit::NotFound => "`strongroom list ORG` shows what there is".into(),
         Exit::Conflict => "`strongroom show ORG PROVIDER` shows how it is now, and its etag".into(),
         Exit::Refused => "correct it at the provider, then run `strongroom setup` again".into(),
@@ -90,12 +92,13 @@ fn advice(exit: Exit, status: &Status, wait: Option<Duration>) -> Option<String>
             Some(wait) => format!("try again in {} s", wait.as_secs().max(1)),
             None => "try again in a moment".into(),
         },
-        Exit::Bug => "an operator should run `strongroom audit verify` and look into the server's log".into(),
+        Exit::Corrupt => "an operator should look now: `strongroom audit verify`, and the server's log".into(),
+        Exit::Bug => "an operator finds the cause in the server's log".into(),
         Exit::NoConnection if status.code() == Code::Unimplemented => {
             "is that the gRPC port (7300, not 8000) of a strongroom that is as new as this program?".into()
         }
         Exit::NoConnection => "is the server running? Try the command again".into(),
-        Exit::Usage | Exit::Configuration => return None,
+        _ => return None,
     })
 }
 
@@ -129,7 +132,7 @@ mod tests {
             ("BUG", 10),
         ] {
             let failure = Failure::from(status(Code::Unknown, "x", reason, &[]));
-            assert_eq!(failure.exit() as u8, code, "{reason}");
+            assert_eq!(failure.exit().code(), code, "{reason}");
             assert!(failure.to_string().contains("\nhint: "), "{reason} says what to do next");
         }
     }
@@ -145,7 +148,8 @@ mod tests {
             (Code::FailedPrecondition, Exit::Refused),
             (Code::Unavailable, Exit::Unavailable),
             (Code::DeadlineExceeded, Exit::Unavailable),
-            (Code::DataLoss, Exit::Bug),
+            (Code::DataLoss, Exit::Corrupt),
+            (Code::Internal, Exit::Bug),
             (Code::Unimplemented, Exit::NoConnection),
         ] {
             assert_eq!(Failure::from(Status::new(code, "x")).exit(), exit, "{code:?}");
