@@ -18,7 +18,7 @@ use crate::kms::{Keyring, local};
 use crate::providers::{self, Probes, Registry};
 use crate::store::Store;
 use crate::store::sqlite::Sqlite;
-use crate::telemetry::Metrics;
+use crate::telemetry;
 use crate::vault::{self, Limits, Parts, Policies, Vault, policy};
 
 /// A daemon that is ready to open its doors.
@@ -110,7 +110,12 @@ impl App {
     }
 
     /// Serves until `stop` resolves, then drains.
-    pub async fn run(self, doors: Doors, metrics: Metrics, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    pub async fn run(
+        self,
+        doors: Doors,
+        telemetry: telemetry::Guard,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
         let limits = &self.config.limits;
         let settings = listen::Settings {
             max_connections: limits.max_connections as usize,
@@ -122,9 +127,13 @@ impl App {
         };
         let grpc = api::grpc(Arc::clone(&self.api))?;
         let rest = api::rest(Arc::clone(&self.api))?;
-        let ops = api::ops(Arc::clone(&self.api), move || metrics.render());
+        let telemetry = Arc::new(telemetry);
+        let metrics = Arc::clone(&telemetry);
+        let ops = api::ops(Arc::clone(&self.api), move || metrics.metrics.render());
         let mut open = JoinSet::new();
-        for (listener, service) in [(Some(doors.grpc), grpc.clone()), (doors.unix, grpc), (Some(doors.rest), rest), (Some(doors.ops), ops)] {
+        for (listener, service) in
+            [(Some(doors.grpc), grpc.clone()), (doors.unix, grpc), (Some(doors.rest), rest), (Some(doors.ops), ops)]
+        {
             if let Some(listener) = listener {
                 open.spawn(listen::serve(listener, service, settings.clone(), self.closing.subscribe()));
             }

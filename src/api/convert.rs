@@ -7,9 +7,8 @@ use pbjson_types::value::Kind;
 use pbjson_types::{ListValue, Struct, Value};
 use uuid::Uuid;
 
-use super::words::word;
 use crate::pb::v1 as pb;
-use crate::vault::{self, Error, Metadata, Path};
+use crate::vault::{self, Error, Metadata, Path, Word as _};
 
 /// What an empty project or name means.
 const DEFAULT: &str = "default";
@@ -114,7 +113,7 @@ fn wire_value(value: serde_json::Value) -> Value {
 
 /// Health depends on the time, so it is told.
 pub fn credential(row: vault::Credential, now: Timestamp) -> pb::Credential {
-    let health = word(row.health(now));
+    let health = row.health(now).word().to_owned();
     let Path { org, project, provider, name } = row.path;
     pb::Credential {
         id: row.id.to_string(),
@@ -122,7 +121,7 @@ pub fn credential(row: vault::Credential, now: Timestamp) -> pb::Credential {
         project,
         provider,
         name,
-        state: word(row.state),
+        state: row.state.word().to_owned(),
         health,
         active_version: row.active_version.unwrap_or_default(),
         latest_version: row.latest_version,
@@ -143,7 +142,7 @@ impl From<vault::Version> for pb::Version {
     fn from(row: vault::Version) -> Self {
         Self {
             version: row.version,
-            state: word(row.state),
+            state: row.state.word().to_owned(),
             fingerprint: row.fingerprint,
             public_identity: row.public_identity,
             seal: row.seal.as_str().into(),
@@ -172,7 +171,7 @@ impl From<vault::ProbeRecord> for pb::ProbeResult {
 
 pub fn outcome(outcome: vault::Outcome, at: Timestamp) -> pb::ProbeResult {
     pb::ProbeResult {
-        outcome: outcome.result.as_str().into(),
+        outcome: outcome.verdict.as_str().into(),
         reason: outcome.reason.into(),
         hint: outcome.hint,
         at: Some(wire_time(at)),

@@ -1,50 +1,14 @@
-//! States are enums inside and words outside. The words are serde's, stated once where the enum is.
+//! Words that come from outside.
 
-use std::fmt;
-
-use serde::de::value::StrDeserializer;
-use serde::{Deserialize, Serialize};
-
-use crate::vault::Error;
-
-/// The word of a state.
-pub fn word(state: impl Serialize) -> String {
-    match serde_json::to_value(state) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => String::new(),
-    }
-}
+use crate::vault::{Error, Word};
 
 /// The state of a word; none for an empty one. A refusal lists the words that there are.
-pub fn state<'de, T: Deserialize<'de>>(field: &str, word: &'de str) -> Result<Option<T>, Error> {
+pub fn state<T: Word>(field: &str, word: &str) -> Result<Option<T>, Error> {
     if word.is_empty() {
         return Ok(None);
     }
-    T::deserialize(StrDeserializer::<Unknown>::new(word))
-        .map(Some)
-        .map_err(|Unknown(words)| Error::invalid(field, format!("must be one of {}", words.join(", "))))
-}
-
-/// Keeps what was expected, and forgets what was given.
-#[derive(Debug)]
-struct Unknown(&'static [&'static str]);
-
-impl serde::de::Error for Unknown {
-    fn custom<M: fmt::Display>(_: M) -> Self {
-        Self(&[])
-    }
-
-    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
-        Self(expected)
-    }
-}
-
-impl std::error::Error for Unknown {}
-
-impl fmt::Display for Unknown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not one of the words")
-    }
+    let known = || T::ALL.iter().map(|state| state.word()).collect::<Vec<_>>().join(", ");
+    T::read(word).map(Some).ok_or_else(|| Error::invalid(field, format!("must be one of {}", known())))
 }
 
 #[cfg(test)]
@@ -54,8 +18,8 @@ mod tests {
 
     #[test]
     fn words_go_there_and_back() {
-        for known in [CredentialState::Pending, CredentialState::Active, CredentialState::Invalid] {
-            assert_eq!(state("state", &word(known)).unwrap(), Some(known));
+        for known in CredentialState::ALL {
+            assert_eq!(state("state", known.word()).unwrap(), Some(*known));
         }
         assert_eq!(state::<Health>("health", "").unwrap(), None);
     }

@@ -68,7 +68,9 @@ impl Authenticator {
             }
             memory.revocations
         };
-        let Some(token) = self.store.token(id).await?.filter(|token| token.revoked_at.is_none()) else { return Ok(None) };
+        let Some(token) = self.store.token(id).await?.filter(|token| token.revoked_at.is_none()) else {
+            return Ok(None);
+        };
         let known = Arc::new(Known::from(token));
         let mut memory = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if memory.tokens.len() >= MOST_KNOWN {

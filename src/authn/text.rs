@@ -90,7 +90,9 @@ mod tests {
             other[position] = if other[position] == b'A' { b'B' } else { b'A' };
             assert_eq!(read(std::str::from_utf8(&other).unwrap()), None, "position {position}");
         }
-        for other in ["", "srt_", &text[..text.len() - 1], &format!("{text}A"), &format!("{text}="), &format!(" {text}")] {
+        for other in
+            ["", "srt_", &text[..text.len() - 1], &format!("{text}A"), &format!("{text}="), &format!(" {text}")]
+        {
             assert_eq!(read(other), None, "{other}");
         }
     }

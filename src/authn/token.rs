@@ -65,7 +65,9 @@ impl Tokens {
     }
 
     pub async fn revoke(&self, caller: &Caller, id: &str) -> Result<Token, Error> {
-        let id: Uuid = id.parse().map_err(|_| Error::invalid("id", "must be a token's id, as `strongroom token list` shows it"))?;
+        let id: Uuid = id
+            .parse()
+            .map_err(|_| Error::invalid("id", "must be a token's id, as `strongroom token list` shows it"))?;
         let token = self.vault.revoke_token(caller, id).await?;
         // Before anybody is told that it is done.
         self.authenticator.forget(id);

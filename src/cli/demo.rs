@@ -73,7 +73,10 @@ impl Vault {
         for _ in ["cold", "warm"] {
             self.decrypts(&daemon, &pipeline, &first_key)?;
         }
-        println!("\nThe log knows the fingerprint, and nothing else about the key:\n{}", daemon.log_lines("decrypt", &first_key)?);
+        println!(
+            "\nThe log knows the fingerprint, and nothing else about the key:\n{}",
+            daemon.log_lines("decrypt", &first_key)?
+        );
 
         title("Nobody else gets it: a wrong token, and a pipeline that asks for what is not its own.");
         self.fail(&daemon, "srt_guessed", &["decrypt", "acme", "openai"], Exit::Unauthenticated)?;

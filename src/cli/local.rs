@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::Context;
 use super::error::Failure;
 use super::output::say;
-use crate::crypto::Secret;
+use crate::crypto::fingerprint;
 
 /// Compute a secret's fingerprint from stdin, without a server.
 ///
@@ -23,7 +23,7 @@ impl Fingerprint {
         if secret.expose().ends_with(b"\n") {
             say("note: the input ends with a newline, which counts; `printf %s` leaves it out");
         }
-        let result = Fingerprinted { fingerprint: fingerprint(&secret) };
+        let result = Fingerprinted { fingerprint: fingerprint::plain(&secret) };
         context.out.show(&result, |result| format!("{}\n", result.fingerprint))
     }
 }
@@ -48,11 +48,6 @@ impl Completions {
 #[derive(Serialize)]
 struct Fingerprinted {
     fingerprint: String,
-}
-
-fn fingerprint(secret: &Secret) -> String {
-    use sha2::Digest as _;
-    data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(secret.expose())[..4])
 }
 
 #[cfg(test)]

@@ -41,8 +41,8 @@ impl Serve {
     pub async fn run(self) -> Result<(), Failure> {
         let mut config = Config::load(self.config.as_deref()).map_err(Error::from)?;
         config.kms.local.create |= self.dev;
-        let report = memory::harden(config.memory.lock)
-            .map_err(|refused| Failure::new(Exit::Memory, refused.to_string()))?;
+        let report =
+            memory::harden(config.memory.lock).map_err(|refused| Failure::new(Exit::Memory, refused.to_string()))?;
         let telemetry = telemetry::init(&config.log, &config.otlp)
             .map_err(|refused| Failure::new(Exit::Configuration, refused.to_string()))?;
         if let Locked::No(why) = report.locked {
@@ -63,7 +63,12 @@ impl Serve {
         tracing::info!(grpc = doors.grpc(), rest = doors.rest(), ops = doors.ops(), "serving");
         let first = if self.dev || self.first_token { app.first_token(FIRST_TOKEN).await? } else { None };
         if self.dev {
-            println!("# strongroom serves gRPC on {}, REST on {}, health and metrics on {}", doors.grpc(), doors.rest(), doors.ops());
+            println!(
+                "# strongroom serves gRPC on {}, REST on {}, health and metrics on {}",
+                doors.grpc(),
+                doors.rest(),
+                doors.ops()
+            );
             println!("# dev mode: the key lies on disk beside the data; not for production");
             println!("export STRONGROOM_ADDR={scheme}://{}", doors.grpc());
         }
@@ -71,9 +76,11 @@ impl Serve {
             println!("export STRONGROOM_TOKEN={token}");
         }
         if self.dev {
-            println!("# next: paste the lines above, then: printf %s \"$OPENAI_API_KEY\" | strongroom setup acme openai --no-probe");
+            println!(
+                "# next: paste the lines above, then: printf %s \"$OPENAI_API_KEY\" | strongroom setup acme openai --no-probe"
+            );
         }
-        app.run(doors, telemetry.metrics.clone(), stop).await?;
+        app.run(doors, telemetry, stop).await?;
         Ok(())
     }
 }

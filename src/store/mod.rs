@@ -5,6 +5,7 @@ pub mod chain;
 pub mod change;
 pub mod row;
 pub mod sqlite;
+mod word;
 
 use async_trait::async_trait;
 pub use change::{Change, NewVersion, Settlement, Target};
@@ -16,6 +17,7 @@ pub use row::{
 pub use sqlite::Sqlite;
 use tokio::sync::watch;
 use uuid::Uuid;
+pub use word::Word;
 
 /// Why the store did not do it.
 #[derive(Clone, Debug, thiserror::Error)]

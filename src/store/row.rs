@@ -43,8 +43,7 @@ pub struct Credential {
     pub destroy_at: Option<Timestamp>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CredentialState {
     Pending,
     Active,
@@ -53,8 +52,7 @@ pub enum CredentialState {
 }
 
 /// Derived when it is read, never stored. In the order of what matters more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Health {
     Disabled,
     Expired,
@@ -100,8 +98,7 @@ pub struct Version {
     pub destroyed_at: Option<Timestamp>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VersionState {
     Pending,
     Active,

@@ -90,7 +90,8 @@ impl Cache {
             is_mine = true;
             open.await
         };
-        let secret = self.opened.try_get_with_by_ref(&key, opening).await.map_err(|error: Arc<Error>| (*error).clone())?;
+        let secret =
+            self.opened.try_get_with_by_ref(&key, opening).await.map_err(|error: Arc<Error>| (*error).clone())?;
         if is_mine {
             for oldest in self.shares.add(&key, cost(&secret)) {
                 self.opened.invalidate(&oldest).await;

@@ -73,7 +73,13 @@ impl Vault {
             match released {
                 Ok(secret) => {
                     let fingerprint = credential.fingerprint.clone();
-                    return Ok(Decrypted { credential_id: credential.id, version, secret, fingerprint, cached: is_cached });
+                    return Ok(Decrypted {
+                        credential_id: credential.id,
+                        version,
+                        secret,
+                        fingerprint,
+                        cached: is_cached,
+                    });
                 }
                 Err(Withheld::Failed(error)) => return Err(error),
                 // What was remembered is out of date: forget it and look again.

@@ -26,7 +26,12 @@ impl Vault {
         self.guard.finish(trail, result).await
     }
 
-    async fn list_permitted(&self, caller: &Caller, request: &List, trail: &mut Trail) -> Result<Page<Credential>, Error> {
+    async fn list_permitted(
+        &self,
+        caller: &Caller,
+        request: &List,
+        trail: &mut Trail,
+    ) -> Result<Page<Credential>, Error> {
         names::check_org(&request.org)?;
         let permit = self.guard.permit(caller, Resource::Org(&request.org), trail)?;
         let filter = filter(request)?;

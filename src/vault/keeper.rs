@@ -41,7 +41,8 @@ impl Keeper {
     /// Opens a stored version. Not public to the world: callers reach it with a permit, through `decrypt` and `validate`.
     pub async fn open(&self, credential: &Credential, version: u32) -> Result<Secret, Error> {
         let identity = identity(&credential.path, credential.id, version);
-        let missing = || Error::Corrupt { what: format!("credential {} has no ciphertext of version {version}", credential.id) };
+        let missing =
+            || Error::Corrupt { what: format!("credential {} has no ciphertext of version {version}", credential.id) };
         let (row, sealed) = self.store.sealed(credential.id, version).await?.ok_or_else(missing)?;
         let Version { kms_key, kms_key_version, .. } = row;
         let wrapped = Wrapped { key: kms_key, key_version: kms_key_version, bytes: sealed.wrapped_dek };
@@ -62,12 +63,14 @@ impl Keeper {
                 return self.unwrap_org_key(kept).await;
             }
             let key = Dek::new(crypto::random().map_err(Error::bug)?);
-            let Wrapped { key: kms_key, key_version, bytes } = self.keyring.wrap(&key, &Context::for_org_key(org)).await?;
+            let Wrapped { key: kms_key, key_version, bytes } =
+                self.keyring.wrap(&key, &Context::for_org_key(org)).await?;
             let row = OrgKey { org: org.to_owned(), wrapped: bytes, kms_key, kms_key_version: key_version };
             let trail = Trail::begin(&Caller::system(), Action::KeepOrgKey).about_org(org);
             self.store.commit(Change::KeepOrgKey(row), trail.record("ok")).await?;
             // Another may have been first: the one that is kept counts.
-            let kept = self.store.org_key(org).await?.ok_or_else(|| Error::bug("an org key was kept and is not there"))?;
+            let kept =
+                self.store.org_key(org).await?.ok_or_else(|| Error::bug("an org key was kept and is not there"))?;
             self.unwrap_org_key(kept).await
         };
         self.org_keys.try_get_with_by_ref(org, load).await.map_err(|error: Arc<Error>| (*error).clone())

@@ -28,9 +28,13 @@ impl Vault {
             }
             let Update { metadata, labels, disabled, .. } = request;
             if metadata.is_none() && labels.is_none() && disabled.is_none() {
-                return Err(Error::invalid("metadata", "give metadata, labels or disabled: there is nothing to change"));
+                return Err(Error::invalid(
+                    "metadata",
+                    "give metadata, labels or disabled: there is nothing to change",
+                ));
             }
-            self.change(&permit, Change::Update { target: target(&credential), metadata, labels, disabled }, &trail).await
+            self.change(&permit, Change::Update { target: target(&credential), metadata, labels, disabled }, &trail)
+                .await
         };
         let result = result.await;
         self.guard.finish(trail, result).await

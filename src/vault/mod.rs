@@ -40,7 +40,7 @@ use crate::kms::Keyring;
 pub use crate::providers::{Outcome, Probes, Provider, Registry, Upload, Verdict};
 use crate::store::Store;
 pub use crate::store::{
-    ChangeEvent, Credential, CredentialState, Health, Path, ProbeRecord, Record, Token, Version, VersionState,
+    ChangeEvent, Credential, CredentialState, Health, Path, ProbeRecord, Record, Token, Version, VersionState, Word,
 };
 
 /// The parts that the vault is put together from.
@@ -100,7 +100,8 @@ impl Vault {
         let registry = self.registry.load();
         registry.get(id).cloned().ok_or_else(|| {
             let nearest = registry.nearest(id);
-            let hint = if nearest.is_empty() { String::new() } else { format!("; did you mean {}?", nearest.join(" or ")) };
+            let hint =
+                if nearest.is_empty() { String::new() } else { format!("; did you mean {}?", nearest.join(" or ")) };
             Error::invalid("provider", format!("is not in the registry{hint}"))
         })
     }

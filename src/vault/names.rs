@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn names_that_do_not() {
-        for name in ["", ".", "..", "-a", "a..b", "a/b", "a b", " a", "a\n", "*", "ä", "a%2f", &"x".repeat(LONGEST + 1)] {
+        for name in ["", ".", "..", "-a", "a..b", "a/b", "a b", " a", "a\n", "*", "ä", "a%2f", &"x".repeat(LONGEST + 1)]
+        {
             let Err(Error::Invalid { field, why }) = check("org", name) else { panic!("{name:?} was taken") };
             assert_eq!(field, "org");
             assert!(name.len() < 4 || !why.contains(name), "{why}");

@@ -206,9 +206,6 @@ pub fn check_etag(existing: Option<&Credential>, etag: Option<&str>) -> Result<(
     match (existing, etag) {
         (_, None) => Ok(()),
         (Some(existing), Some(etag)) if etag == existing.revision.to_string() => Ok(()),
-        (existing, Some(_)) => {
-            Err(store::Error::Stale { current: existing.cloned().map(Box::new) }.into())
-        }
+        (existing, Some(_)) => Err(store::Error::Stale { current: existing.cloned().map(Box::new) }.into()),
     }
 }
-

@@ -93,7 +93,9 @@ fn check_not_wider(caller: &Caller, token: &Token) -> Result<(), Error> {
         is_limited && (new.is_empty() || new.iter().any(|one| !own.contains(one)))
     };
     let own = &caller.principal;
-    for (field, own, new) in [("projects", &own.projects, &token.projects), ("providers", &own.providers, &token.providers)] {
+    for (field, own, new) in
+        [("projects", &own.projects, &token.projects), ("providers", &own.providers, &token.providers)]
+    {
         if wider(own, new) {
             return Err(Error::invalid(field, "must be among those that your own token is limited to"));
         }
@@ -104,5 +106,9 @@ fn check_not_wider(caller: &Caller, token: &Token) -> Result<(), Error> {
 fn check(token: &Token) -> Result<(), Error> {
     names::check("name", &token.name)?;
     token.projects.iter().try_for_each(|project| names::check("projects", project))?;
-    token.providers.iter().filter(|provider| *provider != ALL).try_for_each(|provider| names::check("providers", provider))
+    token
+        .providers
+        .iter()
+        .filter(|provider| *provider != ALL)
+        .try_for_each(|provider| names::check("providers", provider))
 }

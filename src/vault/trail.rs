@@ -77,16 +77,40 @@ impl Trail {
 
     /// The log line: no field of it holds a secret. Everything that is not ours is escaped by the formatter.
     pub fn log(&self, error: Option<&Error>) {
-        let Draft { caller, caller_name, action, org, project, provider, name, fingerprint, request_id, .. } = &self.draft;
+        let Draft { caller, caller_name, action, org, project, provider, name, fingerprint, request_id, .. } =
+            &self.draft;
         let version = self.draft.version.unwrap_or_default();
         let outcome = error.map_or("ok", Error::reason);
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         match error.and_then(Error::cause) {
             None => tracing::info!(
-                action, caller, caller_name, org, project, provider, name, version, outcome, fingerprint, duration_us, request_id
+                action,
+                caller,
+                caller_name,
+                org,
+                project,
+                provider,
+                name,
+                version,
+                outcome,
+                fingerprint,
+                duration_us,
+                request_id
             ),
             Some(cause) => tracing::error!(
-                action, caller, caller_name, org, project, provider, name, version, outcome, fingerprint, duration_us, request_id, cause
+                action,
+                caller,
+                caller_name,
+                org,
+                project,
+                provider,
+                name,
+                version,
+                outcome,
+                fingerprint,
+                duration_us,
+                request_id,
+                cause
             ),
         }
     }

@@ -26,7 +26,8 @@ impl Vault {
             tokio::select! {
                 _ = tend.tick() => self.cache.tend().await,
                 _ = destroy.tick() => self.destroy_due().await,
-                _ = shutdown.wait_for(|down| *down) => break,
+                // An error means that whoever could say so is gone: down as well.
+                () = async { drop(shutdown.wait_for(|down| *down).await) } => break,
             }
         }
         self.cache.forget_all().await;
@@ -35,7 +36,9 @@ impl Vault {
     async fn destroy_due(&self) {
         let due = match self.store.due(Timestamp::now(), DESTROY_AT_ONCE).await {
             Ok(due) => due,
-            Err(error) => return tracing::warn!(cause = %error, "what is due to be destroyed could not be read; trying again"),
+            Err(error) => {
+                return tracing::warn!(cause = %error, "what is due to be destroyed could not be read; trying again");
+            }
         };
         for credential in due {
             let mut trail = Trail::begin(&Caller::system(), Action::Destroy).about(&credential.path);

@@ -73,7 +73,8 @@ impl Vault {
         trail: &mut Trail,
     ) -> Result<Validated, Error> {
         let newest = self.store.versions(credential.id).await?.into_iter().next();
-        let newest = newest.ok_or_else(|| Error::Corrupt { what: format!("credential {} has no version", credential.id) })?;
+        let newest =
+            newest.ok_or_else(|| Error::Corrupt { what: format!("credential {} has no version", credential.id) })?;
         trail.version(newest.version, &newest.fingerprint);
         if self.probes.get(&credential.path.provider).is_none() {
             self.guard.admit(permit, trail).await?;

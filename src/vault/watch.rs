@@ -29,7 +29,14 @@ impl Vault {
             let news = self.store.newest_change();
             let after = request.after.unwrap_or_else(|| *news.borrow());
             self.guard.admit(permit, &trail).await?;
-            Ok(Watcher { vault: Arc::clone(self), caller: caller.clone(), request, news, after, ready: VecDeque::new() })
+            Ok(Watcher {
+                vault: Arc::clone(self),
+                caller: caller.clone(),
+                request,
+                news,
+                after,
+                ready: VecDeque::new(),
+            })
         };
         let result = result.await;
         let watcher = self.guard.finish(trail, result).await?;

@@ -11,7 +11,7 @@ use crate::crypto::Secret;
 /// What a test found. The closed set of results; `reason` is a sub-code and `hint` says what to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    pub result: Verdict,
+    pub verdict: Verdict,
     pub reason: &'static str,
     pub hint: String,
     pub retry_after: Option<Duration>,
@@ -55,13 +55,19 @@ impl Outcome {
     pub fn untested() -> Self {
         let hint = "there is no connection test for this provider: activate the version with `strongroom activate`, \
                     or set it up with --no-probe";
-        Self { result: Verdict::Untested, reason: "no_test", hint: hint.into(), retry_after: None }
+        Self { verdict: Verdict::Untested, reason: "no_test", hint: hint.into(), retry_after: None }
+    }
+
+    /// It took longer than the configuration allows.
+    pub fn timed_out() -> Self {
+        let hint = "the provider did not answer in time: try again with `strongroom validate`";
+        Self { verdict: Verdict::ProviderUnreachable, reason: "timeout", hint: hint.into(), retry_after: None }
     }
 
     /// The caller asked for no test.
     pub fn skipped() -> Self {
         let hint = "the connection test was left out as asked: `strongroom validate` runs it";
-        Self { result: Verdict::Untested, reason: "skipped", hint: hint.into(), retry_after: None }
+        Self { verdict: Verdict::Untested, reason: "skipped", hint: hint.into(), retry_after: None }
     }
 }
 

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::super::Error;
-use super::words::Word;
+use crate::store::Word;
 
 /// The first row that a query finds. The first column names the row.
 pub fn first<T>(

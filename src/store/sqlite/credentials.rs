@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::super::{Credential, Error, Path};
 use super::cells::{self, Cells, json, micros, signed};
-use super::words::Word as _;
+use crate::store::Word as _;
 
 pub const TABLE: &str = "credentials";
 

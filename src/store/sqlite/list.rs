@@ -7,7 +7,7 @@ use rusqlite::types::Value;
 use super::super::{Credential, CredentialState, Cursor, Error, Filter, Health};
 use super::cells::micros;
 use super::credentials;
-use super::words::Word as _;
+use crate::store::Word as _;
 
 pub fn page(
     connection: &Connection,

@@ -15,7 +15,6 @@ mod readers;
 mod schema;
 mod serve;
 mod versions;
-mod words;
 mod writer;
 
 use std::sync::mpsc::Sender;

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::super::{Error, NewVersion, ProbeRecord, Sealed, Version, VersionState};
 use super::cells::{self, Cells, json, micros};
-use super::words::Word as _;
+use crate::store::Word as _;
 
 const TABLE: &str = "org_integration_credentials";
 

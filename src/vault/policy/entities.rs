@@ -3,7 +3,7 @@
 use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 use jiff::Timestamp;
 
-use crate::store::{Credential, Path};
+use crate::store::{Credential, Path, Word as _};
 use crate::vault::{Action, Caller};
 
 /// What a request is about.
@@ -46,7 +46,7 @@ pub fn scene(caller: &Caller, action: Action, resource: Resource<'_>, now: Times
         Resource::Absent(path) => credential(path, &path.name, "absent", "ok", [])?,
         Resource::Credential(it) => {
             let labels = it.labels.iter().map(|(key, value)| (key.clone(), text(value)));
-            credential(&it.path, &it.id.to_string(), it.state.as_str(), it.health(now).as_str(), labels)?
+            credential(&it.path, &it.id.to_string(), it.state.word(), it.health(now).word(), labels)?
         }
     };
     let resource = thing.uid();

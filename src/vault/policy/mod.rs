@@ -11,7 +11,9 @@ mod slices;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cedar_policy::{Authorizer, Context, PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator};
+use cedar_policy::{
+    Authorizer, Context, PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
+};
 pub use entities::Resource;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -82,7 +84,8 @@ impl Policies {
 
     fn from_sources(sources: Vec<(String, String)>) -> Result<Self, LoadError> {
         let rule = |file: &str, rule: String| LoadError::Rule { file: file.to_owned(), rule };
-        let (schema, _) = Schema::from_cedarschema_str(SCHEMA).map_err(|e| rule("schema.cedarschema", e.to_string()))?;
+        let (schema, _) =
+            Schema::from_cedarschema_str(SCHEMA).map_err(|e| rule("schema.cedarschema", e.to_string()))?;
         let mut all = PolicySet::new();
         let mut digest = Sha256::new();
         for (file, text) in &sources {
@@ -128,7 +131,8 @@ impl Policies {
             return (refused(), false);
         };
         let slice = self.slices.matching(&scene);
-        let Ok(context) = Context::from_pairs([("now".to_owned(), RestrictedExpression::new_datetime(rfc3339(now)))]) else {
+        let Ok(context) = Context::from_pairs([("now".to_owned(), RestrictedExpression::new_datetime(rfc3339(now)))])
+        else {
             return (refused(), false);
         };
         let Ok(request) = Request::new(scene.principal, scene.action, scene.resource, context, None) else {

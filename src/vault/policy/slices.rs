@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use cedar_policy::{
-    ActionConstraint, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint, ResourceConstraint,
-};
+use cedar_policy::{ActionConstraint, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint, ResourceConstraint};
 
 use super::entities::Scene;
 
@@ -33,11 +31,15 @@ impl Slices {
         for policy in all.policies() {
             let principal = match policy.principal_constraint() {
                 PrincipalConstraint::Any | PrincipalConstraint::Is(_) => None,
-                PrincipalConstraint::In(uid) | PrincipalConstraint::Eq(uid) | PrincipalConstraint::IsIn(_, uid) => Some(uid),
+                PrincipalConstraint::In(uid) | PrincipalConstraint::Eq(uid) | PrincipalConstraint::IsIn(_, uid) => {
+                    Some(uid)
+                }
             };
             let resource = match policy.resource_constraint() {
                 ResourceConstraint::Any | ResourceConstraint::Is(_) => None,
-                ResourceConstraint::In(uid) | ResourceConstraint::Eq(uid) | ResourceConstraint::IsIn(_, uid) => Some(uid),
+                ResourceConstraint::In(uid) | ResourceConstraint::Eq(uid) | ResourceConstraint::IsIn(_, uid) => {
+                    Some(uid)
+                }
             };
             let actions: Vec<Anchor> = match policy.action_constraint() {
                 ActionConstraint::Any => vec![None],
@@ -64,7 +66,9 @@ impl Slices {
                     let scope = (principal.clone(), action.clone(), resource);
                     for indexed in self.by_scope.get(&scope).into_iter().flatten() {
                         // A policy that names an action twice is in the slice once; the second add is refused.
-                        if policies.policy(id(&indexed.policy)).is_none() && policies.add(indexed.policy.clone()).is_ok() {
+                        if policies.policy(id(&indexed.policy)).is_none()
+                            && policies.add(indexed.policy.clone()).is_ok()
+                        {
                             reads_context |= indexed.reads_context;
                         }
                     }

@@ -80,8 +80,14 @@ fn each_role_may_do_what_it_is_for() {
     let it = Resource::Credential(&openai);
     let org = Resource::Org("acme");
     let about_one = [
-        Action::Setup, Action::Validate, Action::Get, Action::Delete, Action::Undelete, Action::UpdateMetadata,
-        Action::ListVersions, Action::Activate,
+        Action::Setup,
+        Action::Validate,
+        Action::Get,
+        Action::Delete,
+        Action::Undelete,
+        Action::UpdateMetadata,
+        Action::ListVersions,
+        Action::Activate,
     ];
 
     let service = caller("service", "acme", &[]);
@@ -139,7 +145,8 @@ fn a_slice_decides_as_the_whole_set_does() {
     let whole: PolicySet = text.parse().unwrap();
     let mut secret = credential("acme", "openai");
     secret.labels.insert("team".into(), "secret".into());
-    let credentials = [credential("acme", "openai"), credential("acme", "aws_keys"), credential("globex", "openai"), secret];
+    let credentials =
+        [credential("acme", "openai"), credential("acme", "aws_keys"), credential("globex", "openai"), secret];
     let mut allowed = 0;
     for role in ["pipeline", "operator", "service"] {
         let caller = caller(role, "acme", &[]);
@@ -147,10 +154,15 @@ fn a_slice_decides_as_the_whole_set_does() {
             let about_one = credentials.iter().map(Resource::Credential);
             for resource in about_one.chain([Resource::Org("acme"), Resource::Org("*")]) {
                 let scene = entities::scene(&caller, action, resource, Timestamp::UNIX_EPOCH).unwrap();
-                let request = Request::new(scene.principal, scene.action, scene.resource, Context::empty(), None).unwrap();
+                let request =
+                    Request::new(scene.principal, scene.action, scene.resource, Context::empty(), None).unwrap();
                 let expected = Authorizer::new().is_authorized(&request, &whole, &scene.entities);
                 let is_allowed = allows(&sliced, &caller, action, resource);
-                assert_eq!(is_allowed, expected.decision() == cedar_policy::Decision::Allow, "{role} {action:?} {resource:?}");
+                assert_eq!(
+                    is_allowed,
+                    expected.decision() == cedar_policy::Decision::Allow,
+                    "{role} {action:?} {resource:?}"
+                );
                 allowed += u32::from(is_allowed);
             }
         }

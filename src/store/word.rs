@@ -1,6 +1,6 @@
-//! The words that rows hold for states and seals.
+//! States and seals are enums inside, and words in rows, policies and on the wire. Stated once, here.
 
-use super::super::{CredentialState, VersionState};
+use super::row::{CredentialState, Health, VersionState};
 use crate::crypto::Seal;
 
 pub trait Word: Copy + 'static {
@@ -36,6 +36,20 @@ impl Word for VersionState {
             Self::Superseded => "superseded",
             Self::Destroyed => "destroyed",
             Self::Invalid => "invalid",
+        }
+    }
+}
+
+impl Word for Health {
+    const ALL: &'static [Self] = &[Self::Disabled, Self::Expired, Self::Failing, Self::Expiring, Self::Ok];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Expired => "expired",
+            Self::Failing => "failing",
+            Self::Expiring => "expiring",
+            Self::Ok => "ok",
         }
     }
 }
