@@ -55,6 +55,8 @@ async fn a_wrap_does_not_open_in_another_place() {
     let mismatch = |result| matches!(result, Err(super::super::Error::Mismatch { .. }));
     assert!(mismatch(local.unwrap(&wrapped, &Context::for_org_key("other")).await));
     assert!(mismatch(Local::create(dir.path(), "other", None).unwrap().unwrap(&wrapped, &context()).await));
+    let renamed = Wrapped { key: "local://other".into(), ..wrapped.clone() };
+    assert!(mismatch(local.unwrap(&renamed, &context()).await));
     for length in 0..wrapped.bytes.len() {
         let cut = Wrapped { bytes: wrapped.bytes[..length].to_vec(), ..wrapped.clone() };
         assert!(mismatch(local.unwrap(&cut, &context()).await), "{length} bytes");
