@@ -253,11 +253,16 @@ fn whole(text: &Spanned<String>) -> Result<Regex, Flaw> {
         return Err(at(text, "a pattern of a field must begin with ^ and end with $"));
     }
     pattern(text)?;
-    Regex::new(&format!(r"\A(?:{})\z", text.value)).map_err(|error| at(text, bad_pattern(&error)))
+    compile(&format!(r"\A(?:{})\z", text.value)).map_err(|error| at(text, bad_pattern(&error)))
 }
 
 fn pattern(text: &Spanned<String>) -> Result<Regex, Flaw> {
-    RegexBuilder::new(&text.value).build().map_err(|error| at(text, bad_pattern(&error)))
+    compile(&text.value).map_err(|error| at(text, bad_pattern(&error)))
+}
+
+/// A range such as `{100,4096}` alone would hold a megabyte for as long as the daemon runs.
+fn compile(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern).size_limit(128 * 1024).build()
 }
 
 /// The last line of the library's several says what is wrong; the others draw it.

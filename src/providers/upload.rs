@@ -73,7 +73,7 @@ impl Provider {
         if self.other_fields.is_none() {
             self.lore.not_of_another(bare, &self.id).map_err(refuse)?;
         }
-        let members = self.unwrap(document::read(bare).map_err(refuse)?);
+        let members = self.unpacked(document::read(bare).map_err(refuse)?);
         if members.len() > MAX_FIELDS {
             return Err(refuse(format!("has more than {MAX_FIELDS} fields")));
         }
@@ -91,7 +91,7 @@ impl Provider {
     }
 
     /// Takes the fields out of the object that a tool has wrapped around them.
-    fn unwrap(&self, mut members: Vec<(Zeroizing<String>, Node)>) -> Vec<(Zeroizing<String>, Node)> {
+    fn unpacked(&self, mut members: Vec<(Zeroizing<String>, Node)>) -> Vec<(Zeroizing<String>, Node)> {
         match members.pop() {
             Some((name, Node::Object(inner)))
                 if members.is_empty() && self.document.inside.iter().any(|wrap| wrap == name.as_str()) =>

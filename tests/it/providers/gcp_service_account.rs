@@ -44,8 +44,8 @@ fn a_google_key_file_is_held_to_what_google_hands_out() {
         refused("gcp_service_account", &document(google_with(key, value)), key, words);
     };
     bad("type", "authorized_user".into(), "this file is a person's login");
-    bad("type", "external_account".into(), "this file is a federation config");
-    bad("type", "impersonated_service_account".into(), "impersonates");
+    bad("type", "external_account".into(), "this file is a federation's configuration");
+    bad("type", "impersonated_service_account".into(), "borrows a service account");
     bad("type", "Service_Account".into(), "must be service_account");
     bad("project_id", "123456789012".into(), "this is a project number");
     bad("project_id", "Acme".into(), "must be a project id");
@@ -83,6 +83,36 @@ fn a_google_key_file_is_held_to_what_google_hands_out() {
     refused("gcp_service_account", &document(OPENAI), "document", "this looks like an OpenAI key; set it up as openai");
 }
 
+/// Made for this test: 2048 bits with the exponent 3.
+const ODD_RSA: &str = "-----BEGIN PRIVATE KEY-----
+MIIEvgIBADANBgkqhkiG9w0BAQEFAASCBKgwggSkAgEAAoIBAQDHclDhyKjyi8eP
+GEqh24/Jp6h3xDMcRTWlOYyeuG8cV7hDbZDpKot1zegxew7451sgYm+GwqgFxGjE
+dTE9A8U9j13GeAOPjGLZuK4sRRbF0PmbycX5VIY4RvEYWrwgNQylEYRoUOO+GcMk
+t+/fJ4d1uctqLo7Cgoar8C3w37Ze4vmuO5qW2AHfktKnKznOiz4pAwEftG8bzBPM
+QQhJ9HY6inGtcjxOmr5YuNz3xfJqTrxeEAQ1/uiNPFIlMHnbSZ4pzMH0+xrn1N8l
+NIquxDBUoqoaFzk6xTDGlBxXMfQ5tw5ka6PE6WijZBrWKfewT6r2FEUM0k1MkhaF
+whin7iDxAgEDAoIBAQCE9uCWhcX3B9pfZYcWkl/bxRr6gsy9g3kY0Qhp0EoS5SWC
+SQtGHFz5M/Ag/LSl75IVlvUEgcVZLZsto3YorS4pCj6EUAJfsuyRJcly2LnZNfu9
+MS6mOFl62fYQPH1qzghuC62a4JfUESzDJUqUxQT5JoecHwnXAa8dSslLP87p63dL
+1SWum/p/6RffTeIiTIs4ogxlNFVR2VcWppocCTIIUb29ujGGWtmSatoh+U3vBIsu
+7hUOUDH4yYi7q5fr0mdnGx8mPS0NJcb0WE03nwcUfNQ8LDNEr09Ou7NEOfmROerN
+QzipzHi4I+y+GahfRYr+GIye//qyC4YTK+wjxjQrAoGBAPygNxOjtBUgEVBVthm+
+U74RkElfTjUby/DpC9aqzm4oU/KyV9d8wkO0ka00VcIpbwpyARPAgXX5C3uDoY2l
+iTwxQGr+iOx41ePxZpuyLiA2qyjY/ZxUW6ihFe44VTLJ4N1vAMM0AJ/UGT5k9CZU
+s20eD36Oa2hqRKHvosPdAg1ZAoGBAMocRM5tOfT/o96CgEzcxK9Cf6Uol7oFOiBB
+O0p1GD0Fu+JegxqIUDRIhuiQejtaWOElqdDgBSefAomIDYhUBMbd46g9FmrbRlDF
+SXspJ4V/PELm10//YpEvZKE4hcsV/1DBhguSNhO7FPlUD1TMs+1a3/OP5uzXPCt5
+XXKVQsVZAoGBAKhqz2JtIrjAC4rjzrvUN9QLtYY/iXi9MqCbXTnHNElwN/chj+T9
+1tfNtnN4OSwbn1xMALfVq6P7XP0Ca7PDsNLLgEdUW0hQjpf2RGfMHsAkchs7U72N
+knBrY/QljiHb6z5KAIIiqxU4ENRDTW7jIki+tP8JnPBG2Gv1Fy0+AV47AoGBAIa9
+gzRI0U3/wpRXADM92HTW/8NwZSauJsArfNxOECiufUGUV2cFis2Fr0W1ptI8O0DD
+xotAA2+/VwZas7A4Ay8+l8V+DvHnhDXY26dwxQOqKCyZ5N//lwt07cDQWTIOqjXW
+WV0MJA0nY1DitOMzIp48lU0KmfM6KBz7k6G41y47AoGBALhC65H82UDwWKRwnu3y
+p94Bc1dvl8Grww/RUcB9Fh7Vx8MMFQ0pBFcvx6T3LLdu9FN3H0Km6MzPIaTKs/m8
+lRnCJmyqSN7rJspm1MMn1Yx8SXL/VaVVbu4MuK/j8QLTXr8kKLWh1omI0CEItZtE
+c5x+O9rICYq0xWchAThoSk4P
+-----END PRIVATE KEY-----";
+
 /// Made for this test: 1024 bits.
 const SMALL_RSA: &str = "-----BEGIN PRIVATE KEY-----
 MIICdQIBADANBgkqhkiG9w0BAQEFAASCAl8wggJbAgEAAoGBANzRTSsKxmbvoqJr
@@ -108,6 +138,7 @@ fn a_google_private_key_must_be_one_that_can_sign() {
     };
     let good = rsa_pem();
     bad(&pem(&rcgen::PKCS_ECDSA_P256_SHA256), "is not an RSA key");
+    bad(ODD_RSA, "with an unusual public exponent");
     bad(SMALL_RSA, "is an RSA key of less than 2048 bits");
     bad(&good.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"), "locked with a passphrase");
     bad(&good.replace("PRIVATE KEY", "RSA PRIVATE KEY"), "this key was converted");

@@ -80,6 +80,7 @@ fn a_bad_registry_is_refused_with_file_line_and_rule() {
             "token has patterns but does not say what it must_be",
         ),
         ("'^pl-[0-9]{8}$'", "'^pl-[0-9]{8$'", Some(19), "bad pattern: "),
+        ("'^pl-[0-9]{8}$'", "'^[A-Z]{9,9999}$'", Some(19), "bad pattern: "),
         ("'^pl-[0-9]{8}$'", "'pl-[0-9]{8}'", Some(19), "must begin with ^ and end with $"),
         ("'^other-'", "'^other-('", Some(3), "bad pattern: unclosed group"),
         ("'^changeme$'", "'^changeme[$'", Some(1), "bad pattern: "),
@@ -133,5 +134,17 @@ fn untested_outcomes_say_what_to_do_next() {
     assert!(Outcome::untested().hint.contains("strongroom activate"));
     assert_eq!(Outcome::skipped().reason, "skipped");
     assert_eq!(Outcome::skipped().result, Verdict::Untested);
-    assert_eq!(Verdict::ProviderUnreachable.as_str(), "provider_unreachable");
+    assert_eq!(Outcome::timed_out().reason, "timeout");
+    assert_eq!(Outcome::timed_out().result.as_str(), "provider_unreachable");
+}
+
+#[test]
+fn a_file_that_is_cut_off_anywhere_is_an_error_and_no_panic() {
+    let whole = include_str!("../../../config/providers.yml");
+    let cuts = whole.char_indices().map(|(at, _)| at).filter(|at| at % 97 == 0);
+    for cut in cuts.filter(|cut| whole[..*cut].matches("- id:").count() < 2) {
+        if let Err(error) = Registry::parse("cut.yml", &whole[..cut]) {
+            assert!(!error.rule.is_empty(), "{error}");
+        }
+    }
 }

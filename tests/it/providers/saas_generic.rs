@@ -18,6 +18,18 @@ fn saas_generic_takes_any_texts_and_keeps_them_as_json() {
 }
 
 #[test]
+fn passwords_are_not_mistaken_for_placeholders() {
+    for password in ["$Passw0rd", "my-dog-rex", "<3 you", "[7]x", "replace the roof", "00000001", "changes-me"] {
+        assert!(parse("saas_generic", &fields(&[("password", password)])).is_ok(), "{password}");
+    }
+    for placeholder in
+        ["YOUR_SECRET", "your-api-key-here", "<token>", "[api key]", "$API_KEY", "${X}", "%KEY%", "ChangeMe!1"]
+    {
+        refused("saas_generic", &fields(&[("password", placeholder)]), "password", "is a placeholder");
+    }
+}
+
+#[test]
 fn saas_generic_still_has_limits() {
     refused("saas_generic", &fields(&[]), "fields", "must hold at least one");
     refused("saas_generic", &document("{}"), "fields", "must hold at least one");
