@@ -80,7 +80,7 @@ pub fn harden(lock: Lock) -> Result<Report, Error> {
 fn lock_all() -> Result<(), Refusal> {
     let limit = getrlimit(Resource::Memlock);
     if limit.current.is_some() && limit.maximum.is_none() {
-        setrlimit(Resource::Memlock, limit.clone()).map_err(Refusal::System)?;
+        setrlimit(Resource::Memlock, limit).map_err(Refusal::System)?;
     }
     if let Some(bytes) = limit.maximum
         && !may_pass_the_limit()
