@@ -7,6 +7,7 @@ use prost_types::FileDescriptorSet;
 
 const PROTOS: [&str; 2] = ["strongroom/v1/credentials.proto", "strongroom/v1/admin.proto"];
 
+#[allow(clippy::disallowed_methods, reason = "cargo tells OUT_DIR through the environment")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);

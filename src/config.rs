@@ -9,6 +9,7 @@ mod rules;
 mod size;
 mod source;
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,9 +49,9 @@ pub struct Config {
 impl Config {
     /// Reads the file, or the one that `STRONGROOM_CONFIG` names, or takes the defaults; then checks every rule.
     pub fn load(path: Option<&Path>) -> Result<Self, Error> {
-        let path = path.map(Path::to_path_buf).or_else(|| std::env::var_os(FILE).map(PathBuf::from));
-        let level = std::env::var(LEVEL).ok();
-        source::load(path.as_deref(), level.as_deref())
+        let path = path.map(Path::to_path_buf).or_else(|| environment(FILE).map(PathBuf::from));
+        let level = environment(LEVEL);
+        source::load(path.as_deref(), level.map(|level| level.to_string_lossy().into_owned()).as_deref())
     }
 
     /// A vault with nothing prepared: data and key under one directory, the key made at the first start.
@@ -70,7 +71,13 @@ impl Config {
 
 /// Whether people asked for output without colours (no-color.org).
 pub fn colourless() -> bool {
-    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+    environment("NO_COLOR").is_some()
+}
+
+/// Set to nothing counts as not set.
+#[allow(clippy::disallowed_methods, reason = "this is the one place")]
+fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -13,10 +13,20 @@ use crate::config::Lock;
 
 pub use allocator::WipingAllocator;
 
-/// What could be had, for the log.
+/// What could be had. Logged by [`Report::log`], because hardening comes before the log is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     pub locked: Locked,
+}
+
+impl Report {
+    pub fn log(&self) {
+        match &self.locked {
+            Locked::Yes => tracing::info!("memory is locked, wiped when freed, and in no core dump"),
+            Locked::Off => tracing::info!("memory is wiped when freed, and in no core dump; memory.lock is off"),
+            Locked::No(why) => tracing::warn!(%why, "memory could not be locked and may reach swap"),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +90,7 @@ pub fn harden(lock: Lock) -> Result<Report, Error> {
 fn lock_all() -> Result<(), Refusal> {
     let limit = getrlimit(Resource::Memlock);
     if limit.current.is_some() && limit.maximum.is_none() {
-        setrlimit(Resource::Memlock, limit.clone()).map_err(Refusal::System)?;
+        setrlimit(Resource::Memlock, limit).map_err(Refusal::System)?;
     }
     if let Some(bytes) = limit.maximum
         && !may_pass_the_limit()

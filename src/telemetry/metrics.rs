@@ -1,5 +1,6 @@
 //! Prometheus metrics. Counted where things happen, by name; this is the list of the names and what they mean.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
@@ -15,19 +16,19 @@ const SECONDS: [f64; 14] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
 const GATHER_EVERY: Duration = Duration::from_secs(5);
 
 /// The numbers of this process, rendered on demand.
+#[derive(Clone)]
 pub struct Metrics {
     handle: PrometheusHandle,
     dropped: ErrorCounter,
-    gathering: JoinHandle<()>,
+    _gathering: Arc<Gathering>,
 }
 
 impl Metrics {
     pub(super) fn install(dropped: ErrorCounter) -> Result<Self, Error> {
-        let builder = builder().map_err(|_| Error::Twice)?;
-        let handle = builder.install_recorder().map_err(|_| Error::Twice)?;
+        let handle = builder().and_then(PrometheusBuilder::install_recorder).map_err(|_| Error::Twice)?;
         describe();
-        let gathering = tokio::spawn(gather(handle.clone()));
-        Ok(Self { handle, dropped, gathering })
+        let gathering = Gathering(tokio::spawn(gather(handle.clone())));
+        Ok(Self { handle, dropped, _gathering: Arc::new(gathering) })
     }
 
     /// The Prometheus text format.
@@ -37,9 +38,12 @@ impl Metrics {
     }
 }
 
-impl Drop for Metrics {
+/// Ends with the last holder of the metrics.
+struct Gathering(JoinHandle<()>);
+
+impl Drop for Gathering {
     fn drop(&mut self) {
-        self.gathering.abort();
+        self.0.abort();
     }
 }
 

@@ -1,9 +1,10 @@
 //! Traces to an OpenTelemetry collector, when the configuration names one.
 
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use tonic::transport::ClientTlsConfig;
 use tracing::Subscriber;
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::registry::LookupSpan;
@@ -14,8 +15,11 @@ pub(super) fn exporter(endpoint: &str) -> Result<Option<SdkTracerProvider>, Erro
     if endpoint.is_empty() {
         return Ok(None);
     }
-    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).build();
-    let exporter = exporter.map_err(|cause| Error::Otlp(cause.to_string()))?;
+    let mut builder = SpanExporter::builder().with_tonic().with_endpoint(endpoint);
+    if endpoint.starts_with("https://") {
+        builder = builder.with_tls_config(ClientTlsConfig::new().with_native_roots());
+    }
+    let exporter = builder.build().map_err(|cause| Error::Otlp(cause.to_string()))?;
     // An empty resource: the default one would be filled from the environment.
     let resource = Resource::builder_empty().with_service_name(OURS).build();
     Ok(Some(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build()))

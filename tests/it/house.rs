@@ -1,6 +1,5 @@
 //! The house's rules, read from the sources. Each rule is first shown to fail on a bad sample.
 
-#[path = "house/rust.rs"]
 mod rust;
 
 use std::path::{Path, PathBuf};

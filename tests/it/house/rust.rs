@@ -58,7 +58,7 @@ fn quoted(rest: &[u8]) -> usize {
     (at + 1).min(rest.len())
 }
 
-/// None for a raw identifier.
+/// None when it is a raw identifier.
 fn raw(rest: &[u8]) -> Option<usize> {
     let hashes = rest[1..].iter().take_while(|byte| **byte == b'#').count();
     if rest.get(1 + hashes) != Some(&b'"') {
@@ -70,14 +70,17 @@ fn raw(rest: &[u8]) -> Option<usize> {
     Some(found.map_or(rest.len(), |position| from + position + end.len()))
 }
 
-/// None of its length for a lifetime.
+/// Nothing of a lifetime.
 fn character(rest: &[u8]) -> usize {
     match rest {
         [_, b'\\', ..] => 4 + rest[3..].iter().position(|byte| *byte == b'\'').unwrap_or(0),
         _ => {
-            let char_len = std::str::from_utf8(&rest[1..rest.len().min(6)])
-                .map_or_else(|error| std::str::from_utf8(&rest[1..1 + error.valid_up_to()]).unwrap_or(""), |text| text);
-            let len = char_len.chars().next().map_or(1, char::len_utf8);
+            let len = match rest.get(1) {
+                Some(0xf0..) => 4,
+                Some(0xe0..) => 3,
+                Some(0xc0..) => 2,
+                _ => 1,
+            };
             if rest.get(1 + len) == Some(&b'\'') { len + 2 } else { 0 }
         }
     }
