@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::value::StrDeserializer;
 use serde::{Deserialize, Serialize};
 
-use crate::vault::Error;
+use super::status::Invalid;
 
 /// The word of a state.
 pub fn word(state: impl Serialize) -> String {
@@ -16,13 +16,13 @@ pub fn word(state: impl Serialize) -> String {
 }
 
 /// The state of a word; none for an empty one. A refusal lists the words that there are.
-pub fn state<'de, T: Deserialize<'de>>(field: &str, word: &'de str) -> Result<Option<T>, Error> {
+pub fn state<'de, T: Deserialize<'de>>(field: &str, word: &'de str) -> Result<Option<T>, Invalid> {
     if word.is_empty() {
         return Ok(None);
     }
     T::deserialize(StrDeserializer::<Unknown>::new(word))
         .map(Some)
-        .map_err(|Unknown(words)| Error::invalid(field, format!("must be one of {}", words.join(", "))))
+        .map_err(|Unknown(words)| Invalid::new(field, format!("must be one of {}", words.join(", "))))
 }
 
 /// Keeps what was expected, and forgets what was given.
