@@ -2,16 +2,17 @@
 
 use data_encoding::HEXLOWER;
 
+use super::status::Fault;
 use super::{Api, convert};
 use crate::authn::token::Issue;
 use crate::pb::v1 as pb;
-use crate::vault::{AuditQuery, Caller, ChainReport, Error, Provider, Record};
+use crate::vault::{AuditQuery, Caller, ChainReport, Provider, Record};
 
 pub async fn issue_token(
     api: &Api,
     caller: &Caller,
     request: pb::IssueTokenRequest,
-) -> Result<pb::IssueTokenResponse, Error> {
+) -> Result<pb::IssueTokenResponse, Fault> {
     let issue = Issue {
         name: request.name,
         role: request.role,
@@ -28,7 +29,7 @@ pub async fn revoke_token(
     api: &Api,
     caller: &Caller,
     request: pb::RevokeTokenRequest,
-) -> Result<pb::RevokeTokenResponse, Error> {
+) -> Result<pb::RevokeTokenResponse, Fault> {
     let info = api.tokens.revoke(caller, &request.id).await?;
     Ok(pb::RevokeTokenResponse { info: Some(info.into()) })
 }
@@ -37,7 +38,7 @@ pub async fn list_tokens(
     api: &Api,
     caller: &Caller,
     request: pb::ListTokensRequest,
-) -> Result<pb::ListTokensResponse, Error> {
+) -> Result<pb::ListTokensResponse, Fault> {
     let tokens = api.tokens.list(caller, convert::given(request.org).as_deref()).await?;
     Ok(pb::ListTokensResponse { tokens: tokens.into_iter().map(Into::into).collect() })
 }
@@ -46,7 +47,7 @@ pub async fn list_audit(
     api: &Api,
     caller: &Caller,
     request: pb::ListAuditRequest,
-) -> Result<pb::ListAuditResponse, Error> {
+) -> Result<pb::ListAuditResponse, Fault> {
     let query = AuditQuery {
         credential_id: convert::uuid("credential_id", &request.credential_id)?,
         org: convert::given(request.org),
@@ -65,7 +66,7 @@ pub async fn verify_audit(
     api: &Api,
     caller: &Caller,
     _: pb::VerifyAuditRequest,
-) -> Result<pb::VerifyAuditResponse, Error> {
+) -> Result<pb::VerifyAuditResponse, Fault> {
     let chains = api.vault.verify_audit(caller).await?;
     Ok(pb::VerifyAuditResponse {
         intact: chains.iter().all(|chain| chain.broken.is_none()),
@@ -78,7 +79,7 @@ pub async fn list_providers(
     api: &Api,
     caller: &Caller,
     _: pb::ListProvidersRequest,
-) -> Result<pb::ListProvidersResponse, Error> {
+) -> Result<pb::ListProvidersResponse, Fault> {
     let providers = api.vault.providers(caller).await?;
     Ok(pb::ListProvidersResponse { providers: providers.iter().map(|entry| provider(entry)).collect() })
 }

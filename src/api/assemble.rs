@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::json;
 use super::rpc::SECRET;
-use crate::vault::Error;
+use super::status::Invalid;
 
 /// A request's fields by name. What came in the body still is the body's own text.
 pub struct Assembled<'a>(BTreeMap<String, Cow<'a, RawValue>>);
@@ -26,7 +26,7 @@ pub struct Parts<'a> {
 }
 
 impl<'a> Assembled<'a> {
-    pub fn new(message: &MessageDescriptor, parts: Parts<'a>) -> Result<Self, Error> {
+    pub fn new(message: &MessageDescriptor, parts: Parts<'a>) -> Result<Self, Invalid> {
         let mut fields = BTreeMap::new();
         if !parts.body.is_empty() {
             let body = json::document(parts.body)?;
@@ -40,50 +40,48 @@ impl<'a> Assembled<'a> {
         Ok(assembled)
     }
 
-    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Invalid> {
         let fields = self.0.iter().map(|(name, value)| (name.as_str(), value.as_ref()));
         // What could be refused is refused by now, with a better reason.
         T::deserialize(MapDeserializer::<_, serde_json::Error>::new(fields))
-            .map_err(|_| Error::invalid("body", "does not fit the request"))
+            .map_err(|_| Invalid::new("body", "does not fit the request"))
     }
 
     /// Proxies log addresses, so a secret in a query is refused even where it would be understood.
-    fn query(&mut self, message: &MessageDescriptor, query: &[(String, String)]) -> Result<(), Error> {
+    fn query(&mut self, message: &MessageDescriptor, query: &[(String, String)]) -> Result<(), Invalid> {
         let mut lists: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for (key, text) in query {
             let field = field(message, key, "")?;
             if text.contains(char::REPLACEMENT_CHARACTER) {
-                return Err(Error::invalid(field.name(), "must be UTF-8"));
+                return Err(Invalid::new(field.name(), "must be UTF-8"));
             }
             if field.is_list() && matches!(field.kind(), Kind::String) {
                 lists.entry(field.name().to_owned()).or_default().push(text);
             } else {
                 let value = scalar(&field, text)?;
                 if self.0.insert(field.name().to_owned(), Cow::Owned(value)).is_some() {
-                    return Err(Error::invalid(field.name(), TWICE));
+                    return Err(Invalid::new(field.name(), TWICE));
                 }
             }
         }
         for (name, list) in lists {
-            let list = serde_json::value::to_raw_value(&list).map_err(Error::bug)?;
+            let list = serde_json::value::to_raw_value(&list).map_err(|_| Invalid::new(&name, BODY_ONLY))?;
             if self.0.insert(name.clone(), Cow::Owned(list)).is_some() {
-                return Err(Error::invalid(name, TWICE));
+                return Err(Invalid::new(name, TWICE));
             }
         }
         Ok(())
     }
 
     /// The path says what the request is about. The same said again is harmless, something else is not.
-    fn path(&mut self, message: &MessageDescriptor, path: &[(String, String)]) -> Result<(), Error> {
+    fn path(&mut self, message: &MessageDescriptor, path: &[(String, String)]) -> Result<(), Invalid> {
         for (key, text) in path {
-            let field = message
-                .get_field_by_name(key)
-                .ok_or_else(|| Error::bug(format!("{} has no field {key} for its path", message.name())))?;
+            let field = field(message, key, "")?;
             let value = scalar(&field, text)?;
             let said = |value: &RawValue| json::string(value).unwrap_or_else(|| value.get().to_owned());
             let conflicts = |other: &Cow<'_, RawValue>| !["", &said(&value)].contains(&said(other).as_str());
             if self.0.get(key).is_some_and(conflicts) {
-                return Err(Error::invalid(key, "differs from the path"));
+                return Err(Invalid::new(key, "differs from the path"));
             }
             self.0.insert(key.clone(), Cow::Owned(value));
         }
@@ -98,16 +96,16 @@ fn members<'a>(
     message: &MessageDescriptor,
     value: &'a RawValue,
     within: &str,
-) -> Result<Vec<(FieldDescriptor, &'a RawValue)>, Error> {
+) -> Result<Vec<(FieldDescriptor, &'a RawValue)>, Invalid> {
     let whole = if within.is_empty() { "body" } else { within };
-    let given = json::members(value).ok_or_else(|| Error::invalid(whole, "must be an object"))?;
+    let given = json::members(value).ok_or_else(|| Invalid::new(whole, "must be an object"))?;
     let mut seen: Vec<u32> = Vec::with_capacity(given.len().min(message.fields().len()));
     let mut fields = Vec::with_capacity(seen.capacity());
     for (key, value) in given {
         let field = field(message, &key, within)?;
         let path = join(within, field.name());
         if seen.contains(&field.number()) {
-            return Err(Error::invalid(path, TWICE));
+            return Err(Invalid::new(path, TWICE));
         }
         seen.push(field.number());
         if value.get() != "null" {
@@ -119,29 +117,28 @@ fn members<'a>(
 }
 
 /// A field by its proto name, or by its name in lowerCamelCase.
-fn field(message: &MessageDescriptor, key: &str, within: &str) -> Result<FieldDescriptor, Error> {
+fn field(message: &MessageDescriptor, key: &str, within: &str) -> Result<FieldDescriptor, Invalid> {
     message.get_field_by_name(key).or_else(|| message.get_field_by_json_name(key)).ok_or_else(|| {
         let known: Vec<_> = message.fields().map(|field| field.name().to_owned()).collect();
-        Error::invalid(join(within, showable(key)), format!("is unknown; known are: {}", known.join(", ")))
+        Invalid::new(join(within, showable(key)), format!("is unknown; known are: {}", known.join(", ")))
     })
 }
 
-fn check(field: &FieldDescriptor, value: &RawValue, path: &str) -> Result<(), Error> {
-    if field.is_map() {
-        let Kind::Message(entry) = field.kind() else { return Err(Error::bug("a map without entries")) };
-        let members = json::members(value).ok_or_else(|| Error::invalid(path, "must be an object"))?;
+fn check(field: &FieldDescriptor, value: &RawValue, path: &str) -> Result<(), Invalid> {
+    if let (true, Kind::Message(entry)) = (field.is_map(), field.kind()) {
+        let members = json::members(value).ok_or_else(|| Invalid::new(path, "must be an object"))?;
         let mut seen = std::collections::HashSet::new();
         for (key, value) in &members {
             let path = join(path, showable(key));
             if !seen.insert(key) {
-                return Err(Error::invalid(path, TWICE));
+                return Err(Invalid::new(path, TWICE));
             }
             kind(&entry.map_entry_value_field().kind(), value, &path)?;
         }
         return Ok(());
     }
     if field.is_list() {
-        let elements = json::elements(value).ok_or_else(|| Error::invalid(path, "must be an array"))?;
+        let elements = json::elements(value).ok_or_else(|| Invalid::new(path, "must be an array"))?;
         return elements
             .iter()
             .enumerate()
@@ -150,7 +147,7 @@ fn check(field: &FieldDescriptor, value: &RawValue, path: &str) -> Result<(), Er
     kind(&field.kind(), value, path)
 }
 
-fn kind(kind: &Kind, value: &RawValue, path: &str) -> Result<(), Error> {
+fn kind(kind: &Kind, value: &RawValue, path: &str) -> Result<(), Invalid> {
     let text = value.get();
     let rule = match kind {
         Kind::String => json::string(value).is_none().then_some("must be a string"),
@@ -160,7 +157,7 @@ fn kind(kind: &Kind, value: &RawValue, path: &str) -> Result<(), Error> {
         Kind::Message(message) => return inner(message, value, path),
         _ => Some("cannot be given as JSON; use gRPC"),
     };
-    rule.map_or(Ok(()), |why| Err(Error::invalid(path, why)))
+    rule.map_or(Ok(()), |why| Err(Invalid::new(path, why)))
 }
 
 const NUMBER: &str = "must be a whole number";
@@ -171,7 +168,7 @@ fn number<T: std::str::FromStr>(value: &RawValue) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-fn inner(message: &MessageDescriptor, value: &RawValue, path: &str) -> Result<(), Error> {
+fn inner(message: &MessageDescriptor, value: &RawValue, path: &str) -> Result<(), Invalid> {
     let why = match message.full_name() {
         // A document is kept as its text, but must mean one thing to every reader.
         SECRET => match value.get().as_bytes().first() {
@@ -189,7 +186,7 @@ fn inner(message: &MessageDescriptor, value: &RawValue, path: &str) -> Result<()
         "google.protobuf.Duration" => (!duration(value)).then_some("must be a duration in seconds, such as 3600s"),
         _ => return members(message, value, path).map(drop),
     };
-    why.map_or(Ok(()), |why| Err(Error::invalid(path, why)))
+    why.map_or(Ok(()), |why| Err(Invalid::new(path, why)))
 }
 
 const UNSOUND: &str = "gives a key twice, or holds a number or text that JSON cannot";
@@ -203,17 +200,17 @@ fn duration(value: &RawValue) -> bool {
 }
 
 /// A path or query parameter as JSON.
-fn scalar(field: &FieldDescriptor, text: &str) -> Result<Box<RawValue>, Error> {
-    let quoted = || serde_json::value::to_raw_value(text).map_err(Error::bug);
+fn scalar(field: &FieldDescriptor, text: &str) -> Result<Box<RawValue>, Invalid> {
+    let quoted = || serde_json::value::to_raw_value(text).map_err(|_| Invalid::new(field.name(), BODY_ONLY));
     let value = match field.kind() {
-        _ if field.is_list() || field.is_map() => return Err(Error::invalid(field.name(), BODY_ONLY)),
+        _ if field.is_list() || field.is_map() => return Err(Invalid::new(field.name(), BODY_ONLY)),
         Kind::Bool => {
-            RawValue::from_string(text.to_owned()).map_err(|_| Error::invalid(field.name(), "must be true or false"))?
+            RawValue::from_string(text.to_owned()).map_err(|_| Invalid::new(field.name(), "must be true or false"))?
         }
         Kind::Message(message)
             if !["google.protobuf.Timestamp", "google.protobuf.Duration"].contains(&message.full_name()) =>
         {
-            return Err(Error::invalid(field.name(), BODY_ONLY));
+            return Err(Invalid::new(field.name(), BODY_ONLY));
         }
         _ => quoted()?,
     };

@@ -7,8 +7,9 @@ use pbjson_types::value::Kind;
 use pbjson_types::{ListValue, Struct, Value};
 use uuid::Uuid;
 
+use super::status::Invalid;
 use crate::pb::v1 as pb;
-use crate::vault::{self, Error, Metadata, Path, Word as _};
+use crate::vault::{self, Metadata, Path, Word as _};
 
 /// What an empty project or name means.
 const DEFAULT: &str = "default";
@@ -23,30 +24,30 @@ pub fn given(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-pub fn uuid(field: &str, text: &str) -> Result<Option<Uuid>, Error> {
+pub fn uuid(field: &str, text: &str) -> Result<Option<Uuid>, Invalid> {
     if text.is_empty() {
         return Ok(None);
     }
-    Uuid::parse_str(text).map(Some).map_err(|_| Error::invalid(field, "must be an id, as a list shows it"))
+    Uuid::parse_str(text).map(Some).map_err(|_| Invalid::new(field, "must be an id, as a list shows it"))
 }
 
 // ── Time ──────────────────────────────────────────────────────────────────────
 
-pub fn time(field: &str, time: pbjson_types::Timestamp) -> Result<Timestamp, Error> {
+pub fn time(field: &str, time: pbjson_types::Timestamp) -> Result<Timestamp, Invalid> {
     let whole = (0..1_000_000_000).contains(&time.nanos);
     whole
         .then(|| Timestamp::new(time.seconds, time.nanos).ok())
         .flatten()
-        .ok_or_else(|| Error::invalid(field, "must be a time between the years 1 and 9999"))
+        .ok_or_else(|| Invalid::new(field, "must be a time between the years 1 and 9999"))
 }
 
-pub fn duration(field: &str, duration: pbjson_types::Duration) -> Result<Duration, Error> {
+pub fn duration(field: &str, duration: pbjson_types::Duration) -> Result<Duration, Invalid> {
     let seconds = u64::try_from(duration.seconds).ok();
     let nanos = u32::try_from(duration.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
     seconds
         .zip(nanos)
         .map(|(seconds, nanos)| Duration::new(seconds, nanos))
-        .ok_or_else(|| Error::invalid(field, "must not be negative"))
+        .ok_or_else(|| Invalid::new(field, "must not be negative"))
 }
 
 pub fn wire_time(time: Timestamp) -> pbjson_types::Timestamp {
@@ -68,11 +69,11 @@ fn wire_duration(duration: Duration) -> pbjson_types::Duration {
 // ── Metadata ──────────────────────────────────────────────────────────────────
 
 /// Recursion is bounded where messages are decoded: by prost for gRPC, by `json::DEPTH` for REST.
-pub fn metadata(fields: Struct) -> Result<Metadata, Error> {
+pub fn metadata(fields: Struct) -> Result<Metadata, Invalid> {
     fields.fields.into_iter().map(|(key, value)| Ok((key, json(value)?))).collect()
 }
 
-fn json(value: Value) -> Result<serde_json::Value, Error> {
+fn json(value: Value) -> Result<serde_json::Value, Invalid> {
     Ok(match value.kind {
         None | Some(Kind::NullValue(_)) => serde_json::Value::Null,
         Some(Kind::BoolValue(value)) => value.into(),
@@ -84,12 +85,12 @@ fn json(value: Value) -> Result<serde_json::Value, Error> {
 }
 
 /// The wire knows doubles only. A whole one is an integer again, so that a schema's `integer` means what it says.
-fn number(value: f64) -> Result<serde_json::Number, Error> {
+fn number(value: f64) -> Result<serde_json::Number, Invalid> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if value.fract() == 0.0 && value.abs() < EXACT {
         return Ok((value as i64).into());
     }
-    serde_json::Number::from_f64(value).ok_or_else(|| Error::invalid("metadata", "numbers must be finite"))
+    serde_json::Number::from_f64(value).ok_or_else(|| Invalid::new("metadata", "numbers must be finite"))
 }
 
 fn wire_metadata(metadata: Metadata) -> Struct {

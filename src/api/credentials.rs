@@ -6,7 +6,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
-use super::{Api, convert, status, words};
+use super::status::{self, Fault, Invalid};
+use super::{Api, convert, words};
 use crate::crypto::Secret;
 use crate::pb::v1 as pb;
 use crate::vault::{
@@ -17,11 +18,11 @@ pub async fn setup_credential(
     api: &Api,
     caller: &Caller,
     request: pb::SetupCredentialRequest,
-) -> Result<pb::SetupCredentialResponse, Error> {
+) -> Result<pb::SetupCredentialResponse, Fault> {
     let upload = upload(request.fields, request.document)?;
     let setup = Setup {
         path: convert::path(request.org, request.project, request.provider, request.name),
-        upload: upload.ok_or_else(|| Error::invalid("fields", "give the upload, as fields or as a document"))?,
+        upload: upload.ok_or_else(|| Invalid::new("fields", "give the upload, as fields or as a document"))?,
         metadata: request.metadata.map(convert::metadata).transpose()?,
         labels: (!request.labels.is_empty()).then_some(request.labels),
         expires_at: request.expires_at.map(|time| convert::time("expires_at", time)).transpose()?,
@@ -40,7 +41,7 @@ pub async fn validate_credential(
     api: &Api,
     caller: &Caller,
     request: pb::ValidateCredentialRequest,
-) -> Result<pb::ValidateCredentialResponse, Error> {
+) -> Result<pb::ValidateCredentialResponse, Fault> {
     let validate = Validate {
         upload: upload(request.fields, request.document)?,
         path: convert::path(request.org, request.project, request.provider, request.name),
@@ -58,7 +59,7 @@ pub async fn list_credentials(
     api: &Api,
     caller: &Caller,
     request: pb::ListCredentialsRequest,
-) -> Result<pb::ListCredentialsResponse, Error> {
+) -> Result<pb::ListCredentialsResponse, Fault> {
     let list = List {
         org: request.org,
         project: convert::given(request.project),
@@ -81,7 +82,7 @@ pub async fn get_credential(
     api: &Api,
     caller: &Caller,
     request: pb::GetCredentialRequest,
-) -> Result<pb::GetCredentialResponse, Error> {
+) -> Result<pb::GetCredentialResponse, Fault> {
     let path = convert::path(request.org, request.project, request.provider, request.name);
     Ok(pb::GetCredentialResponse { credential: shown(api.vault.get(caller, &path).await?) })
 }
@@ -90,7 +91,7 @@ pub async fn delete_credential(
     api: &Api,
     caller: &Caller,
     request: pb::DeleteCredentialRequest,
-) -> Result<pb::DeleteCredentialResponse, Error> {
+) -> Result<pb::DeleteCredentialResponse, Fault> {
     let destroy_after = request.destroy_after.map(|delay| convert::duration("destroy_after", delay)).transpose()?;
     let delete = Delete {
         path: convert::path(request.org, request.project, request.provider, request.name),
@@ -104,7 +105,7 @@ pub async fn undelete_credential(
     api: &Api,
     caller: &Caller,
     request: pb::UndeleteCredentialRequest,
-) -> Result<pb::UndeleteCredentialResponse, Error> {
+) -> Result<pb::UndeleteCredentialResponse, Fault> {
     let path = convert::path(request.org, request.project, request.provider, request.name);
     Ok(pb::UndeleteCredentialResponse { credential: shown(api.vault.undelete(caller, &path).await?) })
 }
@@ -113,7 +114,7 @@ pub async fn update_metadata(
     api: &Api,
     caller: &Caller,
     request: pb::UpdateMetadataRequest,
-) -> Result<pb::UpdateMetadataResponse, Error> {
+) -> Result<pb::UpdateMetadataResponse, Fault> {
     let update = Update {
         path: convert::path(request.org, request.project, request.provider, request.name),
         metadata: request.metadata.map(convert::metadata).transpose()?,
@@ -128,7 +129,7 @@ pub async fn decrypt_credential(
     api: &Api,
     caller: &Caller,
     request: pb::DecryptCredentialRequest,
-) -> Result<pb::DecryptCredentialResponse, Error> {
+) -> Result<pb::DecryptCredentialResponse, Fault> {
     let path = convert::path(request.org, request.project, request.provider, request.name);
     Ok(api.vault.decrypt(caller, Decrypt { path, fresh: request.fresh }).await?.into())
 }
@@ -137,7 +138,7 @@ pub async fn batch_decrypt(
     api: &Api,
     caller: &Caller,
     request: pb::BatchDecryptRequest,
-) -> Result<pb::BatchDecryptResponse, Error> {
+) -> Result<pb::BatchDecryptResponse, Fault> {
     let named =
         |named: pb::CredentialRef| convert::path(request.org.clone(), named.project, named.provider, named.name);
     let paths: Vec<Path> = request.credentials.into_iter().map(named).collect();
@@ -160,7 +161,7 @@ pub async fn list_versions(
     api: &Api,
     caller: &Caller,
     request: pb::ListVersionsRequest,
-) -> Result<pb::ListVersionsResponse, Error> {
+) -> Result<pb::ListVersionsResponse, Fault> {
     let path = convert::path(request.org, request.project, request.provider, request.name);
     let versions = api.vault.versions(caller, &path).await?;
     Ok(pb::ListVersionsResponse { versions: versions.into_iter().map(Into::into).collect() })
@@ -170,9 +171,9 @@ pub async fn activate_version(
     api: &Api,
     caller: &Caller,
     request: pb::ActivateVersionRequest,
-) -> Result<pb::ActivateVersionResponse, Error> {
+) -> Result<pb::ActivateVersionResponse, Fault> {
     if request.version == 0 {
-        return Err(Error::invalid("version", "must be 1 or more"));
+        return Err(Invalid::new("version", "must be 1 or more").into());
     }
     let activate = Activate {
         path: convert::path(request.org, request.project, request.provider, request.name),
@@ -191,7 +192,7 @@ pub async fn watch_credentials(
     api: &Api,
     caller: &Caller,
     request: pb::WatchCredentialsRequest,
-) -> Result<Changes, Error> {
+) -> Result<Changes, Fault> {
     let watch = Watch {
         org: request.org,
         project: convert::given(request.project),
@@ -217,11 +218,11 @@ fn shown(row: crate::vault::Credential) -> Option<pb::Credential> {
 }
 
 /// Fields or a document, not both.
-fn upload(fields: BTreeMap<String, Secret>, document: Option<Secret>) -> Result<Option<Upload>, Error> {
+fn upload(fields: BTreeMap<String, Secret>, document: Option<Secret>) -> Result<Option<Upload>, Invalid> {
     match (fields.is_empty(), document) {
         (true, None) => Ok(None),
         (false, None) => Ok(Some(Upload::Fields(fields))),
         (true, Some(document)) => Ok(Some(Upload::Document(document))),
-        (false, Some(_)) => Err(Error::invalid("document", "give either fields or a document")),
+        (false, Some(_)) => Err(Invalid::new("document", "give either fields or a document")),
     }
 }

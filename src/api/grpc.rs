@@ -10,9 +10,10 @@ use futures_util::stream::BoxStream;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::server::NamedService;
-use tonic::{Request, Response, Status, async_trait};
+use tonic::{Code, Request, Response, Status, async_trait};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tower::ServiceExt as _;
 
 use super::credentials::{self, Changes};
 use super::serve::{self, Handler};
@@ -36,7 +37,7 @@ pub fn grpc(api: Arc<Api>) -> Result<Router, Error> {
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let router = Router::new().fallback(|| async { Status::unimplemented("there is no such rpc").into_http::<Body>() });
+    let router = Router::new().fallback(|| async { status::explained(Status::unimplemented("")).into_http::<Body>() });
     let router = add(router, credentials);
     let router = add(router, admin);
     let router = add(router, health);
@@ -151,8 +152,8 @@ impl AdminService for Grpc {
 impl Grpc {
     async fn unary<Message, Reply, H>(&self, name: &str, request: Request<Message>, handler: H) -> Answer<Reply>
     where
-        Message: Send,
-        Reply: Send,
+        Message: Send + 'static,
+        Reply: Send + 'static,
         H: for<'a> Handler<'a, Message, Reply>,
     {
         let Self(api) = self;
@@ -162,7 +163,7 @@ impl Grpc {
         let result = match api.rpcs.get(name) {
             Ok(rpc) => {
                 serve::mark(rpc, &extensions);
-                let work = |caller| async move { Ok(handler.call(api, &caller, message).await?) };
+                let work = |caller| serve::run(Arc::clone(api), rpc, caller, message, handler);
                 api.serve(rpc, &headers, &request_id, work).await
             }
             Err(error) => Err(error.into()),
@@ -185,7 +186,18 @@ where
     S: NamedService + Clone + Send + Sync + 'static,
     S::Future: Send,
 {
-    router.route_service(&format!("/{}/{{*rpc}}", S::NAME), service)
+    router.route_service(&format!("/{}/{{*rpc}}", S::NAME), service.map_response(explain))
+}
+
+/// What tonic itself refuses (not this rpc's message, too long, no such rpc) never reaches a handler, and gets its
+/// details here. A reply or an error of ours passes unread.
+fn explain(response: http::Response<Body>) -> http::Response<Body> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() != Code::Ok && status.details().is_empty() => {
+            status::explained(status).into_http()
+        }
+        _ => response,
+    }
 }
 
 /// Tells the standard health service how the vault is, until the daemon drains: then nothing new should come.

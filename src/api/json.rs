@@ -9,14 +9,14 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::vault::Error;
+use super::status::Invalid;
 
 /// Deeper than any upload; shallow enough that recursion over it is no attack.
 pub const DEPTH: usize = 32;
 
 /// The text of one JSON value: UTF-8, not too deep, well formed.
-pub fn document(bytes: &[u8]) -> Result<&RawValue, Error> {
-    let refuse = |why: String| Err(Error::invalid("body", why));
+pub fn document(bytes: &[u8]) -> Result<&RawValue, Invalid> {
+    let refuse = |why: String| Err(Invalid::new("body", why));
     if depth(bytes) > DEPTH {
         return refuse(format!("may be nested {DEPTH} deep"));
     }

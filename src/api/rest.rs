@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use super::assemble::{self, Assembled};
 use super::rpc::{Rpc, Rpcs, Rule};
 use super::serve::{self, Handler};
-use super::status::{self, Fault};
+use super::status::{self, Fault, Invalid};
 use super::{Api, admin, credentials};
 use crate::vault::{Caller, Error};
 
@@ -58,7 +58,8 @@ fn table() -> Table {
 }
 
 /// A handler that takes a request's fields and answers JSON.
-type Run = Arc<dyn Fn(Arc<Api>, Caller, Assembled<'_>) -> BoxFuture<'static, Result<Vec<u8>, Fault>> + Send + Sync>;
+type Run =
+    Arc<dyn Fn(Arc<Api>, Arc<Rpc>, Caller, Assembled<'_>) -> BoxFuture<'static, Result<Vec<u8>, Fault>> + Send + Sync>;
 
 #[derive(Default)]
 struct Table(BTreeMap<&'static str, Run>);
@@ -67,13 +68,13 @@ impl Table {
     fn add<Message, Reply, H>(&mut self, rpc: &'static str, handler: H)
     where
         Message: DeserializeOwned + Send + 'static,
-        Reply: Serialize,
+        Reply: Serialize + Send + 'static,
         H: for<'a> Handler<'a, Message, Reply>,
     {
-        let run: Run = Arc::new(move |api, caller, fields| {
+        let run: Run = Arc::new(move |api, rpc, caller, fields| {
             // Decoded before the future is made: the body's text is let go before the handler waits for anything.
             let message = fields.decode::<Message>();
-            Box::pin(async move { encode(&handler.call(&api, &caller, message?).await?) })
+            Box::pin(async move { encode(&serve::run(api, &rpc, caller, message?, handler).await?) })
         });
         self.0.insert(rpc, run);
     }
@@ -111,10 +112,10 @@ async fn answer(api: Arc<Api>, rpc: Arc<Rpc>, takes_body: bool, run: Run, reques
             let (path, query) = (path?, query?);
             let body = read(&parts, body, api.settings.request_bytes).await?;
             if !takes_body && !body.is_empty() {
-                return Err(Error::invalid("body", "is not taken by this method").into());
+                return Err(Invalid::new("body", "is not taken by this method").into());
             }
             let parts = assemble::Parts { path: &path, query: &query, body: &body };
-            let answer = run(Arc::clone(&api), caller, Assembled::new(&rpc.request, parts)?);
+            let answer = run(Arc::clone(&api), Arc::clone(&rpc), caller, Assembled::new(&rpc.request, parts)?);
             drop(body);
             answer.await
         })
@@ -129,15 +130,15 @@ async fn answer(api: Arc<Api>, rpc: Arc<Rpc>, takes_body: bool, run: Run, reques
 
 const JSON: &str = "application/json";
 
-async fn path(parts: &mut Parts) -> Result<Vec<(String, String)>, Error> {
+async fn path(parts: &mut Parts) -> Result<Vec<(String, String)>, Invalid> {
     let params = RawPathParams::from_request_parts(parts, &()).await;
-    let params = params.map_err(|_| Error::invalid("path", "must be UTF-8"))?;
+    let params = params.map_err(|_| Invalid::new("path", "must be UTF-8"))?;
     Ok(params.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
 }
 
-fn query(parts: &Parts) -> Result<Vec<(String, String)>, Error> {
+fn query(parts: &Parts) -> Result<Vec<(String, String)>, Invalid> {
     let Query(query) =
-        Query::try_from_uri(&parts.uri).map_err(|_| Error::invalid("query", "must be name=value pairs"))?;
+        Query::try_from_uri(&parts.uri).map_err(|_| Invalid::new("query", "must be name=value pairs"))?;
     Ok(query)
 }
 
@@ -149,7 +150,7 @@ async fn read(parts: &Parts, body: Body, limit: usize) -> Result<Bytes, Fault> {
     }
     let body = Limited::new(body, limit).collect().await.map_err(|error| match error.is::<LengthLimitError>() {
         true => Fault::TooLarge { limit },
-        false => Error::invalid("body", "was cut off").into(),
+        false => Invalid::new("body", "was cut off").into(),
     })?;
     let body = body.to_bytes();
     let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -184,3 +185,6 @@ async fn refuse(parts: Parts, fault: Fault) -> Response {
     response.headers_mut().insert(serve::REQUEST_ID, serve::request_id_header(&request_id));
     response
 }
+
+#[cfg(test)]
+mod tests;

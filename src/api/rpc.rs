@@ -1,5 +1,6 @@
 //! The rpcs, read from the compiled protos: their paths in REST, their fields, and whether they carry secrets. Nothing
-//! of that is written down a second time.
+//! of that is written down a second time; what the protos do not say is in [`action`], and an rpc without it is refused
+//! at the start.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,13 +10,17 @@ use metrics::{Counter, Histogram, counter, histogram};
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor, Value};
 
 use crate::pb;
-use crate::vault::Error;
+use crate::vault::{Action, Error};
 
 /// Every rpc by its name.
 pub struct Rpcs(BTreeMap<String, Arc<Rpc>>);
 
 pub struct Rpc {
     pub name: String,
+    /// What policies and the audit log call it.
+    pub action: Action,
+    /// It changes something: once begun, it is finished.
+    pub changes: bool,
     pub request: MessageDescriptor,
     /// Its request or its answer may hold a secret.
     pub carries_secret: bool,
@@ -23,6 +28,31 @@ pub struct Rpc {
     /// Made once: finding a meter by its labels costs more than using it.
     pub served: Counter,
     pub seconds: Histogram,
+}
+
+/// What an rpc does, in the vault's words; and whether it changes something. A test of a stored credential does: it
+/// settles the version's state.
+fn action(rpc: &str) -> Option<(Action, bool)> {
+    Some(match rpc {
+        "SetupCredential" => (Action::Setup, true),
+        "ValidateCredential" => (Action::Validate, true),
+        "DeleteCredential" => (Action::Delete, true),
+        "UndeleteCredential" => (Action::Undelete, true),
+        "UpdateMetadata" => (Action::UpdateMetadata, true),
+        "ActivateVersion" => (Action::Activate, true),
+        "IssueToken" => (Action::IssueToken, true),
+        "RevokeToken" => (Action::RevokeToken, true),
+        "DecryptCredential" | "BatchDecrypt" => (Action::Decrypt, false),
+        "GetCredential" => (Action::Get, false),
+        "ListCredentials" => (Action::List, false),
+        "ListVersions" => (Action::ListVersions, false),
+        "WatchCredentials" => (Action::Watch, false),
+        "ListTokens" => (Action::ListTokens, false),
+        "ListAudit" => (Action::ListAudit, false),
+        "VerifyAudit" => (Action::VerifyAudit, false),
+        "ListProviders" => (Action::ListProviders, false),
+        _ => return None,
+    })
 }
 
 /// A google.api.http option.
@@ -60,9 +90,12 @@ impl Rpcs {
 impl Rpc {
     fn read(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Self, Error> {
         let name = method.name().to_owned();
+        let (action, changes) = action(&name).ok_or_else(|| Error::bug(format!("{name} is no action of the vault")))?;
         let carries_secret =
             [method.input(), method.output()].iter().any(|message| holds_secret(message, &mut Vec::new()));
         Ok(Self {
+            action,
+            changes,
             request: method.input(),
             carries_secret,
             http: rule(pool, method)?,

@@ -2,6 +2,7 @@
 //! stays its own even when the handler panics.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -21,7 +22,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A handler: one per rpc, the same for gRPC and REST. Implemented by every function of this form, so that a wrapper can
 /// demand that its future may move between threads.
 pub trait Handler<'a, Request, Reply>: Send + Sync + Copy + 'static {
-    type Answer: Future<Output = Result<Reply, Error>> + Send + 'a;
+    type Answer: Future<Output = Result<Reply, Fault>> + Send + 'a;
 
     fn call(self, api: &'a Api, caller: &'a Caller, request: Request) -> Self::Answer;
 }
@@ -29,13 +30,38 @@ pub trait Handler<'a, Request, Reply>: Send + Sync + Copy + 'static {
 impl<'a, F, Request, Reply, Answer> Handler<'a, Request, Reply> for F
 where
     F: Fn(&'a Api, &'a Caller, Request) -> Answer + Send + Sync + Copy + 'static,
-    Answer: Future<Output = Result<Reply, Error>> + Send + 'a,
+    Answer: Future<Output = Result<Reply, Fault>> + Send + 'a,
 {
     type Answer = Answer;
 
     fn call(self, api: &'a Api, caller: &'a Caller, request: Request) -> Answer {
         self(api, caller, request)
     }
+}
+
+/// Runs a handler. A change that was begun is finished, even when the client goes away or the deadline passes: between
+/// its commit and its end there are caches to be told.
+pub async fn run<Message, Reply, H>(
+    api: Arc<Api>,
+    rpc: &Rpc,
+    caller: Caller,
+    message: Message,
+    handler: H,
+) -> Result<Reply, Fault>
+where
+    Message: Send + 'static,
+    Reply: Send + 'static,
+    H: for<'a> Handler<'a, Message, Reply>,
+{
+    let work = async move { handler.call(&api, &caller, message).await };
+    match rpc.changes {
+        true => tokio::spawn(work.in_current_span()).await.unwrap_or_else(|_| Err(panicked())),
+        false => work.await,
+    }
+}
+
+fn panicked() -> Fault {
+    Error::bug("a handler panicked").into()
 }
 
 impl Api {
@@ -53,14 +79,17 @@ impl Api {
         let started = Instant::now();
         let walk = async {
             let caller = self.authenticator.authenticate(authorization(headers), request_id.to_owned()).await?;
-            work(caller).await
+            let principal = Arc::clone(&caller.principal);
+            match work(caller).await {
+                Err(fault) => {
+                    Err(self.record(rpc, Caller { principal, request_id: request_id.to_owned() }, fault).await)
+                }
+                done => done,
+            }
         };
         // One connection carries many requests: a panic must not take the others down. Nothing that the handler held is
         // used again. The panic's own words may hold anything, so they are not repeated.
-        let walk = AssertUnwindSafe(walk).catch_unwind().map(|done| match done {
-            Ok(result) => result,
-            Err(_) => Err(Error::bug("a handler panicked").into()),
-        });
+        let walk = AssertUnwindSafe(walk).catch_unwind().map(|done| done.unwrap_or_else(|_| Err(panicked())));
         let span = tracing::debug_span!("rpc", rpc = rpc.name, request_id);
         let result = tokio::time::timeout(deadline(headers, self.settings.deadline), walk.instrument(span))
             .await
@@ -70,6 +99,15 @@ impl Api {
             status::report(&rpc.name, request_id, error);
         }
         result
+    }
+
+    /// What was refused before the vault saw it is on record too. When it cannot be recorded, that is the answer.
+    async fn record(&self, rpc: &Rpc, caller: Caller, fault: Fault) -> Fault {
+        let Some(invalid) = fault.of_request() else { return fault };
+        match self.vault.refused(&caller, rpc.action, invalid.into()).await {
+            Error::Invalid { .. } => fault,
+            unrecorded => unrecorded.into(),
+        }
     }
 
     fn measure<T>(&self, rpc: &Rpc, took: Duration, result: &Result<T, Fault>) {

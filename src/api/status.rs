@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use serde_json::Value;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -15,11 +16,16 @@ use crate::vault::Error;
 /// The domain in google.rpc.ErrorInfo.
 const DOMAIN: &str = "strongroom";
 
+const INVALID: &str = "INVALID";
+
 /// Why a request was not answered: the vault's reasons, and those of the transport.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Fault {
     #[error(transparent)]
     Vault(#[from] Error),
+    /// The vault has not seen it, so has not recorded it either: `serve` sees to that.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
     #[error("the deadline passed; whether it was done is unknown")]
     Deadline,
     #[error("there is no such path")]
@@ -30,6 +36,26 @@ pub enum Fault {
     MediaType,
     #[error("the request may be {limit} bytes long")]
     TooLarge { limit: usize },
+}
+
+/// A request that cannot be understood. Names the field and the rule, never the value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {why}")]
+pub struct Invalid {
+    pub field: String,
+    pub why: String,
+}
+
+impl Invalid {
+    pub fn new(field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { field: field.into(), why: why.into() }
+    }
+}
+
+impl From<Invalid> for Error {
+    fn from(Invalid { field, why }: Invalid) -> Self {
+        Self::Invalid { field, why }
+    }
 }
 
 /// A line of the table.
@@ -45,6 +71,7 @@ impl Fault {
     pub const fn line(&self) -> Line {
         let (code, status, reason, title) = match self {
             Self::Vault(error) => return vault(error),
+            Self::Invalid(_) => (Code::InvalidArgument, StatusCode::BAD_REQUEST, INVALID, "Invalid request"),
             Self::Deadline => (Code::DeadlineExceeded, StatusCode::GATEWAY_TIMEOUT, "DEADLINE", "Too slow"),
             Self::NoRoute => (Code::Unimplemented, StatusCode::NOT_FOUND, "NO_ROUTE", "No such path"),
             Self::NoMethod => (Code::Unimplemented, StatusCode::METHOD_NOT_ALLOWED, "NO_METHOD", "No such method"),
@@ -57,21 +84,41 @@ impl Fault {
     }
 
     /// What a program may want to read, by name.
-    fn details(&self) -> Vec<(&'static str, String)> {
-        let Self::Vault(error) = self else { return Vec::new() };
+    fn details(&self) -> Vec<(&'static str, Value)> {
+        let error = match self {
+            Self::Vault(error) => error,
+            Self::Invalid(Invalid { field, .. }) => return vec![("field", field.as_str().into())],
+            _ => return Vec::new(),
+        };
         match error {
-            Error::Invalid { field, .. } => vec![("field", field.clone())],
+            Error::Invalid { field, .. } => vec![("field", field.as_str().into())],
             Error::Conflict { id, version, .. } if !id.is_empty() => {
-                vec![("id", id.clone()), ("version", version.to_string())]
+                vec![("id", id.as_str().into()), ("version", (*version).into())]
             }
             Error::Refused { provider, outcome, reason, hint } => vec![
-                ("provider", provider.clone()),
-                ("outcome", outcome.clone()),
-                ("outcome_reason", reason.clone()),
-                ("hint", hint.clone()),
+                ("provider", provider.as_str().into()),
+                ("outcome", outcome.as_str().into()),
+                ("outcome_reason", reason.as_str().into()),
+                ("hint", hint.as_str().into()),
             ],
-            Error::Unavailable { retry_after, .. } => vec![("retry_after", seconds(*retry_after).to_string())],
+            Error::Unavailable { retry_after, .. } => vec![("retry_after", seconds(*retry_after).into())],
             _ => Vec::new(),
+        }
+    }
+
+    /// What was wrong with the request, when that was found before the vault saw it.
+    pub fn of_request(&self) -> Option<Invalid> {
+        match self {
+            Self::Invalid(invalid) => Some(invalid.clone()),
+            Self::MediaType | Self::TooLarge { .. } => Some(Invalid::new("body", self.to_string())),
+            _ => None,
+        }
+    }
+
+    const fn violation(&self) -> Option<(&String, &String)> {
+        match self {
+            Self::Vault(Error::Invalid { field, why }) | Self::Invalid(Invalid { field, why }) => Some((field, why)),
+            _ => None,
         }
     }
 
@@ -109,17 +156,31 @@ pub fn report(rpc: &str, request_id: &str, error: &Error) {
 pub fn grpc(fault: &Fault, request_id: &str) -> Status {
     let line = fault.line();
     let mut metadata: HashMap<String, String> =
-        fault.details().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        fault.details().into_iter().map(|(key, value)| (key.to_owned(), plain(value))).collect();
     metadata.insert("request_id".into(), request_id.into());
     let mut details = ErrorDetails::new();
     details.set_error_info(line.reason, DOMAIN, metadata);
-    if let Fault::Vault(Error::Invalid { field, why }) = fault {
+    if let Some((field, why)) = fault.violation() {
         details.add_bad_request_violation(field, why);
     }
     if let Some(after) = fault.retry_after() {
         details.set_retry_info(Some(after));
     }
     Status::with_error_details(line.code, fault.to_string(), details)
+}
+
+/// The form of ours for an error that tonic made. Its messages name fields and lengths, no values. A message that it
+/// cannot read is the caller's doing, whatever tonic calls it.
+pub fn explained(status: Status) -> Status {
+    let (code, reason) = match status.code() {
+        Code::OutOfRange => (Code::OutOfRange, "TOO_LARGE"),
+        Code::Unimplemented => (Code::Unimplemented, "NO_ROUTE"),
+        Code::Internal => (Code::InvalidArgument, INVALID),
+        other => (other, "TRANSPORT"),
+    };
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::<String, String>::new());
+    let message = if status.message().is_empty() { "there is no such rpc" } else { status.message() };
+    Status::with_error_details(code, message, details)
 }
 
 /// RFC 9457.
@@ -132,7 +193,7 @@ struct Problem<'a> {
     reason: &'static str,
     request_id: &'a str,
     #[serde(flatten)]
-    details: serde_json::Map<String, serde_json::Value>,
+    details: serde_json::Map<String, Value>,
 }
 
 /// The error over REST: `application/problem+json`.
@@ -145,7 +206,7 @@ pub fn rest(fault: &Fault, request_id: &str) -> Response {
         detail: fault.to_string(),
         reason: line.reason,
         request_id,
-        details: fault.details().into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect(),
+        details: fault.details().into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
     };
     // A map of strings always serialises.
     let body = serde_json::to_vec(&problem).unwrap_or_default();
@@ -160,7 +221,18 @@ pub fn rest(fault: &Fault, request_id: &str) -> Response {
     response
 }
 
+/// ErrorInfo holds texts only.
+fn plain(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
 /// Whole seconds, rounded up: zero would mean a retry at once.
 fn seconds(after: Duration) -> u64 {
     after.as_millis().div_ceil(1000).clamp(1, u128::from(u32::MAX)) as u64
 }
+
+#[cfg(test)]
+mod tests;

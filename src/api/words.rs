@@ -1,14 +1,15 @@
 //! Words that come from outside.
 
-use crate::vault::{Error, Word};
+use super::status::Invalid;
+use crate::vault::Word;
 
 /// The state of a word; none for an empty one. A refusal lists the words that there are.
-pub fn state<T: Word>(field: &str, word: &str) -> Result<Option<T>, Error> {
+pub fn state<T: Word>(field: &str, word: &str) -> Result<Option<T>, Invalid> {
     if word.is_empty() {
         return Ok(None);
     }
     let known = || T::ALL.iter().map(|state| state.word()).collect::<Vec<_>>().join(", ");
-    T::read(word).map(Some).ok_or_else(|| Error::invalid(field, format!("must be one of {}", known())))
+    T::read(word).map(Some).ok_or_else(|| Invalid::new(field, format!("must be one of {}", known())))
 }
 
 #[cfg(test)]

@@ -63,10 +63,6 @@ impl Guard {
         self.policies.store(Arc::new(policies));
     }
 
-    pub fn policies(&self) -> arc_swap::Guard<Arc<Policies>> {
-        self.policies.load()
-    }
-
     /// Asks the policies. A refusal is recorded by [`Guard::finish`], as every failure is.
     pub fn permit(&self, caller: &Caller, resource: Resource<'_>, trail: &mut Trail) -> Result<Permit, Error> {
         self.permit_also(caller, trail.action, resource, trail)

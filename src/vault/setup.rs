@@ -56,7 +56,7 @@ impl Vault {
 
             let provider = self.provider(&request.path.provider)?;
             let parsed = provider.parse(&request.upload)?;
-            check_about(&provider, request)?;
+            check_about(&provider, request, &parsed)?;
 
             match self.store_version(&permit, caller, request, existing, &provider, &parsed, trail).await {
                 Ok(done) => return Ok((done, provider, parsed.secret)),
@@ -188,9 +188,10 @@ impl From<Error> for Attempt {
     }
 }
 
-fn check_about(provider: &Provider, request: &Setup) -> Result<(), Error> {
+fn check_about(provider: &Provider, request: &Setup, parsed: &Parsed) -> Result<(), Error> {
     if let Some(metadata) = &request.metadata {
         provider.check_metadata(metadata)?;
+        parsed.agrees_with(metadata)?;
     }
     if let Some(labels) = &request.labels {
         names::check_labels(labels)?;

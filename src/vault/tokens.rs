@@ -1,5 +1,7 @@
 //! Tokens as the vault sees them: rows that come and go under a permit, with a record. What their text is, `authn` knows.
 
+use std::convert::Infallible;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -78,10 +80,15 @@ impl Vault {
 
     /// Records that somebody came without a valid proof.
     pub async fn unauthenticated(&self, request_id: String) -> Error {
-        let trail = Trail::begin(&Caller::anonymous(request_id), Action::Authenticate);
-        match self.guard.finish(trail, Err::<(), _>(Error::Unauthenticated)).await {
+        self.refused(&Caller::anonymous(request_id), Action::Authenticate, Error::Unauthenticated).await
+    }
+
+    /// Records what was refused before an operation could begin: who tried what. Answers the refusal, or that it could
+    /// not be recorded.
+    pub async fn refused(&self, caller: &Caller, action: Action, error: Error) -> Error {
+        match self.guard.finish(Trail::begin(caller, action), Err::<Infallible, _>(error)).await {
             Err(error) => error,
-            Ok(()) => Error::Unauthenticated,
+            Ok(never) => match never {},
         }
     }
 }

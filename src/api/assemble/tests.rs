@@ -4,15 +4,15 @@ use crate::pb::v1 as pb;
 
 const CANARY: &str = "sk-proj-canary8461";
 
-fn assemble<T: DeserializeOwned>(rpc: &str, parts: Parts<'_>) -> Result<T, Error> {
-    Assembled::new(&Rpcs::read()?.get(rpc)?.request, parts)?.decode()
+fn assemble<T: DeserializeOwned>(rpc: &str, parts: Parts<'_>) -> Result<T, Invalid> {
+    Assembled::new(&Rpcs::read().unwrap().get(rpc).unwrap().request, parts)?.decode()
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-fn setup(body: &str) -> Result<pb::SetupCredentialRequest, Error> {
+fn setup(body: &str) -> Result<pb::SetupCredentialRequest, Invalid> {
     let path = pairs(&[("org", "acme"), ("provider", "openai")]);
     assemble("SetupCredential", Parts { path: &path, body: body.as_bytes(), ..Parts::default() })
 }
@@ -28,7 +28,7 @@ fn path_query_and_body_become_one_request() {
     assert_eq!((request.org.as_str(), request.project.as_str(), request.name.as_str()), ("acme", "p", ""));
     assert_eq!(request.document.unwrap().expose(), br#"{ "z": 1,  "a": "\u00e9" }"#, "the text as it was uploaded");
     assert!(request.no_probe);
-    assert_eq!(request.expires_at.unwrap().seconds, 1_895_961_600);
+    assert_eq!(request.expires_at.unwrap().seconds, 1_896_048_000);
     assert_eq!(request.labels["team"], "x");
     assert!(request.metadata.unwrap().fields.contains_key("n"));
 }
@@ -97,7 +97,6 @@ fn hostile_bodies_are_refused_by_field_and_rule() {
         let message = error.to_string();
         assert!(message.starts_with(expected), "{body}: {message}");
         assert!(!format!("{error:?}").contains("canary"), "{body}: {error:?}");
-        assert!(matches!(error, Error::Invalid { .. }), "{body}");
     }
 }
 

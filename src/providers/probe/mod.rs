@@ -64,12 +64,6 @@ impl Outcome {
         Self { verdict: Verdict::ProviderUnreachable, reason: "timeout", hint: hint.into(), retry_after: None }
     }
 
-    /// The provider did not answer in time, which says nothing about the credential.
-    pub fn timed_out() -> Self {
-        let hint = "the provider did not answer in time: it will be asked again, or ask with `strongroom validate`";
-        Self { result: Verdict::ProviderUnreachable, reason: "timeout", hint: hint.into(), retry_after: None }
-    }
-
     /// The caller asked for no test.
     pub fn skipped() -> Self {
         let hint = "the connection test was left out as asked: `strongroom validate` runs it";
