@@ -1,6 +1,7 @@
 //! The list of parts, and how they are put together. Everything that can be refused is refused before a port opens.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +17,7 @@ use crate::config::{self, Config};
 use crate::crypto::Secret;
 use crate::kms::{Keyring, local};
 use crate::providers::{self, Probes, Registry};
-use crate::store::Store;
-use crate::store::sqlite::Sqlite;
+use crate::store::{Sqlite, Store};
 use crate::telemetry;
 use crate::vault::{self, Limits, Parts, Policies, Vault, policy};
 
@@ -66,6 +66,9 @@ pub struct Doors {
 impl App {
     /// Puts the parts together. Opens the store and the keys, no port.
     pub async fn build(config: Config, probes: Probes) -> Result<Self, Error> {
+        if config.kms.local.create {
+            make_homes(&config)?;
+        }
         let registry = registry(&config)?;
         let policies = policies(&config)?;
         let keyring = keyring(&config)?;
@@ -222,6 +225,16 @@ fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {
     let path = url.strip_prefix("sqlite://").ok_or_else(|| Error::UnknownStore(url.clone()))?;
     let store = Sqlite::open(Path::new(path)).map_err(|cause| Error::Store { url: url.clone(), cause })?;
     Ok(Arc::new(store))
+}
+
+/// Whoever lets keys be made lets their directories be made too: for nobody else's eyes.
+fn make_homes(config: &Config) -> Result<(), Error> {
+    let database = config.store.url.strip_prefix("sqlite://").map(Path::new).and_then(Path::parent);
+    for directory in database.into_iter().chain([config.kms.local.directory.as_path()]) {
+        let unmade = |cause| Error::Unreadable { file: directory.display().to_string(), cause };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unmade)?;
+    }
+    Ok(())
 }
 
 fn read(file: &Path) -> Result<String, Error> {

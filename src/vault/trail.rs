@@ -75,16 +75,21 @@ impl Trail {
         Draft { outcome: outcome.to_owned(), ..self.draft.clone() }
     }
 
-    /// The log line: no field of it holds a secret. Everything that is not ours is escaped by the formatter.
+    /// The log line: no field of it holds a secret. What is empty is left out; the formatter escapes the rest.
     pub fn log(&self, error: Option<&Error>) {
-        let Draft { caller, caller_name, action, org, project, provider, name, fingerprint, request_id, .. } =
-            &self.draft;
-        let version = self.draft.version.unwrap_or_default();
+        fn said(text: &str) -> Option<&str> {
+            (!text.is_empty()).then_some(text)
+        }
+        let it = &self.draft;
+        let (action, caller, caller_name) = (it.action.as_str(), it.caller.as_str(), it.caller_name.as_str());
+        let (org, project, provider, name) = (said(&it.org), said(&it.project), said(&it.provider), said(&it.name));
+        let (version, fingerprint, request_id) = (it.version, said(&it.fingerprint), it.request_id.as_str());
         let outcome = error.map_or("ok", Error::reason);
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         match error.and_then(Error::cause) {
             None => tracing::info!(
                 action,
+                outcome,
                 caller,
                 caller_name,
                 org,
@@ -92,13 +97,13 @@ impl Trail {
                 provider,
                 name,
                 version,
-                outcome,
                 fingerprint,
                 duration_us,
                 request_id
             ),
             Some(cause) => tracing::error!(
                 action,
+                outcome,
                 caller,
                 caller_name,
                 org,
@@ -106,7 +111,6 @@ impl Trail {
                 provider,
                 name,
                 version,
-                outcome,
                 fingerprint,
                 duration_us,
                 request_id,

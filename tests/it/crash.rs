@@ -150,7 +150,8 @@ async fn check(daemon: &Daemon, token: &str, known: &mut [Known]) {
             assert!(recorded.contains(&id), "{id} was answered without its record");
         }
         if known.acknowledged.is_some() {
-            let versions = ListVersionsRequest { org: "acme".into(), provider: "openai".into(), name, ..Default::default() };
+            let versions =
+                ListVersionsRequest { org: "acme".into(), provider: "openai".into(), name, ..Default::default() };
             let versions = client.list_versions(versions).await.unwrap().into_inner().versions;
             assert_eq!(versions.iter().filter(|version| version.state == "active").count(), 1);
             let numbers: Vec<u32> = versions.iter().map(|version| version.version).collect();

@@ -76,7 +76,8 @@ impl Daemon {
             return Err((child.wait().unwrap(), std::fs::read_to_string(home.join("log")).unwrap()));
         }
         let after = |words: &str| said.split(words).nth(1).unwrap().split([',', '\n']).next().unwrap().to_owned();
-        let exported = |name: &str| said.lines().find_map(|line| line.strip_prefix(&format!("export {name}=")).map(str::to_owned));
+        let exported =
+            |name: &str| said.lines().find_map(|line| line.strip_prefix(&format!("export {name}=")).map(str::to_owned));
         Ok(Self {
             child,
             home: home.to_owned(),

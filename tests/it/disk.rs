@@ -57,7 +57,8 @@ fn without_space_nothing_is_answered_and_nothing_is_lost() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         admin.setup_credential(setup("acme", "after", &openai_key("after"))).await.unwrap();
-        let verified = daemon.admin(&daemon.token).await.verify_audit(VerifyAuditRequest {}).await.unwrap().into_inner();
+        let verified =
+            daemon.admin(&daemon.token).await.verify_audit(VerifyAuditRequest {}).await.unwrap().into_inner();
         assert!(verified.intact, "{verified:?}");
     });
     let token = daemon.token.clone();

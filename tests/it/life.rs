@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use strongroom::pb::v1::{
     ActivateVersionRequest, BatchDecryptRequest, CredentialRef, DecryptCredentialRequest, DeleteCredentialRequest,
-    GetCredentialRequest,
-    ListAuditRequest, ListCredentialsRequest, ListVersionsRequest, RevokeTokenRequest, UndeleteCredentialRequest,
-    UpdateMetadataRequest, VerifyAuditRequest, WatchCredentialsRequest, batch_decrypt_result::Outcome,
+    GetCredentialRequest, ListAuditRequest, ListCredentialsRequest, ListVersionsRequest, RevokeTokenRequest,
+    UndeleteCredentialRequest, UpdateMetadataRequest, VerifyAuditRequest, WatchCredentialsRequest,
+    batch_decrypt_result::Outcome,
 };
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -48,7 +48,8 @@ fn a_credential_lives_over_grpc() {
         assert_eq!((now.version, now.secret.unwrap().expose()), (2, second.as_bytes()));
 
         // Rollback.
-        let back = ActivateVersionRequest { org: "acme".into(), provider: "openai".into(), version: 1, ..Default::default() };
+        let back =
+            ActivateVersionRequest { org: "acme".into(), provider: "openai".into(), version: 1, ..Default::default() };
         admin.activate_version(back).await.unwrap();
         let now = pipeline.decrypt_credential(decrypt("acme", "")).await.unwrap().into_inner();
         assert_eq!((now.version, now.secret.unwrap().expose()), (1, first.as_bytes()));
@@ -65,7 +66,10 @@ fn a_credential_lives_over_grpc() {
             ..Default::default()
         };
         admin.update_metadata(switch(true)).await.unwrap();
-        assert_eq!(pipeline.decrypt_credential(decrypt("acme", "")).await.unwrap_err().code(), Code::FailedPrecondition);
+        assert_eq!(
+            pipeline.decrypt_credential(decrypt("acme", "")).await.unwrap_err().code(),
+            Code::FailedPrecondition
+        );
         admin.update_metadata(switch(false)).await.unwrap();
         pipeline.decrypt_credential(decrypt("acme", "")).await.unwrap();
 
@@ -79,7 +83,8 @@ fn a_credential_lives_over_grpc() {
         let later = pbjson_types::Duration { seconds: 3600, nanos: 0 };
         admin.delete_credential(delete(Some(later))).await.unwrap();
         assert_eq!(pipeline.decrypt_credential(decrypt("acme", "")).await.unwrap_err().code(), Code::PermissionDenied);
-        let undelete = || UndeleteCredentialRequest { org: "acme".into(), provider: "openai".into(), ..Default::default() };
+        let undelete =
+            || UndeleteCredentialRequest { org: "acme".into(), provider: "openai".into(), ..Default::default() };
         admin.undelete_credential(undelete()).await.unwrap();
         pipeline.decrypt_credential(decrypt("acme", "")).await.unwrap();
         admin.delete_credential(delete(None)).await.unwrap();
@@ -91,7 +96,8 @@ fn a_credential_lives_over_grpc() {
         assert_eq!(tombstones.len(), 1);
         assert_eq!(tombstones[0].fingerprint, credential.fingerprint);
 
-        let verified = daemon.admin(&daemon.token).await.verify_audit(VerifyAuditRequest {}).await.unwrap().into_inner();
+        let verified =
+            daemon.admin(&daemon.token).await.verify_audit(VerifyAuditRequest {}).await.unwrap().into_inner();
         assert!(verified.intact && verified.records > 15, "{verified:?}");
     });
     assert!(daemon.stop().success());
@@ -118,7 +124,11 @@ fn a_credential_lives_over_rest() {
 
     let metadata = r#"{"metadata": {"environment": "prod"}, "labels": {"labels": {"team": "search"}}}"#;
     let (status, reply) = daemon.http("PUT", "/integrations/acme/openai/metadata", &token, Some(metadata));
-    assert_eq!((status, json(&reply)["credential"]["metadata"]["environment"].as_str()), (200, Some("prod")), "{reply}");
+    assert_eq!(
+        (status, json(&reply)["credential"]["metadata"]["environment"].as_str()),
+        (200, Some("prod")),
+        "{reply}"
+    );
     let (_, reply) = daemon.http("GET", "/integrations/acme?labels=team%3Dsearch", &token, None);
     assert_eq!(json(&reply)["credentials"].as_array().map(Vec::len), Some(1));
 
@@ -156,7 +166,8 @@ fn an_untested_credential_waits_for_someone_who_may_skip_the_test() {
         assert_eq!(refused.code(), Code::FailedPrecondition);
         assert_eq!(refused.get_error_details().error_info().unwrap().reason, "REFUSED");
 
-        let activate = ActivateVersionRequest { org: "acme".into(), provider: "openai".into(), version: 1, ..Default::default() };
+        let activate =
+            ActivateVersionRequest { org: "acme".into(), provider: "openai".into(), version: 1, ..Default::default() };
         assert_eq!(service.activate_version(activate.clone()).await.unwrap_err().code(), Code::PermissionDenied);
         admin.activate_version(activate).await.unwrap();
         admin.decrypt_credential(decrypt("acme", "")).await.unwrap();
@@ -193,7 +204,10 @@ fn absent_and_forbidden_look_alike_to_whoever_may_not_list() {
         };
         // Who may list an org is told what is not there.
         assert_eq!(service.get_credential(get("acme", "nothing-here")).await.unwrap_err().code(), Code::NotFound);
-        assert_eq!(service.get_credential(get("globex", "nothing-here")).await.unwrap_err().code(), Code::PermissionDenied);
+        assert_eq!(
+            service.get_credential(get("globex", "nothing-here")).await.unwrap_err().code(),
+            Code::PermissionDenied
+        );
     });
 }
 
@@ -232,7 +246,8 @@ fn a_batch_answers_each_for_itself() {
     runtime().block_on(async {
         let mut admin = daemon.credentials(&daemon.token).await;
         admin.setup_credential(setup("acme", "one", &openai_key("one"))).await.unwrap();
-        let reference = |name: &str| CredentialRef { provider: "openai".into(), name: name.into(), ..Default::default() };
+        let reference =
+            |name: &str| CredentialRef { provider: "openai".into(), name: name.into(), ..Default::default() };
         let batch = BatchDecryptRequest { org: "acme".into(), credentials: vec![reference("one"), reference("two")] };
         let results = admin.batch_decrypt(batch).await.unwrap().into_inner().results;
         let outcomes: Vec<_> = results.into_iter().map(|result| result.outcome.unwrap()).collect();
@@ -282,7 +297,8 @@ fn a_restart_loses_nothing() {
     let daemon = Daemon::start(home.path());
     assert!(daemon.token.is_empty(), "the first token is printed once");
     runtime().block_on(async {
-        let reply = daemon.credentials(&token).await.decrypt_credential(decrypt("acme", "")).await.unwrap().into_inner();
+        let reply =
+            daemon.credentials(&token).await.decrypt_credential(decrypt("acme", "")).await.unwrap().into_inner();
         assert_eq!(reply.secret.unwrap().expose(), openai_key("a").as_bytes());
         let verified = daemon.admin(&token).await.verify_audit(VerifyAuditRequest {}).await.unwrap().into_inner();
         assert!(verified.intact);
@@ -300,7 +316,8 @@ fn a_stale_etag_changes_nothing() {
         let mut rotation = setup("acme", "", &openai_key("b"));
         rotation.etag = etag.clone();
         admin.setup_credential(rotation).await.unwrap();
-        let delete = DeleteCredentialRequest { org: "acme".into(), provider: "openai".into(), etag, ..Default::default() };
+        let delete =
+            DeleteCredentialRequest { org: "acme".into(), provider: "openai".into(), etag, ..Default::default() };
         assert_eq!(admin.delete_credential(delete).await.unwrap_err().code(), Code::Aborted);
         let reply = admin.decrypt_credential(decrypt("acme", "")).await.unwrap().into_inner();
         assert_eq!(reply.secret.unwrap().expose(), openai_key("b").as_bytes());

@@ -1,6 +1,5 @@
 //! One binary for all integration tests: it links once.
 
-mod api;
 mod cli_help;
 mod config;
 mod crash;
@@ -8,10 +7,7 @@ mod crypto;
 mod daemon;
 mod disk;
 mod house;
-mod leak;
 mod life;
 mod listen;
 mod providers;
-mod readme;
-mod start;
 mod store;
