@@ -162,8 +162,10 @@ mod allocator {
 mod tests {
     use std::fs::File;
     use std::os::unix::fs::FileExt as _;
+    use std::process::Command;
 
-    use rustix::process::{dumpable_behavior, getrlimit};
+    use rustix::process::dumpable_behavior;
+    use rustix::thread::set_capabilities;
 
     use super::*;
 
@@ -231,6 +233,26 @@ mod tests {
 
     #[test]
     fn a_hardened_process_leaves_no_core_and_locks_what_it_may() {
+        alone("hardened");
+    }
+
+    #[test]
+    fn what_is_required_and_cannot_be_had_is_refused() {
+        alone("limited");
+    }
+
+    /// Runs a test below in a process of its own: hardening cannot be undone, and others want to read their memory.
+    fn alone(name: &str) {
+        let name = format!("memory::tests::{name}");
+        let program = std::env::current_exe().expect("a program");
+        let ran = Command::new(program).args(["--exact", "--ignored", &name]).output().expect("runs");
+        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+        assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "run by another test, alone"]
+    fn hardened() {
         let report = harden(Lock::Try).expect("hardens");
         assert_eq!(getrlimit(Resource::Core).current, Some(0));
         assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
@@ -238,9 +260,20 @@ mod tests {
         let status = std::fs::read_to_string("/proc/self/status").expect("linux");
         let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("has it").trim();
         assert_eq!(report.locked == Locked::Yes, locked != "0 kB", "{report:?}, {locked}");
-        rustix::mm::munlockall().expect("unlocks");
-
         assert_eq!(harden(Lock::Off).expect("hardens").locked, Locked::Off);
+    }
+
+    #[test]
+    #[ignore = "run by another test, alone"]
+    fn limited() {
+        let limit = Rlimit { current: Some(1 << 20), maximum: Some(1 << 20) };
+        setrlimit(Resource::Memlock, limit).expect("lowers");
+        let mut sets = capabilities(None).expect("linux");
+        sets.effective.remove(CapabilitySet::IPC_LOCK);
+        set_capabilities(None, sets).expect("gives up");
+
+        assert!(matches!(harden(Lock::Require), Err(Error::Lock(Refusal::Limited(1_048_576)))));
+        assert_eq!(harden(Lock::Try).expect("hardens").locked, Locked::No(Refusal::Limited(1 << 20)));
     }
 
     #[test]

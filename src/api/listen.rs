@@ -117,3 +117,6 @@ pub async fn serve(listener: Listener, service: impl Serves, settings: Settings,
     }
     open.set(0.0);
 }
+
+#[cfg(test)]
+mod wiped;
