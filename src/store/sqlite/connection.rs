@@ -8,8 +8,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::super::Error;
 use super::schema;
 
-/// Another process that looks into the file, such as a backup, may hold a lock for a moment.
-pub const BUSY: Duration = Duration::from_secs(5);
+/// Another process that looks into the file, such as a backup, may hold a lock for a moment. Callers wait meanwhile.
+pub const BUSY: Duration = Duration::from_secs(1);
 /// More than there are different statements.
 const STATEMENTS: usize = 64;
 

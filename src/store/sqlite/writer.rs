@@ -29,6 +29,7 @@ const GROUP: usize = 256;
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// What the writer is asked for.
+#[allow(clippy::large_enum_variant, reason = "nearly every order is the large one")]
 pub enum Order {
     Commit {
         change: Change,

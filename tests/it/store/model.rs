@@ -59,10 +59,14 @@ fn random_change(random: &mut Random, model: &Model) -> Change {
     let known: Vec<_> = model.entries.values().collect();
     if known.is_empty() || random.chance(12) {
         let id = if known.is_empty() || random.chance(90) { Uuid::now_v7() } else { random.one(&known).credential.id };
-        let name = path("acme", random.one::<&str>(&["p", "q"]), "openai", random.one::<&str>(&["a", "b", "c"]));
+        let name =
+            path("acme", random.one::<&str>(&["p", "q"]), "openai", random.one::<&str>(&["a", "b", "c", "d", "e"]));
         return creation(id, name, NewVersion { activate: random.chance(40), ..version(id, 1) });
     }
-    let Entry { credential, states } = *random.one(&known);
+    // Tombstones pile up, and refuse nearly everything.
+    let live: Vec<_> = known.iter().copied().filter(|entry| entry.credential.deleted_at.is_none()).collect();
+    let few = if live.is_empty() || random.chance(20) { &known } else { &live };
+    let Entry { credential, states } = *random.one(few);
     let revision = credential.revision - u64::from(random.chance(10));
     let target = Target { credential: credential.id, revision };
     let some = u32::try_from(1 + random.below(states.len())).unwrap();
