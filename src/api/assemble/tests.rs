@@ -177,3 +177,27 @@ fn every_field_of_every_request_has_a_json_form() {
         walk(&rpc.request);
     }
 }
+
+/// Whatever is cut out of a good body or put into it: an answer or a refusal, never a panic, and never the secret.
+#[test]
+fn mangled_bodies_are_decoded_or_refused() {
+    use proptest::prelude::*;
+
+    let message = Rpcs::read().unwrap().get("SetupCredential").unwrap().request.clone();
+    let good = format!(
+        r#"{{"fields": {{"api_key": "{CANARY}"}}, "metadata": {{"a": [1, -2.5e3, null]}}, "labels": {{"t": "\u00e9"}},
+            "no_probe": true, "expires_at": "2030-01-31T00:00:00Z", "name": "n"}}"#
+    );
+    let at = 0..good.len();
+    proptest!(|(from in at.clone(), length in 0..40_usize, put in "[\\[\\]{}\",:0-9a-z\\\\ -]{0,6}", query in ".{0,20}")| {
+        let mut body = good.clone().into_bytes();
+        body.splice(from..(from + length).min(good.len()), put.bytes());
+        let query = pairs(&[("name", &query)]);
+        for query in [&query[..], &[]] {
+            let assembled = Assembled::new(&message, Parts { path: &[], query, body: &body });
+            if let Err(error) = assembled.and_then(|fields| fields.decode::<pb::SetupCredentialRequest>()) {
+                prop_assert!(!error.to_string().contains("canary"), "{}", error);
+            }
+        }
+    });
+}
