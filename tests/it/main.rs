@@ -1,5 +1,13 @@
 //! One binary for all integration tests: it links once.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test may fail, and may be told how long to run"
+)]
+
+mod api;
 mod cli_help;
 mod config;
 mod crash;

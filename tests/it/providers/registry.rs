@@ -133,9 +133,9 @@ fn untested_outcomes_say_what_to_do_next() {
     assert_eq!(Outcome::untested().reason, "no_test");
     assert!(Outcome::untested().hint.contains("strongroom activate"));
     assert_eq!(Outcome::skipped().reason, "skipped");
-    assert_eq!(Outcome::skipped().result, Verdict::Untested);
+    assert_eq!(Outcome::skipped().verdict, Verdict::Untested);
     assert_eq!(Outcome::timed_out().reason, "timeout");
-    assert_eq!(Outcome::timed_out().result.as_str(), "provider_unreachable");
+    assert_eq!(Outcome::timed_out().verdict.as_str(), "provider_unreachable");
 }
 
 #[test]
