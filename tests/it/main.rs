@@ -19,3 +19,4 @@ mod life;
 mod listen;
 mod providers;
 mod store;
+mod vault;
