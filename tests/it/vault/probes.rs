@@ -94,7 +94,8 @@ async fn every_outcome_has_its_state() {
 async fn the_old_version_is_served_until_the_new_one_works() {
     let scene = Scene::new();
     scene.setup("first", Answer::Says(Verdict::Ok, "")).await.unwrap();
-    for bad in [Answer::Says(Verdict::InvalidCredential, "rejected"), Answer::Says(Verdict::ProviderUnreachable, "dns")] {
+    for bad in [Answer::Says(Verdict::InvalidCredential, "rejected"), Answer::Says(Verdict::ProviderUnreachable, "dns")]
+    {
         let key = format!("bad-{}", scene.provider.asked.load(Ordering::SeqCst));
         let done = scene.setup(&key, bad).await.unwrap();
         assert_eq!(done.credential.active_version, Some(1));
@@ -115,7 +116,9 @@ async fn a_pending_version_can_be_tested_again() {
     assert_eq!(scene.served().await.unwrap(), openai_key("a").as_bytes());
 
     // A served version that is refused goes on being served, and is said to be failing; one good answer ends that.
-    for (verdict, failing) in [(Verdict::InvalidCredential, true), (Verdict::ProviderUnreachable, true), (Verdict::Ok, false)] {
+    for (verdict, failing) in
+        [(Verdict::InvalidCredential, true), (Verdict::ProviderUnreachable, true), (Verdict::Ok, false)]
+    {
         scene.next(Answer::Says(verdict, ""));
         let credential = scene.vault.validate(&admin(), again()).await.unwrap().credential.unwrap();
         assert_eq!((credential.state, credential.failing_since.is_some()), (CredentialState::Active, failing));
@@ -128,7 +131,8 @@ async fn an_upload_can_be_tested_without_being_stored() {
     let scene = Scene::new();
     scene.next(Answer::Says(Verdict::InvalidCredential, "rejected"));
     let upload = setup(path("acme", "a"), &openai_key("a"), false).upload;
-    let validated = scene.vault.validate(&admin(), Validate { path: path("acme", "a"), upload: Some(upload) }).await.unwrap();
+    let validated =
+        scene.vault.validate(&admin(), Validate { path: path("acme", "a"), upload: Some(upload) }).await.unwrap();
     assert_eq!(validated.probe.verdict, Verdict::InvalidCredential);
     assert!(matches!(scene.vault.get(&admin(), &path("acme", "a")).await.unwrap_err(), Error::NotFound { .. }));
 }
