@@ -4,10 +4,11 @@ src/kms/local/keyfile.rs, and from nothing else of the Rust code.
 
     decrypt.py vectors [tests/vectors]     every vector has the verdict that it states
     decrypt.py data DIR [--keys DIR] [--passphrase-file FILE]
-                                           every version in DIR/strongroom.db opens, and is what its fingerprint says
+                                           every version in DIR/strongroom.db that is not destroyed opens, and is what its
+                                           fingerprint says; of those that are, nothing is left
 
 Prints fingerprints, never secrets. Exits 1 when anything is not as it should be.
-Needs Python 3.11 and what requirements-crypto.txt lists.
+Needs Python 3.11 and what requirements.txt lists.
 """
 
 import argparse
@@ -32,9 +33,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 VERSIONS = """
     SELECT c.org, c.project, c.provider, c.name, c.id, v.version,
-           v.sealed_blob, v.wrapped_dek, v.kms_key, v.kms_key_version, v.seal, v.fingerprint, v.digest
+           v.sealed_blob, v.wrapped_dek, v.kms_key, v.kms_key_version, v.seal, v.fingerprint, v.digest, s.state
     FROM org_integration_credentials v JOIN credentials c ON c.id = v.credential_id
-    WHERE length(v.sealed_blob) > 0
+    JOIN org_integration_credential_states s USING (credential_id, version)
     ORDER BY c.org, c.project, c.provider, c.name, v.version
 """
 ORG_KEYS = "SELECT org, wrapped, kms_key, kms_key_version FROM org_keys"
@@ -236,9 +237,14 @@ def data(root: pathlib.Path, keys: pathlib.Path, passphrase: str | None) -> int:
         org_keys[org] = unwrap_stored(uri, key_version, wrapped, context_of_org_key(org))
 
     wrong = 0
-    for *who, version, blob, wrapped, uri, key_version, seal, fingerprint, digest in database.execute(VERSIONS):
+    for *who, version, blob, wrapped, uri, key_version, seal, fingerprint, digest, state in database.execute(VERSIONS):
         identity = Identity(*who[:4], uuid.UUID(bytes=who[4]), version)
         label = f"{'/'.join(identity[:4])} {identity.credential} version {version} ({seal})"
+        if state == "destroyed":
+            left = any(blob) or any(wrapped)
+            print(f"{label}: {'STILL THERE, though it should be destroyed' if left else 'destroyed'}")
+            wrong += left
+            continue
         try:
             if SEALS.get(blob[1]) != seal:
                 raise Refused("seal")
