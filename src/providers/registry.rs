@@ -40,6 +40,11 @@ impl Registry {
         nearest(id, self.0.iter().map(|provider| provider.id.as_str())).into_iter().map(str::to_owned).collect()
     }
 
+    /// What kind of secret a text is, where that can be seen.
+    pub fn secret_kind(&self, text: &str) -> Option<&str> {
+        self.0.first()?.lore.secret_kind(text)
+    }
+
     /// In the file's order.
     pub fn all(&self) -> impl ExactSizeIterator<Item = &Arc<Provider>> {
         self.0.iter()

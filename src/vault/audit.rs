@@ -4,25 +4,21 @@ use std::collections::BTreeMap;
 
 use crate::store::{self, AuditFilter, Record, chain};
 use crate::vault::inspect::page_size;
+use crate::vault::names::EVERYTHING;
 use crate::vault::policy::Resource;
 use crate::vault::request::{AuditQuery, ChainReport, Page};
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Error, Vault, names};
+use crate::vault::{Action, Caller, Error, Vault};
 
 const DEFAULT_PAGE: u32 = 100;
 const LARGEST_PAGE: u32 = 1_000;
 
-/// What belongs to no tenant: the log as a whole.
-const EVERYTHING: &str = "*";
-
 impl Vault {
     pub async fn audit(&self, caller: &Caller, query: AuditQuery) -> Result<Page<Record>, Error> {
         let org = query.org.clone().unwrap_or_else(|| EVERYTHING.to_owned());
-        let mut trail = Trail::begin(caller, Action::ListAudit).about_org(&org);
+        let mut trail = Trail::begin(caller, Action::ListAudit);
         let result = async {
-            if org != EVERYTHING {
-                names::check_org(&org)?;
-            }
+            self.about_scope(&org, &mut trail)?;
             let permit = self.guard.permit(caller, Resource::Org(&org), &mut trail)?;
             let from = match query.page_token.as_str() {
                 "" => None,

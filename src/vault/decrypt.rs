@@ -14,7 +14,7 @@ use crate::vault::guard::{Opened, Permit, Withheld};
 use crate::vault::policy::Resource;
 use crate::vault::request::{Decrypt, Decrypted};
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Error, Vault, VersionState, names};
+use crate::vault::{Action, Caller, Error, Vault, VersionState};
 
 /// How often a decrypt looks again when the credential changes under it.
 const TRIES: usize = 5;
@@ -25,7 +25,7 @@ const LARGEST_BATCH: usize = 100;
 impl Vault {
     /// Answers the plaintext of the active version.
     pub async fn decrypt(self: &Arc<Self>, caller: &Caller, request: Decrypt) -> Result<Decrypted, Error> {
-        let mut trail = Trail::begin(caller, Action::Decrypt).about(&request.path);
+        let mut trail = Trail::begin(caller, Action::Decrypt);
         let result = self.decrypt_permitted(caller, &request, &mut trail).await;
         self.guard.finish(trail, result).await
     }
@@ -49,7 +49,7 @@ impl Vault {
         request: &Decrypt,
         trail: &mut Trail,
     ) -> Result<Decrypted, Error> {
-        names::check_path(&request.path)?;
+        self.about(&request.path, trail)?;
         for _ in 0..TRIES {
             let Some(credential) = self.look_up(&request.path).await? else {
                 return Err(self.guard.absent(caller, &request.path, trail));

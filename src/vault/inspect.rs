@@ -21,7 +21,7 @@ const MOST_ROWS: u32 = 5_000;
 impl Vault {
     /// A page of an org's credentials: those that match and that the caller may see.
     pub async fn list(&self, caller: &Caller, request: List) -> Result<Page<Credential>, Error> {
-        let mut trail = Trail::begin(caller, Action::List).about_org(&request.org);
+        let mut trail = Trail::begin(caller, Action::List);
         let result = self.list_permitted(caller, &request, &mut trail).await;
         self.guard.finish(trail, result).await
     }
@@ -32,7 +32,7 @@ impl Vault {
         request: &List,
         trail: &mut Trail,
     ) -> Result<Page<Credential>, Error> {
-        names::check_org(&request.org)?;
+        self.about_org(&request.org, trail)?;
         let permit = self.guard.permit(caller, Resource::Org(&request.org), trail)?;
         let filter = filter(request)?;
         let mut after = (!request.page_token.is_empty()).then(|| read_token(&request.page_token)).transpose()?;
@@ -70,13 +70,13 @@ impl Vault {
     }
 
     pub async fn get(&self, caller: &Caller, path: &Path) -> Result<Credential, Error> {
-        let mut trail = Trail::begin(caller, Action::Get).about(path);
+        let mut trail = Trail::begin(caller, Action::Get);
         let result = self.get_permitted(caller, path, &mut trail).await;
         self.guard.finish(trail, result).await
     }
 
     pub async fn versions(&self, caller: &Caller, path: &Path) -> Result<Vec<Version>, Error> {
-        let mut trail = Trail::begin(caller, Action::ListVersions).about(path);
+        let mut trail = Trail::begin(caller, Action::ListVersions);
         let result = async {
             let credential = self.get_permitted(caller, path, &mut trail).await?;
             Ok(self.store.versions(credential.id).await?)
@@ -86,7 +86,7 @@ impl Vault {
     }
 
     async fn get_permitted(&self, caller: &Caller, path: &Path, trail: &mut Trail) -> Result<Credential, Error> {
-        names::check_path(path)?;
+        self.about(path, trail)?;
         let Some(credential) = self.store.credential(path).await? else {
             return Err(self.guard.absent(caller, path, trail));
         };

@@ -8,14 +8,14 @@ use crate::vault::policy::Resource;
 use crate::vault::request::{Activate, Delete, Update};
 use crate::vault::setup::check_etag;
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Error, Vault, names};
+use crate::vault::{Action, Caller, Error, Vault};
 
 /// A delete can be taken back for at most this long.
 const LONGEST_DELAY: std::time::Duration = std::time::Duration::from_secs(90 * 24 * 3600);
 
 impl Vault {
     pub async fn update_metadata(&self, caller: &Caller, request: Update) -> Result<Credential, Error> {
-        let mut trail = Trail::begin(caller, Action::UpdateMetadata).about(&request.path);
+        let mut trail = Trail::begin(caller, Action::UpdateMetadata);
         let result = async {
             let (credential, permit) = self.find(caller, &request.path, &mut trail).await?;
             check_etag(Some(&credential), request.etag.as_deref())?;
@@ -24,7 +24,7 @@ impl Vault {
                 provider.check_metadata(metadata)?;
             }
             if let Some(labels) = &request.labels {
-                names::check_labels(labels)?;
+                self.check_labels(labels)?;
             }
             let Update { metadata, labels, disabled, .. } = request;
             if metadata.is_none() && labels.is_none() && disabled.is_none() {
@@ -42,7 +42,7 @@ impl Vault {
 
     /// Serves another version: a rollback, or one that was never tested, which needs the permission to skip the test.
     pub async fn activate(&self, caller: &Caller, request: Activate) -> Result<(Credential, Version), Error> {
-        let mut trail = Trail::begin(caller, Action::Activate).about(&request.path);
+        let mut trail = Trail::begin(caller, Action::Activate);
         let result = async {
             let (credential, permit) = self.find(caller, &request.path, &mut trail).await?;
             check_etag(Some(&credential), request.etag.as_deref())?;
@@ -61,7 +61,7 @@ impl Vault {
     }
 
     pub async fn delete(&self, caller: &Caller, request: Delete) -> Result<Credential, Error> {
-        let mut trail = Trail::begin(caller, Action::Delete).about(&request.path);
+        let mut trail = Trail::begin(caller, Action::Delete);
         let result = async {
             let (credential, permit) = self.find(caller, &request.path, &mut trail).await?;
             check_etag(Some(&credential), request.etag.as_deref())?;
@@ -78,9 +78,9 @@ impl Vault {
     }
 
     pub async fn undelete(&self, caller: &Caller, path: &Path) -> Result<Credential, Error> {
-        let mut trail = Trail::begin(caller, Action::Undelete).about(path);
+        let mut trail = Trail::begin(caller, Action::Undelete);
         let result = async {
-            names::check_path(path)?;
+            self.about(path, &mut trail)?;
             let Some(credential) = self.store.deleted(path).await? else {
                 return Err(self.guard.absent(caller, path, &mut trail));
             };
@@ -97,7 +97,7 @@ impl Vault {
 
     /// The live credential of a name, with the permission for the trail's action.
     async fn find(&self, caller: &Caller, path: &Path, trail: &mut Trail) -> Result<(Credential, Permit), Error> {
-        names::check_path(path)?;
+        self.about(path, trail)?;
         let Some(credential) = self.store.credential(path).await? else {
             return Err(self.guard.absent(caller, path, trail));
         };

@@ -1,22 +1,67 @@
 //! Which names there can be. One spelling for one thing: nothing is folded or trimmed, what does not fit is refused.
+//!
+//! Names stand in clear in rows, records and logs, and people paste secrets into the strangest places. So a request's
+//! names go on record after they were checked, and what is recognisably a secret is no name.
 
 use crate::store::Path;
-use crate::vault::Error;
 use crate::vault::request::Labels;
+use crate::vault::trail::Trail;
+use crate::vault::{Error, Vault};
+
+/// What belongs to all tenants, or to none.
+pub const EVERYTHING: &str = "*";
 
 const LONGEST: usize = 128;
 const LONGEST_LABEL_VALUE: usize = 256;
 const MOST_LABELS: usize = 64;
+/// No secret that the registry recognises is shorter; most names are, and cost nothing more to check.
+const SHORTEST_SECRET: usize = 20;
 
-pub fn check_path(path: &Path) -> Result<(), Error> {
-    check("org", &path.org)?;
-    check("project", &path.project)?;
-    check("provider", &path.provider)?;
-    check("name", &path.name)
-}
+impl Vault {
+    /// Checks what a request is about, and puts it on record.
+    pub(super) fn about(&self, path: &Path, trail: &mut Trail) -> Result<(), Error> {
+        self.about_org(&path.org, trail)?;
+        self.check_name("project", &path.project)?;
+        self.check_name("provider", &path.provider)?;
+        self.check_name("name", &path.name)?;
+        trail.path(path);
+        Ok(())
+    }
 
-pub fn check_org(org: &str) -> Result<(), Error> {
-    check("org", org)
+    pub(super) fn about_org(&self, org: &str, trail: &mut Trail) -> Result<(), Error> {
+        self.check_name("org", org)?;
+        trail.org(org);
+        Ok(())
+    }
+
+    /// One org, or everything.
+    pub(super) fn about_scope(&self, scope: &str, trail: &mut Trail) -> Result<(), Error> {
+        if scope == EVERYTHING {
+            trail.org(scope);
+            return Ok(());
+        }
+        self.about_org(scope, trail)
+    }
+
+    pub(super) fn check_name(&self, field: &str, name: &str) -> Result<(), Error> {
+        check(field, name)?;
+        self.check_no_secret(field, name)
+    }
+
+    pub(super) fn check_labels(&self, labels: &Labels) -> Result<(), Error> {
+        check_labels(labels)?;
+        labels.iter().flat_map(|(key, value)| [key, value]).try_for_each(|text| self.check_no_secret("labels", text))
+    }
+
+    fn check_no_secret(&self, field: &str, text: &str) -> Result<(), Error> {
+        if text.len() < SHORTEST_SECRET {
+            return Ok(());
+        }
+        match self.registry.load().secret_kind(text.trim()) {
+            Some(kind) => Err(Error::invalid(field, format!("looks like {kind}; it is kept in clear, so no secret"))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Letters, digits, `_`, `.` and `-`, beginning with a letter, a digit or `_`; no `..`, so that a name is safe as a part
@@ -36,15 +81,16 @@ pub fn check(field: &str, name: &str) -> Result<(), Error> {
     Err(Error::invalid(field, why))
 }
 
-pub fn check_labels(labels: &Labels) -> Result<(), Error> {
+fn check_labels(labels: &Labels) -> Result<(), Error> {
     if labels.len() > MOST_LABELS {
         return Err(Error::invalid("labels", format!("must not be more than {MOST_LABELS}")));
     }
     for (key, value) in labels {
         check("labels", key)?;
         if value.len() > LONGEST_LABEL_VALUE || value.chars().any(char::is_control) {
-            let why = format!("must be at most {LONGEST_LABEL_VALUE} characters, none of them a control character");
-            return Err(Error::invalid(format!("labels.{key}"), why));
+            let why =
+                format!("values must be at most {LONGEST_LABEL_VALUE} characters, none of them a control character");
+            return Err(Error::invalid("labels", why));
         }
     }
     Ok(())

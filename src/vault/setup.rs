@@ -13,7 +13,7 @@ use crate::vault::guard::{Guard, Permit};
 use crate::vault::policy::Resource;
 use crate::vault::request::{Setup, SetupDone};
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Error, Outcome, Provider, Vault, keeper, names, validate};
+use crate::vault::{Action, Caller, Error, Outcome, Provider, Vault, keeper, validate};
 
 /// How often a setup begins anew when another changes the same credential at the same time.
 const TRIES: usize = 5;
@@ -21,7 +21,7 @@ const TRIES: usize = 5;
 impl Vault {
     /// Stores a credential, or a new version of one.
     pub async fn setup(self: &Arc<Self>, caller: &Caller, request: Setup) -> Result<SetupDone, Error> {
-        let mut trail = Trail::begin(caller, Action::Setup).about(&request.path);
+        let mut trail = Trail::begin(caller, Action::Setup);
         let result = self.store_permitted(caller, &request, &mut trail).await;
         let (stored, provider, secret) = self.guard.finish(trail, result).await?;
         if request.no_probe || self.probes.get(&provider.id).is_none() {
@@ -39,7 +39,7 @@ impl Vault {
         request: &Setup,
         trail: &mut Trail,
     ) -> Result<(SetupDone, Arc<Provider>, Secret), Error> {
-        names::check_path(&request.path)?;
+        self.about(&request.path, trail)?;
         let mut tries = 0;
         loop {
             tries += 1;
@@ -57,6 +57,7 @@ impl Vault {
             let provider = self.provider(&request.path.provider)?;
             let parsed = provider.parse(&request.upload)?;
             check_about(&provider, request, &parsed)?;
+            request.labels.as_ref().map_or(Ok(()), |labels| self.check_labels(labels))?;
 
             match self.store_version(&permit, caller, request, existing, &provider, &parsed, trail).await {
                 Ok(done) => return Ok((done, provider, parsed.secret)),
@@ -192,9 +193,6 @@ fn check_about(provider: &Provider, request: &Setup, parsed: &Parsed) -> Result<
     if let Some(metadata) = &request.metadata {
         provider.check_metadata(metadata)?;
         parsed.agrees_with(metadata)?;
-    }
-    if let Some(labels) = &request.labels {
-        names::check_labels(labels)?;
     }
     if request.expires_at.is_some_and(|end| end <= Timestamp::now()) {
         return Err(Error::invalid("expires_at", "must be in the future"));

@@ -8,12 +8,10 @@ use uuid::Uuid;
 use crate::crypto::Secret;
 use crate::store::{Change, Token};
 use crate::vault::guard::Guard;
+use crate::vault::names::EVERYTHING;
 use crate::vault::policy::Resource;
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Error, Vault, names};
-
-/// What belongs to all tenants.
-const ALL: &str = "*";
+use crate::vault::{Action, Caller, Error, Vault};
 
 impl Vault {
     pub async fn issue_token(
@@ -22,14 +20,12 @@ impl Vault {
         org: &str,
         make: impl FnOnce(Timestamp) -> Result<(Secret, Token), Error> + Send,
     ) -> Result<(Secret, Token), Error> {
-        let mut trail = Trail::begin(caller, Action::IssueToken).about_org(org);
+        let mut trail = Trail::begin(caller, Action::IssueToken);
         let result = async {
-            if org != ALL {
-                names::check_org(org)?;
-            }
+            self.about_scope(org, &mut trail)?;
             let permit = self.guard.permit(caller, Resource::Org(org), &mut trail)?;
             let (secret, token) = make(trail.at())?;
-            check(&token)?;
+            self.check_token(&token)?;
             check_not_wider(caller, &token)?;
             trail.named(&token.name);
             self.guard.commit(&permit, Change::IssueToken(token.clone()), &trail).await?;
@@ -54,7 +50,7 @@ impl Vault {
         let mut trail = Trail::begin(caller, Action::RevokeToken);
         let result = async {
             let token = self.store.token(id).await?;
-            let org = token.as_ref().map_or(ALL, |token| &token.org);
+            let org = token.as_ref().map_or(EVERYTHING, |token| &token.org);
             let permit = self.guard.permit(caller, Resource::Org(org), &mut trail)?;
             let absent = || Error::NotFound { what: "there is no such token".to_owned() };
             let token = token.ok_or_else(absent)?;
@@ -67,15 +63,23 @@ impl Vault {
     }
 
     pub async fn tokens(&self, caller: &Caller, org: Option<&str>) -> Result<Vec<Token>, Error> {
-        let mut trail = Trail::begin(caller, Action::ListTokens).about_org(org.unwrap_or(ALL));
+        let mut trail = Trail::begin(caller, Action::ListTokens);
         let result = async {
-            let permit = self.guard.permit(caller, Resource::Org(org.unwrap_or(ALL)), &mut trail)?;
+            self.about_scope(org.unwrap_or(EVERYTHING), &mut trail)?;
+            let permit = self.guard.permit(caller, Resource::Org(org.unwrap_or(EVERYTHING)), &mut trail)?;
             let tokens = self.store.tokens(org).await?;
             self.guard.admit(permit, &trail).await?;
             Ok(tokens)
         };
         let result = result.await;
         self.guard.finish(trail, result).await
+    }
+
+    fn check_token(&self, token: &Token) -> Result<(), Error> {
+        self.check_name("name", &token.name)?;
+        token.projects.iter().try_for_each(|project| self.check_name("projects", project))?;
+        let mut named = token.providers.iter().filter(|provider| *provider != EVERYTHING);
+        named.try_for_each(|provider| self.check_name("providers", provider))
     }
 
     /// Records that somebody came without a valid proof.
@@ -96,7 +100,7 @@ impl Vault {
 /// Nobody hands out more than they have: a caller that is limited to some projects or providers issues tokens for those.
 fn check_not_wider(caller: &Caller, token: &Token) -> Result<(), Error> {
     let wider = |own: &[String], new: &[String]| {
-        let is_limited = !own.is_empty() && !own.iter().any(|one| one == ALL);
+        let is_limited = !own.is_empty() && !own.iter().any(|one| one == EVERYTHING);
         is_limited && (new.is_empty() || new.iter().any(|one| !own.contains(one)))
     };
     let own = &caller.principal;
@@ -108,14 +112,4 @@ fn check_not_wider(caller: &Caller, token: &Token) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-fn check(token: &Token) -> Result<(), Error> {
-    names::check("name", &token.name)?;
-    token.projects.iter().try_for_each(|project| names::check("projects", project))?;
-    token
-        .providers
-        .iter()
-        .filter(|provider| *provider != ALL)
-        .try_for_each(|provider| names::check("providers", provider))
 }

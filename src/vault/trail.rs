@@ -31,17 +31,26 @@ impl Trail {
         self.draft.at
     }
 
+    /// For names that the daemon itself knows. Those of a request go through `Vault::about`, which checks them.
     pub fn about_org(mut self, org: &str) -> Self {
-        org.clone_into(&mut self.draft.org);
+        self.org(org);
         self
     }
 
     pub fn about(mut self, path: &Path) -> Self {
+        self.path(path);
+        self
+    }
+
+    pub fn org(&mut self, org: &str) {
+        org.clone_into(&mut self.draft.org);
+    }
+
+    pub fn path(&mut self, path: &Path) {
         self.draft.org.clone_from(&path.org);
         self.draft.project.clone_from(&path.project);
         self.draft.provider.clone_from(&path.provider);
         self.draft.name.clone_from(&path.name);
-        self
     }
 
     pub fn found(&mut self, credential: &Credential) {

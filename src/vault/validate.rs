@@ -11,12 +11,12 @@ use crate::vault::guard::Permit;
 use crate::vault::policy::Resource;
 use crate::vault::request::{Metadata, Validate, Validated};
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Error, Outcome, Upload, Vault, Verdict, names};
+use crate::vault::{Action, Caller, Error, Outcome, Upload, Vault, Verdict};
 
 impl Vault {
     /// Tests an upload without storing it, or the newest version of what is stored.
     pub async fn validate(self: &Arc<Self>, caller: &Caller, request: Validate) -> Result<Validated, Error> {
-        let mut trail = Trail::begin(caller, Action::Validate).about(&request.path);
+        let mut trail = Trail::begin(caller, Action::Validate);
         let result = self.validate_permitted(caller, &request, &mut trail).await;
         self.guard.finish(trail, result).await
     }
@@ -27,7 +27,7 @@ impl Vault {
         request: &Validate,
         trail: &mut Trail,
     ) -> Result<Validated, Error> {
-        names::check_path(&request.path)?;
+        self.about(&request.path, trail)?;
         let existing = self.store.credential(&request.path).await?;
         match (&request.upload, existing) {
             (Some(upload), existing) => {

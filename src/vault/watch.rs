@@ -10,7 +10,7 @@ use crate::store::ChangeEvent;
 use crate::vault::policy::Resource;
 use crate::vault::request::Watch;
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Error, Vault, names};
+use crate::vault::{Action, Caller, Error, Vault};
 
 /// How many changes are read at a time.
 const BATCH: u32 = 256;
@@ -21,9 +21,9 @@ impl Vault {
         caller: &Caller,
         request: Watch,
     ) -> Result<BoxStream<'static, Result<ChangeEvent, Error>>, Error> {
-        let mut trail = Trail::begin(caller, Action::Watch).about_org(&request.org);
+        let mut trail = Trail::begin(caller, Action::Watch);
         let result = async {
-            names::check_org(&request.org)?;
+            self.about_org(&request.org, &mut trail)?;
             let permit = self.guard.permit(caller, Resource::Org(&request.org), &mut trail)?;
             // Subscribed before anything is read: no change falls between the two.
             let news = self.store.newest_change();

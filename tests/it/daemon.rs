@@ -61,7 +61,10 @@ impl Daemon {
         if !wrapper.is_empty() {
             command.arg(program());
         }
+        let temporary = home.join("tmp");
+        std::fs::create_dir_all(&temporary).unwrap();
         let mut child = command
+            .env("TMPDIR", &temporary)
             .args(["serve", "--dev", "--config", "strongroom.toml"])
             .current_dir(home)
             .stdin(Stdio::null())
@@ -75,6 +78,10 @@ impl Daemon {
         if !said.contains("# next:") {
             return Err((child.wait().unwrap(), std::fs::read_to_string(home.join("log")).unwrap()));
         }
+        // Kept, so that it can be looked at, and so that the daemon may still write.
+        let mut stdout = File::options().create(true).append(true).open(home.join("stdout")).unwrap();
+        stdout.write_all(said.as_bytes()).unwrap();
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut stdout));
         let after = |words: &str| said.split(words).nth(1).unwrap().split([',', '\n']).next().unwrap().to_owned();
         let exported =
             |name: &str| said.lines().find_map(|line| line.strip_prefix(&format!("export {name}=")).map(str::to_owned));

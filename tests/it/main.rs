@@ -15,6 +15,7 @@ mod crypto;
 mod daemon;
 mod disk;
 mod house;
+mod leak;
 mod life;
 mod listen;
 mod providers;

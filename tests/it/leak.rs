@@ -1,0 +1,9 @@
+//! No leak: secrets are in the answer to a decrypt and nowhere else, whatever is asked and however it is refused.
+
+mod canary;
+mod everywhere;
+mod hunt;
+mod memory;
+mod requests;
+mod wiped;
+mod wire;
