@@ -18,4 +18,5 @@ mod house;
 mod life;
 mod listen;
 mod providers;
+mod readme;
 mod store;
