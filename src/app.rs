@@ -18,8 +18,8 @@ use crate::crypto::Secret;
 use crate::kms::{Keyring, local};
 use crate::providers::{self, Probes, Registry};
 use crate::store::{Sqlite, Store};
-use crate::telemetry;
 use crate::vault::{self, Limits, Parts, Policies, Vault, policy};
+use crate::{memory, telemetry};
 
 /// A daemon that is ready to open its doors.
 pub struct App {
@@ -30,11 +30,30 @@ pub struct App {
     closing: watch::Sender<bool>,
 }
 
+/// The process around the daemon: hardened memory, logs and metrics. Let it go last.
+pub struct Process {
+    telemetry: telemetry::Guard,
+}
+
+impl Process {
+    /// Once, before the first secret is read.
+    pub fn prepare(config: &Config) -> Result<Self, Error> {
+        let hardened = memory::harden(config.memory.lock)?;
+        let telemetry = telemetry::init(&config.log, &config.otlp)?;
+        hardened.log();
+        Ok(Self { telemetry })
+    }
+}
+
 /// Why the daemon does not start. Each names what to mend; the command line gives each its own exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
     Config(#[from] config::Error),
+    #[error("{0}")]
+    Memory(#[from] memory::Error),
+    #[error("{0}")]
+    Telemetry(#[from] telemetry::Error),
     #[error("{0}")]
     Policies(#[from] policy::LoadError),
     #[error("{0}")]
@@ -47,6 +66,8 @@ pub enum Error {
     UnknownStore(String),
     #[error("{0}")]
     Key(#[from] local::Error),
+    #[error("the store at {url}: {cause}")]
+    Schema { url: String, cause: crate::store::Error },
     #[error("the store at {url}: {cause}")]
     Store { url: String, cause: crate::store::Error },
     #[error("{0}")]
@@ -65,7 +86,7 @@ pub struct Doors {
 
 impl App {
     /// Puts the parts together. Opens the store and the keys, no port.
-    pub async fn build(config: Config, probes: Probes) -> Result<Self, Error> {
+    pub async fn build(config: Config) -> Result<Self, Error> {
         if config.kms.local.create {
             make_homes(&config)?;
         }
@@ -79,8 +100,15 @@ impl App {
             org_bytes: (config.cache.max_bytes.bytes() as f64 * config.cache.org_share) as u64,
         };
         let probe_timeout = config.probe.timeout;
-        let vault =
-            Vault::new(Parts { store: Arc::clone(&store), keyring, registry, policies, probes, limits, probe_timeout });
+        let vault = Vault::new(Parts {
+            store: Arc::clone(&store),
+            keyring,
+            registry,
+            policies,
+            probes: Probes::default(),
+            limits,
+            probe_timeout,
+        });
         vault.check_keys().await?;
 
         let authenticator = Authenticator::new(store, Arc::clone(&vault));
@@ -113,12 +141,7 @@ impl App {
     }
 
     /// Serves until `stop` resolves, then drains.
-    pub async fn run(
-        self,
-        doors: Doors,
-        telemetry: telemetry::Guard,
-        stop: impl Future<Output = ()>,
-    ) -> Result<(), Error> {
+    pub async fn run(self, doors: Doors, process: Process, stop: impl Future<Output = ()>) -> Result<(), Error> {
         let limits = &self.config.limits;
         let settings = listen::Settings {
             max_connections: limits.max_connections as usize,
@@ -130,9 +153,8 @@ impl App {
         };
         let grpc = api::grpc(Arc::clone(&self.api))?;
         let rest = api::rest(Arc::clone(&self.api))?;
-        let telemetry = Arc::new(telemetry);
-        let metrics = Arc::clone(&telemetry);
-        let ops = api::ops(Arc::clone(&self.api), move || metrics.metrics.render());
+        let metrics = process.telemetry.metrics.clone();
+        let ops = api::ops(Arc::clone(&self.api), move || metrics.render());
         let mut open = JoinSet::new();
         for (listener, service) in
             [(Some(doors.grpc), grpc.clone()), (doors.unix, grpc), (Some(doors.rest), rest), (Some(doors.ops), ops)]
@@ -223,8 +245,11 @@ fn keyring(config: &Config) -> Result<Keyring, Error> {
 fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {
     let url = &config.store.url;
     let path = url.strip_prefix("sqlite://").ok_or_else(|| Error::UnknownStore(url.clone()))?;
-    let store = Sqlite::open(Path::new(path)).map_err(|cause| Error::Store { url: url.clone(), cause })?;
-    Ok(Arc::new(store))
+    match Sqlite::open(Path::new(path)) {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(cause @ crate::store::Error::Newer { .. }) => Err(Error::Schema { url: url.clone(), cause }),
+        Err(cause) => Err(Error::Store { url: url.clone(), cause }),
+    }
 }
 
 /// Whoever lets keys be made lets their directories be made too: for nobody else's eyes.

@@ -196,7 +196,6 @@ pub struct Providers {
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     pub request_bytes: Size,
-    pub json_depth: u32,
     /// The longest that one call may take; a shorter `grpc-timeout` holds.
     #[serde(with = "duration")]
     pub deadline: Duration,
@@ -213,7 +212,6 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             request_bytes: Size::mib(1),
-            json_depth: 32,
             deadline: Duration::from_secs(30),
             handshake: Duration::from_secs(10),
             max_connections: 1024,

@@ -233,47 +233,44 @@ mod tests {
 
     #[test]
     fn a_hardened_process_leaves_no_core_and_locks_what_it_may() {
-        alone("hardened");
+        alone("a_hardened_process_leaves_no_core_and_locks_what_it_may", || {
+            let report = harden(Lock::Try).expect("hardens");
+            assert_eq!(getrlimit(Resource::Core).current, Some(0));
+            assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
+
+            let status = std::fs::read_to_string("/proc/self/status").expect("linux");
+            let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("has it").trim();
+            assert_eq!(report.locked == Locked::Yes, locked != "0 kB", "{report:?}, {locked}");
+            assert_eq!(harden(Lock::Off).expect("hardens").locked, Locked::Off);
+        });
     }
 
     #[test]
     fn what_is_required_and_cannot_be_had_is_refused() {
-        alone("limited");
+        alone("what_is_required_and_cannot_be_had_is_refused", || {
+            let limit = Rlimit { current: Some(1 << 20), maximum: Some(1 << 20) };
+            setrlimit(Resource::Memlock, limit).expect("lowers");
+            let mut sets = capabilities(None).expect("linux");
+            sets.effective.remove(CapabilitySet::IPC_LOCK);
+            set_capabilities(None, sets).expect("gives up");
+
+            assert!(matches!(harden(Lock::Require), Err(Error::Lock(Refusal::Limited(1_048_576)))));
+            assert_eq!(harden(Lock::Try).expect("hardens").locked, Locked::No(Refusal::Limited(1 << 20)));
+        });
     }
 
-    /// Runs a test below in a process of its own: hardening cannot be undone, and others want to read their memory.
-    fn alone(name: &str) {
-        let name = format!("memory::tests::{name}");
+    /// Runs a test's body in a process of its own: hardening cannot be undone, and others want to read their memory.
+    fn alone(test: &str, body: impl FnOnce()) {
+        // Skips nothing; tells the child that it is one.
+        const CHILD: &str = "--skip=in-the-child-alone";
+        if std::env::args().any(|argument| argument == CHILD) {
+            return body();
+        }
         let program = std::env::current_exe().expect("a program");
-        let ran = Command::new(program).args(["--exact", "--ignored", &name]).output().expect("runs");
+        let name = format!("memory::tests::{test}");
+        let ran = Command::new(program).args(["--exact", &name, CHILD]).output().expect("runs");
         let said = String::from_utf8_lossy(&ran.stdout).into_owned();
         assert!(ran.status.success() && said.contains("1 passed"), "{said}");
-    }
-
-    #[test]
-    #[ignore = "run by another test, alone"]
-    fn hardened() {
-        let report = harden(Lock::Try).expect("hardens");
-        assert_eq!(getrlimit(Resource::Core).current, Some(0));
-        assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
-
-        let status = std::fs::read_to_string("/proc/self/status").expect("linux");
-        let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("has it").trim();
-        assert_eq!(report.locked == Locked::Yes, locked != "0 kB", "{report:?}, {locked}");
-        assert_eq!(harden(Lock::Off).expect("hardens").locked, Locked::Off);
-    }
-
-    #[test]
-    #[ignore = "run by another test, alone"]
-    fn limited() {
-        let limit = Rlimit { current: Some(1 << 20), maximum: Some(1 << 20) };
-        setrlimit(Resource::Memlock, limit).expect("lowers");
-        let mut sets = capabilities(None).expect("linux");
-        sets.effective.remove(CapabilitySet::IPC_LOCK);
-        set_capabilities(None, sets).expect("gives up");
-
-        assert!(matches!(harden(Lock::Require), Err(Error::Lock(Refusal::Limited(1_048_576)))));
-        assert_eq!(harden(Lock::Try).expect("hardens").locked, Locked::No(Refusal::Limited(1 << 20)));
     }
 
     #[test]

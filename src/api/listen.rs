@@ -4,9 +4,11 @@
 //!
 //! - **Secrets linger in buffers.** What a connection has read and written stays in the buffers of hyper, h2 and rustls
 //!   after the reply has left; they are reused, and wiped only when they are freed. So a handler that takes or gives a
-//!   secret marks its connection ([`CarriedSecret`]), and [`Settings::close_idle_after`] after the last secret the
-//!   connection is told to finish (GOAWAY, or no keep-alive) and ends with the last call on it. Calls that come later
-//!   use a new connection. A call without a deadline, a watch, would keep it: it is cut after [`Settings::deadline`],
+//!   secret marks its connection ([`CarriedSecret`]); so does a refusal of any kind, for the secret may have come in the
+//!   wrong place. [`Settings::close_idle_after`] after the last mark the connection is told to finish (GOAWAY, or no
+//!   keep-alive) and ends with the last call on it. Calls that come later use a new connection; a client that does not
+//!   send a call again which never left it (tonic does not) may see one cancelled, rarely. A call without a deadline,
+//!   a watch, would keep it: it is cut after [`Settings::deadline`],
 //!   and resumes elsewhere from its sequence number.
 //! - **Strangers hold connections open.** Nobody is authenticated yet here, so each wait has an end: handshake, first
 //!   bytes, headers, and pings that stay unanswered. The number of connections, of calls on each, and of header bytes

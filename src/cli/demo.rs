@@ -11,10 +11,9 @@ use data_encoding::HEXLOWER;
 use super::error::{Exit, Failure};
 use crate::crypto;
 
-/// Runs the whole life of a credential in a temporary vault, and leaves nothing behind.
-///
-/// Example: strongroom demo
+/// Run the whole life of a credential in a temporary vault, and leave nothing behind.
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  strongroom demo")]
 pub(super) struct Demo {}
 
 impl Demo {

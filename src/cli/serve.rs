@@ -6,19 +6,15 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::{Exit, Failure};
-use crate::app::{App, Error};
+use crate::app::{App, Error, Process};
 use crate::config::Config;
-use crate::memory::{self, Locked};
-use crate::providers::Probes;
-use crate::{store, telemetry};
 
 /// Long enough to look around, short enough to be forgotten.
 const FIRST_TOKEN: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Runs the daemon until SIGTERM or Ctrl-C. SIGHUP reads policies and providers anew.
-///
-/// Example: strongroom serve --dev
+/// Run the daemon until SIGTERM or Ctrl-C. SIGHUP reads policies and providers anew.
 #[derive(clap::Args)]
+#[command(after_help = "Example:\n  strongroom serve --dev")]
 pub(super) struct Serve {
     /// The configuration file; config/strongroom.toml explains every key.
     #[arg(long, value_name = "FILE")]
@@ -41,16 +37,9 @@ impl Serve {
     pub async fn run(self) -> Result<(), Failure> {
         let mut config = Config::load(self.config.as_deref()).map_err(Error::from)?;
         config.kms.local.create |= self.dev;
-        let report =
-            memory::harden(config.memory.lock).map_err(|refused| Failure::new(Exit::Memory, refused.to_string()))?;
-        let telemetry = telemetry::init(&config.log, &config.otlp)
-            .map_err(|refused| Failure::new(Exit::Configuration, refused.to_string()))?;
-        if let Locked::No(why) = report.locked {
-            tracing::warn!(%why, "memory is not locked: secrets could reach the swap");
-        }
-
+        let process = Process::prepare(&config)?;
         let scheme = if config.tls.cert.is_some() { "https" } else { "http" };
-        let app = App::build(config, Probes::default()).await?;
+        let app = App::build(config).await?;
         if self.check {
             app.check().await?;
             println!("everything is in order");
@@ -80,7 +69,7 @@ impl Serve {
                 "# next: paste the lines above, then: printf %s \"$OPENAI_API_KEY\" | strongroom setup acme openai --no-probe"
             );
         }
-        app.run(doors, telemetry, stop).await?;
+        app.run(doors, process, stop).await?;
         Ok(())
     }
 }
@@ -121,7 +110,9 @@ impl From<Error> for Failure {
             }
             Error::UnknownKms(_) | Error::UnknownStore(_) => (Exit::Configuration, "mend the configuration file"),
             Error::Key(_) => (Exit::Key, "for a first look, `strongroom serve --dev` makes a key"),
-            Error::Store { cause: store::Error::Newer { .. }, .. } => (Exit::Schema, "the data was left as it is"),
+            Error::Memory(_) => (Exit::Memory, "raise the limit, or set memory.lock to \"try\""),
+            Error::Telemetry(_) => (Exit::Configuration, "mend the [otlp] or [log] part of the configuration"),
+            Error::Schema { .. } => (Exit::Schema, "the data was left as it is"),
             Error::Store { .. } => (Exit::Store, "the directory must be there, writable, and used by one daemon"),
             Error::Door(_) => (Exit::Port, "end the other process, or name another address in the configuration"),
             Error::Vault(_) => (Exit::Unavailable, "the log above says what is missing"),

@@ -86,7 +86,6 @@ fn amounts(config: &Config) -> Result<(), Broken> {
     let limits = &config.limits;
     let counts = [
         ("limits.request_bytes", limits.request_bytes.bytes()),
-        ("limits.json_depth", limits.json_depth.into()),
         ("limits.max_connections", limits.max_connections.into()),
         ("limits.max_streams", limits.max_streams.into()),
     ];

@@ -135,10 +135,10 @@ impl Guard {
                 Err(unwritten) => Err(unrecorded(unwritten)),
             },
         };
-        trail.log(result.as_ref().err());
-        metrics::counter!("strongroom_audit_records_total",
-            "action" => trail.action.as_str(), "outcome" => result.as_ref().err().map_or("ok", Error::reason))
-        .increment(1);
+        let outcome = result.as_ref().err().map_or("ok", Error::reason);
+        trail.log(outcome);
+        metrics::counter!("strongroom_audit_records_total", "action" => trail.action.as_str(), "outcome" => outcome)
+            .increment(1);
         result
     }
 }

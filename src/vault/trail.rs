@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use crate::store::{Credential, Draft, Path};
-use crate::vault::{Action, Caller, Error};
+use crate::vault::{Action, Caller};
 
 #[derive(Clone)]
 pub struct Trail {
@@ -75,47 +75,27 @@ impl Trail {
         Draft { outcome: outcome.to_owned(), ..self.draft.clone() }
     }
 
-    /// The log line: no field of it holds a secret. What is empty is left out; the formatter escapes the rest.
-    pub fn log(&self, error: Option<&Error>) {
+    /// The log line: no field of it holds a secret. What is empty is left out; the formatter escapes the rest. A
+    /// failure's cause is told where the request ends, once.
+    pub fn log(&self, outcome: &str) {
         fn said(text: &str) -> Option<&str> {
             (!text.is_empty()).then_some(text)
         }
         let it = &self.draft;
-        let (action, caller, caller_name) = (it.action.as_str(), it.caller.as_str(), it.caller_name.as_str());
-        let (org, project, provider, name) = (said(&it.org), said(&it.project), said(&it.provider), said(&it.name));
-        let (version, fingerprint, request_id) = (it.version, said(&it.fingerprint), it.request_id.as_str());
-        let outcome = error.map_or("ok", Error::reason);
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        match error.and_then(Error::cause) {
-            None => tracing::info!(
-                action,
-                outcome,
-                caller,
-                caller_name,
-                org,
-                project,
-                provider,
-                name,
-                version,
-                fingerprint,
-                duration_us,
-                request_id
-            ),
-            Some(cause) => tracing::error!(
-                action,
-                outcome,
-                caller,
-                caller_name,
-                org,
-                project,
-                provider,
-                name,
-                version,
-                fingerprint,
-                duration_us,
-                request_id,
-                cause
-            ),
-        }
+        tracing::info!(
+            action = it.action,
+            outcome,
+            caller = it.caller,
+            caller_name = it.caller_name,
+            org = said(&it.org),
+            project = said(&it.project),
+            provider = said(&it.provider),
+            name = said(&it.name),
+            version = it.version,
+            fingerprint = said(&it.fingerprint),
+            duration_us,
+            request_id = it.request_id,
+        );
     }
 }

@@ -50,8 +50,9 @@ impl Vault {
                 Err(store::Error::Stale { .. }) => continue,
                 other => other.map(drop).map_err(Error::from),
             };
-            // The failure is in the log line; the next round tries again.
-            let _ = self.guard.finish(trail, result).await;
+            if let Err(error) = self.guard.finish(trail, result).await {
+                tracing::error!(cause = error.cause(), "what is due could not be destroyed; trying again");
+            }
         }
     }
 }

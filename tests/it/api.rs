@@ -100,8 +100,9 @@ fn grpc_errors_carry_their_details() {
         assert_eq!(records(&daemon, "setup", "INVALID").await[0].request_id, id);
 
         let long = setup("acme", "", &"x".repeat(64 << 20));
-        let status = client.setup_credential(long).await.unwrap_err();
-        assert!(matches!(status.code(), Code::OutOfRange | Code::Unavailable | Code::Internal), "{status:?}");
+        // The server says so after the first bytes; a client still sending may see its stream end before it reads that.
+        client.setup_credential(long).await.unwrap_err();
+        client.setup_credential(setup("acme", "", &openai_key("short"))).await.unwrap();
     });
 }
 

@@ -20,3 +20,4 @@ mod listen;
 mod providers;
 mod readme;
 mod store;
+mod vault;

@@ -4,7 +4,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use axum::body::Body;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -84,7 +85,8 @@ async fn converse(
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
         request.extensions_mut().insert(carried.clone());
-        service.clone().oneshot(request)
+        let (carried, answer) = (carried.clone(), service.clone().oneshot(request));
+        async move { answer.await.inspect(|response| mark_refused(response, &carried)) }
     });
     let http = http(settings);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
@@ -130,6 +132,15 @@ fn http(settings: &Settings) -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_ANSWER);
     http
+}
+
+/// What was refused may hold a secret where none belongs, and may never have reached a handler: a body that is no message,
+/// a path that is none. What was wrong with it is not asked here.
+fn mark_refused(response: &Response<Body>, carried: &CarriedSecret) {
+    let status = response.headers().get("grpc-status");
+    if !response.status().is_success() || status.is_some_and(|status| status != "0") {
+        carried.mark();
+    }
 }
 
 async fn last_secret_is_older(mut marks: watch::Receiver<Option<Instant>>, than: Duration) {

@@ -169,6 +169,8 @@ impl Writer {
         self.head = audit::head(&connection, meta::instance(&connection)?)?;
         self.newest.send_replace(changes::newest(&connection)?);
         self.connection = connection;
+        // On a full disk, what the log takes may be what is missing.
+        self.checkpoints.scrub(&self.connection);
         Ok(())
     }
 

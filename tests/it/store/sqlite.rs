@@ -197,6 +197,43 @@ async fn damaged_rows_are_named() {
     }
 }
 
+/// A change that meets a damaged row half way is taken back, and the others of its group are made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_meets_damage_leaves_nothing() {
+    let folder = Folder::new();
+    let store = Arc::new(folder.open());
+    let credential = served(&*store, acme()).await;
+    folder.raw().execute_batch("DELETE FROM org_integration_credential_states").unwrap();
+    let tasks: Vec<_> = (0..40)
+        .map(|number| {
+            let store = Arc::clone(&store);
+            let change = match number % 2 {
+                0 => rotation(at(&credential), version(credential.id, 2)),
+                _ => Change::Record,
+            };
+            tokio::spawn(async move { commit(&*store, change).await })
+        })
+        .collect();
+    for (number, task) in tasks.into_iter().enumerate() {
+        match task.await.unwrap() {
+            Ok(_) => assert_eq!(number % 2, 1),
+            Err(Error::Corrupt(what)) => {
+                assert_eq!(number % 2, 0);
+                assert!(what.contains(&credential.id.to_string()), "{what}");
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    let count = |table: &str| -> i64 {
+        folder.raw().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(count("org_integration_credentials"), 1);
+    assert_eq!(count("org_integration_credential_states"), 0);
+    assert_eq!(count("changes"), 2);
+    assert_eq!(store.credential(&acme()).await.unwrap(), Some(credential));
+    assert_eq!(verified(&*store).await.len(), 21);
+}
+
 /// Destroyed ciphertext and wrapped keys are in no byte of the files: neither where they were, nor where SQLite might
 /// have moved them, nor in the write-ahead log.
 #[tokio::test]

@@ -1,0 +1,121 @@
+//! The vault with an outside world that does as it is told: a provider that answers what a test wants, a key service that
+//! counts, waits and fails. Store, crypto and policies are the real ones.
+
+mod keys;
+mod probes;
+
+use std::collections::BTreeMap;
+use std::path::Path as File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use strongroom::crypto::{Dek, Secret};
+use strongroom::kms::local::Local;
+use strongroom::kms::{Context, Error as KmsError, Keyring, Kms, Wrapped};
+use strongroom::store::Sqlite;
+use strongroom::vault::{
+    Caller, Decrypt, Delete, Limits, Parts, Path, Policies, Principal, Probes, Registry, Setup, Upload, Vault,
+};
+use tokio::sync::Semaphore;
+
+use crate::daemon::openai_key;
+
+/// A key service that counts its calls, and can be made to wait or fail.
+struct Keys {
+    inner: Local,
+    unwraps: AtomicU64,
+    down: AtomicBool,
+    /// Each unwrap takes a permit.
+    gate: Semaphore,
+}
+
+impl Keys {
+    fn new(directory: &File) -> Arc<Self> {
+        let inner = Local::open_or_create(directory, "default", None).unwrap();
+        let gate = Semaphore::new(Semaphore::MAX_PERMITS);
+        Arc::new(Self { inner, unwraps: AtomicU64::new(0), down: AtomicBool::new(false), gate })
+    }
+
+    fn unwraps(&self) -> u64 {
+        self.unwraps.load(Ordering::SeqCst)
+    }
+
+    fn refuse(&self) -> Result<(), KmsError> {
+        match self.down.load(Ordering::SeqCst) {
+            false => Ok(()),
+            true => Err(KmsError::Unavailable { key: self.inner.uri().to_owned(), cause: "cut off".to_owned() }),
+        }
+    }
+}
+
+#[async_trait]
+impl Kms for Keys {
+    fn uri(&self) -> &str {
+        self.inner.uri()
+    }
+
+    async fn wrap(&self, dek: &Dek, context: &Context) -> Result<Wrapped, KmsError> {
+        self.refuse()?;
+        self.inner.wrap(dek, context).await
+    }
+
+    async fn unwrap(&self, wrapped: &Wrapped, context: &Context) -> Result<Dek, KmsError> {
+        self.unwraps.fetch_add(1, Ordering::SeqCst);
+        self.gate.acquire().await.unwrap().forget();
+        self.refuse()?;
+        self.inner.unwrap(wrapped, context).await
+    }
+}
+
+const LIMITS: Limits = Limits { ttl: Duration::from_secs(300), max_bytes: 1 << 20, org_bytes: 1 << 18 };
+
+fn vault(directory: &File, keys: &Arc<Keys>, probes: Probes, limits: Limits) -> Arc<Vault> {
+    Vault::new(Parts {
+        store: Arc::new(Sqlite::open(&directory.join("strongroom.db")).unwrap()),
+        keyring: Keyring::new(Arc::clone(keys) as Arc<dyn Kms>, []),
+        registry: Registry::embedded().unwrap(),
+        policies: Policies::embedded().unwrap(),
+        probes,
+        limits,
+        probe_timeout: Duration::from_millis(200),
+    })
+}
+
+fn admin() -> Caller {
+    let principal = Principal {
+        id: "test".into(),
+        name: "test".into(),
+        role: "admin".into(),
+        org: "*".into(),
+        projects: Vec::new(),
+        providers: Vec::new(),
+        token: None,
+    };
+    Caller { principal: Arc::new(principal), request_id: "test".into() }
+}
+
+fn path(org: &str, name: &str) -> Path {
+    Path { org: org.into(), project: "default".into(), provider: "openai".into(), name: name.into() }
+}
+
+fn setup(path: Path, key: &str, no_probe: bool) -> Setup {
+    Setup {
+        path,
+        upload: Upload::Fields(BTreeMap::from([("api_key".to_owned(), Secret::from(key.to_owned()))])),
+        metadata: None,
+        labels: None,
+        expires_at: None,
+        no_probe,
+        etag: None,
+    }
+}
+
+fn decrypt(path: Path) -> Decrypt {
+    Decrypt { path, fresh: false }
+}
+
+fn delete(path: Path) -> Delete {
+    Delete { path, etag: None, destroy_after: None }
+}
