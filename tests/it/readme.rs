@@ -4,12 +4,14 @@
 mod session;
 
 use std::path::Path;
+use std::process::Command;
 
 use regex::Regex;
 use strongroom::config::Config;
 use strongroom::providers::{FingerprintMode, Registry};
 
 use self::session::Session;
+use crate::daemon::program;
 
 const LONGEST: usize = 150;
 const WIDEST: usize = 120;
@@ -64,6 +66,23 @@ fn every_block_does_what_it_says() {
         }
     }
     assert!(typed > 12, "{typed} commands");
+}
+
+/// The first command of all works for whoever has another vault already.
+#[test]
+fn the_demo_minds_nobody_elses_settings() {
+    let elsewhere = ["STRONGROOM_LOG", "STRONGROOM_CA", "STRONGROOM_TOKEN_FILE", "STRONGROOM_ADDR", "STRONGROOM_TOKEN"];
+    let mut demo = Command::new(program());
+    elsewhere.iter().zip(["error", "ca.pem", "token", "https://[::1]:1", "srt_x"]).for_each(|(name, value)| {
+        demo.env(name, value);
+    });
+    let done = demo.arg("demo").output().unwrap();
+    assert!(
+        done.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
 }
 
 #[test]
