@@ -37,6 +37,8 @@ impl Session {
         let mut shell = Command::new("sh")
             .current_dir(home.path())
             .env("PATH", path)
+            // The README leaves the log out.
+            .env("STRONGROOM_LOG", "error")
             .env_remove("STRONGROOM_ADDR")
             .env_remove("STRONGROOM_TOKEN")
             .stdin(Stdio::piped())
