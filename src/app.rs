@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -24,6 +25,7 @@ use crate::{memory, telemetry};
 /// A daemon that is ready to open its doors.
 pub struct App {
     config: Config,
+    tls: Option<Arc<ServerConfig>>,
     api: Arc<Api>,
     vault: Arc<Vault>,
     tokens: Arc<Tokens>,
@@ -71,6 +73,8 @@ pub enum Error {
     #[error("the store at {url}: {cause}")]
     Store { url: String, cause: crate::store::Error },
     #[error("{0}")]
+    Tls(listen::Error),
+    #[error("{0}")]
     Door(#[from] listen::Error),
     #[error("{0}")]
     Vault(#[from] vault::Error),
@@ -87,6 +91,10 @@ pub struct Doors {
 impl App {
     /// Puts the parts together. Opens the store and the keys, no port.
     pub async fn build(config: Config) -> Result<Self, Error> {
+        let tls = match (&config.tls.cert, &config.tls.key) {
+            (Some(cert), Some(key)) => Some(listen::tls(cert, key).map_err(Error::Tls)?),
+            _ => None,
+        };
         if config.kms.local.create {
             make_homes(&config)?;
         }
@@ -117,16 +125,13 @@ impl App {
         let settings =
             api::Settings { request_bytes: config.limits.request_bytes.length(), deadline: config.limits.deadline };
         let api = Api::new(Arc::clone(&vault), authenticator, Arc::clone(&tokens), settings, is_closing)?;
-        Ok(Self { config, api, vault, tokens, closing })
+        Ok(Self { config, tls, api, vault, tokens, closing })
     }
 
     /// Opens the doors without letting anybody in yet.
     pub async fn open(&self) -> Result<Doors, Error> {
         let listen = &self.config.listen;
-        let tls = match (&self.config.tls.cert, &self.config.tls.key) {
-            (Some(cert), Some(key)) => Some(listen::tls(cert, key)?),
-            _ => None,
-        };
+        let tls = &self.tls;
         let tcp = |key, address: SocketAddr, tls| Listener::bind(key, Address::Tcp(address), tls);
         let unix = match &listen.unix {
             Some(path) => Some(Listener::bind("listen.unix", Address::Unix(path.clone()), None).await?),
@@ -134,7 +139,7 @@ impl App {
         };
         Ok(Doors {
             grpc: tcp("listen.grpc", listen.grpc, tls.clone()).await?,
-            rest: tcp("listen.rest", listen.rest, tls).await?,
+            rest: tcp("listen.rest", listen.rest, tls.clone()).await?,
             ops: tcp("listen.ops", listen.ops, None).await?,
             unix,
         })

@@ -112,7 +112,8 @@ impl Vault {
         fs::create_dir_all(home).map_err(broken)?;
         let (config, log) = (home.join("strongroom.toml"), home.join("log"));
         fs::write(&config, CONFIG).map_err(broken)?;
-        let mut process = Command::new(&self.program)
+        let mut process = self
+            .command()
             .args(["serve", "--dev", "--config", "strongroom.toml"])
             .current_dir(home)
             .stdin(Stdio::null())
@@ -158,7 +159,8 @@ impl Vault {
     fn run(&self, daemon: &Daemon, token: &str, args: &[&str], stdin: Option<&str>) -> Result<Output, Failure> {
         let piped = if stdin.is_some() { "printf %s \"$KEY\" | " } else { "" };
         println!("\n$ {piped}strongroom {}", args.join(" "));
-        let mut child = Command::new(&self.program)
+        let mut child = self
+            .command()
             .args(args)
             .env("STRONGROOM_ADDR", &daemon.addr)
             .env("STRONGROOM_TOKEN", token)
@@ -175,6 +177,13 @@ impl Vault {
             text(said).lines().for_each(|line| println!("  {line}"));
         }
         Ok(output)
+    }
+
+    /// The program, free of what its user has set for other vaults.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env_remove("STRONGROOM_LOG").env_remove("STRONGROOM_CA").env_remove("STRONGROOM_TOKEN_FILE");
+        command
     }
 
     /// Reads every byte that the vault wrote, and finds no plaintext.

@@ -105,7 +105,7 @@ fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let (exit, hint) = match &error {
-            Error::Config(_) | Error::Policies(_) | Error::Registry(_) | Error::Unreadable { .. } => {
+            Error::Config(_) | Error::Policies(_) | Error::Registry(_) | Error::Tls(_) | Error::Unreadable { .. } => {
                 (Exit::Configuration, "mend the file; `strongroom serve --check` tells when it is right")
             }
             Error::UnknownKms(_) | Error::UnknownStore(_) => (Exit::Configuration, "mend the configuration file"),

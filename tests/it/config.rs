@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 
 use strongroom::config::Config;
+
+use crate::daemon::program;
 
 fn reference() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/strongroom.toml")).expect("readable")
@@ -51,6 +54,20 @@ fn a_dev_vault_keeps_everything_in_its_directory() {
     assert_eq!(config.store.url, "sqlite://some/where/strongroom.db");
     assert_eq!(config.kms.local.directory, Path::new("some/where/keys"));
     assert!(config.kms.local.create && config.validate().is_ok());
+}
+
+#[test]
+fn a_check_reads_the_certificate_too() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("strongroom.toml");
+    std::fs::write(home.path().join("tls.pem"), "not a certificate").unwrap();
+    std::fs::write(&file, "[tls]\ncert = \"tls.pem\"\nkey = \"tls.key\"\n[kms.local]\ncreate = true\n").unwrap();
+    let check = Command::new(program()).args(["serve", "--check", "--config"]).arg(&file).current_dir(&home).output();
+    let check = check.unwrap();
+    let said = String::from_utf8_lossy(&check.stderr);
+    assert_eq!(check.status.code(), Some(64), "{said}");
+    assert!(said.contains("tls.cert: tls.pem: holds nothing of the kind in PEM"), "{said}");
+    assert!(!home.path().join("strongroom-data").exists(), "what is wrong is told before anything is made");
 }
 
 fn keys(table: &toml::Table) -> BTreeSet<String> {

@@ -196,7 +196,7 @@ impl Drop for Daemon {
     }
 }
 
-fn exchange(address: &str, method: &str, path: &str, token: &str, body: Option<&str>) -> (u16, String) {
+pub fn exchange(address: &str, method: &str, path: &str, token: &str, body: Option<&str>) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");

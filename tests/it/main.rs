@@ -19,5 +19,6 @@ mod leak;
 mod life;
 mod listen;
 mod providers;
+mod readme;
 mod store;
 mod vault;
