@@ -163,8 +163,7 @@ fn verdict(reply: &SetupCredentialResponse) -> Result<(), Failure> {
                 }
             }
             say(super::output::escape(&format!(
-                "version {number} is not served yet ({}); the test is tried again, and `strongroom activate {arguments}` \
-                 serves it untested",
+                "version {number} is not served yet ({}); `strongroom activate {arguments}` serves it untested",
                 view::outcome(&probe)
             )));
             Ok(())
