@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ pub struct App {
     api: Arc<Api>,
     vault: Arc<Vault>,
     tokens: Arc<Tokens>,
+    tls: Option<Arc<rustls::ServerConfig>>,
     closing: watch::Sender<bool>,
 }
 
@@ -41,14 +42,20 @@ pub enum Error {
     Registry(#[from] providers::LoadError),
     #[error("{file}: {cause}")]
     Unreadable { file: String, cause: std::io::Error },
+    #[error("{}: cannot be made: {cause}", directory.display())]
+    NoHome { directory: PathBuf, cause: std::io::Error },
     #[error("kms.default: `{0}` is not a key that this program knows; it knows local://NAME")]
     UnknownKms(String),
     #[error("store.url: `{0}` is not a store that this program knows; it knows sqlite://PATH")]
     UnknownStore(String),
     #[error("{0}")]
     Key(#[from] local::Error),
+    #[error("{key} is not the key that this database was sealed under: restore its key file from a backup")]
+    OtherKey { key: String },
     #[error("the store at {url}: {cause}")]
     Store { url: String, cause: crate::store::Error },
+    #[error("{0}")]
+    Tls(listen::Error),
     #[error("{0}")]
     Door(#[from] listen::Error),
     #[error("{0}")]
@@ -71,6 +78,7 @@ impl App {
         }
         let registry = registry(&config)?;
         let policies = policies(&config)?;
+        let tls = tls(&config)?;
         let keyring = keyring(&config)?;
         let store = store(&config)?;
         let limits = Limits {
@@ -82,6 +90,9 @@ impl App {
         let vault =
             Vault::new(Parts { store: Arc::clone(&store), keyring, registry, policies, probes, limits, probe_timeout });
         vault.check_keys().await?;
+        if !vault.opens_what_is_kept().await? {
+            return Err(Error::OtherKey { key: config.kms.default });
+        }
 
         let authenticator = Authenticator::new(store, Arc::clone(&vault));
         let tokens = Arc::new(Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator)));
@@ -89,24 +100,20 @@ impl App {
         let settings =
             api::Settings { request_bytes: config.limits.request_bytes.length(), deadline: config.limits.deadline };
         let api = Api::new(Arc::clone(&vault), authenticator, Arc::clone(&tokens), settings, is_closing)?;
-        Ok(Self { config, api, vault, tokens, closing })
+        Ok(Self { config, api, vault, tokens, tls, closing })
     }
 
     /// Opens the doors without letting anybody in yet.
     pub async fn open(&self) -> Result<Doors, Error> {
         let listen = &self.config.listen;
-        let tls = match (&self.config.tls.cert, &self.config.tls.key) {
-            (Some(cert), Some(key)) => Some(listen::tls(cert, key)?),
-            _ => None,
-        };
         let tcp = |key, address: SocketAddr, tls| Listener::bind(key, Address::Tcp(address), tls);
         let unix = match &listen.unix {
             Some(path) => Some(Listener::bind("listen.unix", Address::Unix(path.clone()), None).await?),
             None => None,
         };
         Ok(Doors {
-            grpc: tcp("listen.grpc", listen.grpc, tls.clone()).await?,
-            rest: tcp("listen.rest", listen.rest, tls).await?,
+            grpc: tcp("listen.grpc", listen.grpc, self.tls.clone()).await?,
+            rest: tcp("listen.rest", listen.rest, self.tls.clone()).await?,
             ops: tcp("listen.ops", listen.ops, None).await?,
             unix,
         })
@@ -119,6 +126,7 @@ impl App {
         telemetry: telemetry::Guard,
         stop: impl Future<Output = ()>,
     ) -> Result<(), Error> {
+        self.vault.keep_a_sample().await?;
         let limits = &self.config.limits;
         let settings = listen::Settings {
             max_connections: limits.max_connections as usize,
@@ -207,6 +215,13 @@ fn policies(config: &Config) -> Result<Policies, Error> {
     }
 }
 
+fn tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, Error> {
+    match (&config.tls.cert, &config.tls.key) {
+        (Some(cert), Some(key)) => listen::tls(cert, key).map(Some).map_err(Error::Tls),
+        _ => Ok(None),
+    }
+}
+
 fn keyring(config: &Config) -> Result<Keyring, Error> {
     let uri = &config.kms.default;
     let name = uri.strip_prefix("local://").ok_or_else(|| Error::UnknownKms(uri.clone()))?;
@@ -231,7 +246,7 @@ fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {
 fn make_homes(config: &Config) -> Result<(), Error> {
     let database = config.store.url.strip_prefix("sqlite://").map(Path::new).and_then(Path::parent);
     for directory in database.into_iter().chain([config.kms.local.directory.as_path()]) {
-        let unmade = |cause| Error::Unreadable { file: directory.display().to_string(), cause };
+        let unmade = |cause| Error::NoHome { directory: directory.to_owned(), cause };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unmade)?;
     }
     Ok(())

@@ -116,13 +116,16 @@ fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let (exit, hint) = match &error {
-            Error::Config(_) | Error::Policies(_) | Error::Registry(_) | Error::Unreadable { .. } => {
+            Error::Config(_) | Error::Policies(_) | Error::Registry(_) | Error::Unreadable { .. } | Error::Tls(_) => {
                 (Exit::Configuration, "mend the file; `strongroom serve --check` tells when it is right")
             }
             Error::UnknownKms(_) | Error::UnknownStore(_) => (Exit::Configuration, "mend the configuration file"),
             Error::Key(_) => (Exit::Key, "for a first look, `strongroom serve --dev` makes a key"),
             Error::Store { cause: store::Error::Newer { .. }, .. } => (Exit::Schema, "the data was left as it is"),
-            Error::Store { .. } => (Exit::Store, "the directory must be there, writable, and used by one daemon"),
+            Error::OtherKey { .. } => (Exit::Key, "the data was left as it is"),
+            Error::NoHome { .. } | Error::Store { .. } => {
+                (Exit::Store, "the directory must be there, writable, and used by one daemon")
+            }
             Error::Door(_) => (Exit::Port, "end the other process, or name another address in the configuration"),
             Error::Vault(_) => (Exit::Unavailable, "the log above says what is missing"),
         };
