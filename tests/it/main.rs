@@ -19,4 +19,5 @@ mod leak;
 mod life;
 mod listen;
 mod providers;
+mod start;
 mod store;
