@@ -37,7 +37,8 @@ impl Vault {
         paths: Vec<Path>,
     ) -> Result<Vec<Result<Decrypted, Error>>, Error> {
         if paths.is_empty() || paths.len() > LARGEST_BATCH {
-            return Err(Error::invalid("credentials", format!("must be 1 to {LARGEST_BATCH}")));
+            let error = Error::invalid("credentials", format!("must be 1 to {LARGEST_BATCH}"));
+            return Err(self.refused(caller, Action::Decrypt, error).await);
         }
         Ok(join_all(paths.into_iter().map(|path| self.decrypt(caller, Decrypt { path, fresh: false }))).await)
     }
