@@ -111,12 +111,14 @@ impl App {
             Some(path) => Some(Listener::bind("listen.unix", Address::Unix(path.clone()), None).await?),
             None => None,
         };
-        Ok(Doors {
+        let doors = Doors {
             grpc: tcp("listen.grpc", listen.grpc, self.tls.clone()).await?,
             rest: tcp("listen.rest", listen.rest, self.tls.clone()).await?,
             ops: tcp("listen.ops", listen.ops, None).await?,
             unix,
-        })
+        };
+        self.vault.keep_a_sample().await?;
+        Ok(doors)
     }
 
     /// Serves until `stop` resolves, then drains.
@@ -126,7 +128,6 @@ impl App {
         telemetry: telemetry::Guard,
         stop: impl Future<Output = ()>,
     ) -> Result<(), Error> {
-        self.vault.keep_a_sample().await?;
         let limits = &self.config.limits;
         let settings = listen::Settings {
             max_connections: limits.max_connections as usize,
