@@ -8,6 +8,7 @@
 )]
 
 mod api;
+mod bad_input;
 mod cli_help;
 mod config;
 mod crash;
