@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,12 +62,16 @@ pub enum Error {
     Registry(#[from] providers::LoadError),
     #[error("{file}: {cause}")]
     Unreadable { file: String, cause: std::io::Error },
+    #[error("{}: cannot be made: {cause}", directory.display())]
+    NoHome { directory: PathBuf, cause: std::io::Error },
     #[error("kms.default: `{0}` is not a key that this program knows; it knows local://NAME")]
     UnknownKms(String),
     #[error("store.url: `{0}` is not a store that this program knows; it knows sqlite://PATH")]
     UnknownStore(String),
     #[error("{0}")]
     Key(#[from] local::Error),
+    #[error("{key} is not the key that this database was sealed under: restore its key file from a backup")]
+    OtherKey { key: String },
     #[error("the store at {url}: {cause}")]
     Schema { url: String, cause: crate::store::Error },
     #[error("the store at {url}: {cause}")]
@@ -91,10 +95,7 @@ pub struct Doors {
 impl App {
     /// Puts the parts together. Opens the store and the keys, no port.
     pub async fn build(config: Config) -> Result<Self, Error> {
-        let tls = match (&config.tls.cert, &config.tls.key) {
-            (Some(cert), Some(key)) => Some(listen::tls(cert, key).map_err(Error::Tls)?),
-            _ => None,
-        };
+        let tls = tls(&config)?;
         if config.kms.local.create {
             make_homes(&config)?;
         }
@@ -118,6 +119,9 @@ impl App {
             probe_timeout,
         });
         vault.check_keys().await?;
+        if !vault.opens_what_is_kept().await? {
+            return Err(Error::OtherKey { key: config.kms.default });
+        }
 
         let authenticator = Authenticator::new(store, Arc::clone(&vault));
         let tokens = Arc::new(Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator)));
@@ -131,18 +135,19 @@ impl App {
     /// Opens the doors without letting anybody in yet.
     pub async fn open(&self) -> Result<Doors, Error> {
         let listen = &self.config.listen;
-        let tls = &self.tls;
         let tcp = |key, address: SocketAddr, tls| Listener::bind(key, Address::Tcp(address), tls);
         let unix = match &listen.unix {
             Some(path) => Some(Listener::bind("listen.unix", Address::Unix(path.clone()), None).await?),
             None => None,
         };
-        Ok(Doors {
-            grpc: tcp("listen.grpc", listen.grpc, tls.clone()).await?,
-            rest: tcp("listen.rest", listen.rest, tls.clone()).await?,
+        let doors = Doors {
+            grpc: tcp("listen.grpc", listen.grpc, self.tls.clone()).await?,
+            rest: tcp("listen.rest", listen.rest, self.tls.clone()).await?,
             ops: tcp("listen.ops", listen.ops, None).await?,
             unix,
-        })
+        };
+        self.vault.keep_a_sample().await?;
+        Ok(doors)
     }
 
     /// Serves until `stop` resolves, then drains.
@@ -234,6 +239,13 @@ fn policies(config: &Config) -> Result<Policies, Error> {
     }
 }
 
+fn tls(config: &Config) -> Result<Option<Arc<ServerConfig>>, Error> {
+    match (&config.tls.cert, &config.tls.key) {
+        (Some(cert), Some(key)) => listen::tls(cert, key).map(Some).map_err(Error::Tls),
+        _ => Ok(None),
+    }
+}
+
 fn keyring(config: &Config) -> Result<Keyring, Error> {
     let uri = &config.kms.default;
     let name = uri.strip_prefix("local://").ok_or_else(|| Error::UnknownKms(uri.clone()))?;
@@ -261,7 +273,7 @@ fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {
 fn make_homes(config: &Config) -> Result<(), Error> {
     let database = config.store.url.strip_prefix("sqlite://").map(Path::new).and_then(Path::parent);
     for directory in database.into_iter().chain([config.kms.local.directory.as_path()]) {
-        let unmade = |cause| Error::Unreadable { file: directory.display().to_string(), cause };
+        let unmade = |cause| Error::NoHome { directory: directory.to_owned(), cause };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unmade)?;
     }
     Ok(())

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{Authenticator, text};
 use crate::crypto::{self, Secret};
 use crate::store::Token;
-use crate::vault::{Caller, Error, Vault};
+use crate::vault::{Action, Caller, Error, Vault};
 
 const DEFAULT_TTL: Duration = Duration::from_secs(90 * DAY);
 const LONGEST_TTL: Duration = Duration::from_secs(366 * DAY);
@@ -65,9 +65,10 @@ impl Tokens {
     }
 
     pub async fn revoke(&self, caller: &Caller, id: &str) -> Result<Token, Error> {
-        let id: Uuid = id
-            .parse()
-            .map_err(|_| Error::invalid("id", "must be a token's id, as `strongroom token list` shows it"))?;
+        let Ok(id) = id.parse::<Uuid>() else {
+            let error = Error::invalid("id", "must be a token's id, as `strongroom token list` shows it");
+            return Err(self.vault.refused(caller, Action::RevokeToken, error).await);
+        };
         let token = self.vault.revoke_token(caller, id).await?;
         // Before anybody is told that it is done.
         self.authenticator.forget(id);

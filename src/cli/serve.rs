@@ -113,7 +113,10 @@ impl From<Error> for Failure {
             Error::Memory(_) => (Exit::Memory, "raise the limit, or set memory.lock to \"try\""),
             Error::Telemetry(_) => (Exit::Configuration, "mend the [otlp] or [log] part of the configuration"),
             Error::Schema { .. } => (Exit::Schema, "the data was left as it is"),
-            Error::Store { .. } => (Exit::Store, "the directory must be there, writable, and used by one daemon"),
+            Error::OtherKey { .. } => (Exit::Key, "the data was left as it is"),
+            Error::NoHome { .. } | Error::Store { .. } => {
+                (Exit::Store, "the directory must be there, writable, and used by one daemon")
+            }
             Error::Door(_) => (Exit::Port, "end the other process, or name another address in the configuration"),
             Error::Vault(_) => (Exit::Unavailable, "the log above says what is missing"),
         };

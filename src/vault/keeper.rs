@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::crypto::{self, Dek, Identity, Seal, Secret};
 use crate::kms::{Context, Keyring, Wrapped};
 use crate::store::{Change, Credential, OrgKey, Path, Sealed, Store, Version};
+use crate::vault::names::EVERYTHING;
 use crate::vault::trail::Trail;
 use crate::vault::{Action, Caller, Error};
 
@@ -74,6 +75,14 @@ impl Keeper {
             self.unwrap_org_key(kept).await
         };
         self.org_keys.try_get_with_by_ref(org, load).await.map_err(|error: Arc<Error>| (*error).clone())
+    }
+
+    /// Opens the key of no org, if it is kept already: it tells whether the keys fit the store.
+    pub async fn open_sample(&self) -> Result<(), Error> {
+        match self.store.org_key(EVERYTHING).await? {
+            Some(kept) => self.unwrap_org_key(kept).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     async fn unwrap_org_key(&self, kept: OrgKey) -> Result<Arc<Dek>, Error> {

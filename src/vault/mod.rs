@@ -96,6 +96,20 @@ impl Vault {
         Ok(self.keeper.keyring().check().await?)
     }
 
+    /// Whether the keys are those of this store: a key file of another vault is whole, and opens nothing of this one.
+    pub async fn opens_what_is_kept(&self) -> Result<bool, Error> {
+        match self.keeper.open_sample().await {
+            Ok(()) => Ok(true),
+            Err(Error::Corrupt { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps what [`Vault::opens_what_is_kept`] tries.
+    pub async fn keep_a_sample(&self) -> Result<(), Error> {
+        self.keeper.org_key(names::EVERYTHING).await.map(drop)
+    }
+
     fn provider(&self, id: &str) -> Result<Arc<Provider>, Error> {
         let registry = self.registry.load();
         registry.get(id).cloned().ok_or_else(|| {

@@ -132,6 +132,20 @@ impl Daemon {
         std::fs::read_to_string(self.home.join("log")).unwrap()
     }
 
+    /// The first log line like this. Lines leave through a queue, so it may come a little later than the answer.
+    #[track_caller]
+    pub fn logged(&self, like: impl Fn(&str) -> bool) -> String {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let log = self.log();
+            if let Some(line) = log.lines().find(|line| like(line)) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < end, "no such line in the log:\n{log}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     pub fn database(&self) -> PathBuf {
         self.home.join("strongroom-data/strongroom.db")
     }

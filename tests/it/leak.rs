@@ -4,6 +4,6 @@ mod canary;
 mod everywhere;
 mod hunt;
 mod memory;
-mod requests;
+pub mod requests;
 mod wiped;
-mod wire;
+pub mod wire;

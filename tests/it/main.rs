@@ -8,6 +8,7 @@
 )]
 
 mod api;
+mod bad_input;
 mod cli_help;
 mod config;
 mod crash;
@@ -20,5 +21,6 @@ mod life;
 mod listen;
 mod providers;
 mod readme;
+mod start;
 mod store;
 mod vault;

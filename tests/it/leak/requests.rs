@@ -135,6 +135,16 @@ fn message(of: &MessageDescriptor, json: &Json) -> DynamicMessage {
             let fields: pbjson_types::Struct = serde_json::from_value(json.clone()).unwrap();
             message = DynamicMessage::decode(of.clone(), fields.encode_to_vec().as_slice()).unwrap();
         }
+        ("google.protobuf.Timestamp", json) => {
+            if let Ok(time) = serde_json::from_value::<pbjson_types::Timestamp>(json.clone()) {
+                message = DynamicMessage::decode(of.clone(), time.encode_to_vec().as_slice()).unwrap();
+            }
+        }
+        ("google.protobuf.Duration", json) => {
+            if let Ok(time) = serde_json::from_value::<pbjson_types::Duration>(json.clone()) {
+                message = DynamicMessage::decode(of.clone(), time.encode_to_vec().as_slice()).unwrap();
+            }
+        }
         (_, Json::Object(fields)) => {
             for (name, json) in fields {
                 let field = of.get_field_by_name(name).unwrap();

@@ -9,7 +9,7 @@ use prost::bytes::{Buf as _, BufMut as _};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::{KeyAndValueRef, MetadataMap};
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// What came back, and whether it was an answer rather than a refusal.
 pub struct Reply {
@@ -54,8 +54,13 @@ impl Decoder for Raw {
     }
 }
 
-/// Calls `/service/rpc`, and reads a stream's first messages only.
-pub async fn grpc(channel: &Channel, path: &str, headers: &[(&'static str, String)], message: Vec<u8>) -> Reply {
+/// Calls `/service/rpc`.
+pub async fn call(
+    channel: &Channel,
+    path: &str,
+    headers: &[(&'static str, String)],
+    message: Vec<u8>,
+) -> Result<Response<Streaming<Vec<u8>>>, Status> {
     let mut client = tonic::client::Grpc::new(channel.clone());
     client.ready().await.unwrap();
     let mut request = Request::new(futures_util::stream::iter([message]));
@@ -64,8 +69,13 @@ pub async fn grpc(channel: &Channel, path: &str, headers: &[(&'static str, Strin
             request.metadata_mut().append(*name, value);
         }
     }
+    client.streaming(request, path.parse().unwrap(), Raw).await
+}
+
+/// All that comes back from a call; of a stream the first messages only.
+pub async fn grpc(channel: &Channel, path: &str, headers: &[(&'static str, String)], message: Vec<u8>) -> Reply {
     let mut bytes = Vec::new();
-    let refused = match client.streaming(request, path.parse().unwrap(), Raw).await {
+    let refused = match call(channel, path, headers, message).await {
         Err(status) => Some(status),
         Ok(reply) => {
             let (metadata, mut messages, _) = reply.into_parts();
