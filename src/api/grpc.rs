@@ -17,7 +17,7 @@ use tower::ServiceExt as _;
 
 use super::credentials::{self, Changes};
 use super::serve::{self, Handler};
-use super::status::{self, Fault};
+use super::status::{self, Fault, Invalid};
 use super::{Api, admin};
 use crate::pb;
 use crate::pb::v1::admin_service_server::{AdminService, AdminServiceServer};
@@ -31,18 +31,18 @@ pub fn grpc(api: Arc<Api>) -> Result<Router, Error> {
     let credentials = CredentialServiceServer::new(Grpc(Arc::clone(&api))).max_decoding_message_size(limit);
     let admin = AdminServiceServer::new(Grpc(Arc::clone(&api))).max_decoding_message_size(limit);
     let (reporter, health) = tonic_health::server::health_reporter();
-    tokio::spawn(report(reporter, api));
+    tokio::spawn(report(reporter, Arc::clone(&api)));
     let described = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let router = Router::new().fallback(|| async { status::explained(Status::unimplemented("")).into_http::<Body>() });
-    let router = add(router, credentials);
-    let router = add(router, admin);
-    let router = add(router, health);
-    let router = add(router, described().build_v1().map_err(Error::bug)?);
-    Ok(add(router, described().build_v1alpha().map_err(Error::bug)?))
+    let router = add(router, &api, credentials);
+    let router = add(router, &api, admin);
+    let router = add(router, &api, health);
+    let router = add(router, &api, described().build_v1().map_err(Error::bug)?);
+    Ok(add(router, &api, described().build_v1alpha().map_err(Error::bug)?))
 }
 
 /// Serves the generated traits.
@@ -180,24 +180,48 @@ fn refuse(fault: &Fault, request_id: &str) -> Status {
     status
 }
 
-fn add<S>(router: Router, service: S) -> Router
+fn add<S>(router: Router, api: &Arc<Api>, service: S) -> Router
 where
     S: Service<http::Request<axum::body::Body>, Response = http::Response<Body>, Error = Infallible>,
     S: NamedService + Clone + Send + Sync + 'static,
     S::Future: Send,
 {
-    router.route_service(&format!("/{}/{{*rpc}}", S::NAME), service.map_response(explain))
+    let api = Arc::clone(api);
+    let explained = tower::service_fn(move |request: http::Request<axum::body::Body>| {
+        let (api, headers, uri) = (Arc::clone(&api), request.headers().clone(), request.uri().clone());
+        let answer = service.clone().oneshot(request);
+        async move { Ok::<_, Infallible>(explain(&api, &headers, uri.path(), answer.await?).await) }
+    });
+    router.route_service(&format!("/{}/{{*rpc}}", S::NAME), explained)
 }
 
-/// What tonic itself refuses (not this rpc's message, too long, no such rpc) never reaches a handler, and gets its
-/// details here. A reply or an error of ours passes unread.
-fn explain(response: http::Response<Body>) -> http::Response<Body> {
-    match Status::from_header_map(response.headers()) {
-        Some(status) if status.code() != Code::Ok && status.details().is_empty() => {
-            status::explained(status).into_http()
-        }
-        _ => response,
-    }
+/// What tonic itself refuses (not this rpc's message, too long, no such rpc) never reaches a handler. It gets its details
+/// here and, as everything that is refused, its record. A reply or an error of ours passes unread.
+async fn explain(
+    api: &Api,
+    headers: &http::HeaderMap,
+    path: &str,
+    response: http::Response<Body>,
+) -> http::Response<Body> {
+    let status = match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() != Code::Ok && status.details().is_empty() => status,
+        _ => return response,
+    };
+    let fault = match status.code() {
+        Code::OutOfRange => Fault::TooLarge { limit: api.settings.request_bytes },
+        // What it cannot read is the caller's doing, whatever tonic calls it. Its words name fields, no values.
+        Code::Internal => Invalid::new("message", status.message()).into(),
+        _ => return status::explained(status).into_http(),
+    };
+    let Ok(rpc) = api.rpcs.get(path.rsplit('/').next().unwrap_or_default()) else {
+        return status::explained(status).into_http();
+    };
+    let request_id = serve::request_id(headers);
+    let fault = match api.serve(rpc, headers, &request_id, |_| async { Err::<Infallible, _>(fault) }).await {
+        Err(fault) => fault,
+        Ok(never) => match never {},
+    };
+    refuse(&fault, &request_id).into_http()
 }
 
 /// Tells the standard health service how the vault is, until the daemon drains: then nothing new should come.

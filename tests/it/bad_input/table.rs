@@ -337,8 +337,21 @@ fn what_is_no_message_is_refused_and_recorded() {
         let channel = daemon.channel().await;
         let path = "/strongroom.v1.CredentialService/SetupCredential";
         // Text that is not UTF-8 where protobuf wants text, and where a provider does.
-        let not_text = raw(&channel, path, &daemon.token, vec![0x0a, 0x02, 0xff, 0xfe]).await.unwrap_err();
-        assert!(matches!(not_text.code(), Code::Internal | Code::InvalidArgument), "{not_text:?}");
+        let long = vec![0; 2 << 20];
+        for (message, reason, field) in [
+            (vec![0x0a, 0x02, 0xff, 0xfe], "INVALID", "message"),
+            (vec![0x0a, 0x7f], "INVALID", "message"),
+            (long, "TOO_LARGE", ""),
+        ] {
+            let refusal = Refusal::of_grpc(&raw(&channel, path, &daemon.token, message.clone()).await.unwrap_err());
+            assert_eq!((refusal.reason.as_str(), refusal.field.as_str()), (reason, field), "{refusal:?}");
+            let known = record(&daemon, &refusal.request_id).await.unwrap();
+            assert_eq!((known.action.as_str(), known.outcome.as_str()), ("setup", "INVALID"));
+            assert_ne!(known.caller, "anonymous");
+            let refusal = Refusal::of_grpc(&raw(&channel, path, "srt_wrong", message).await.unwrap_err());
+            assert_eq!(refusal.reason, "UNAUTHENTICATED", "a stranger is told nothing about the message");
+            assert_eq!(record(&daemon, &refusal.request_id).await.unwrap().caller, "anonymous");
+        }
         let mut bytes = setup("acme", "", "");
         bytes.fields = [("api_key".to_owned(), Secret::from(b"sk-proj-\xff\xfe".to_vec()))].into();
         let refused = daemon.credentials(&daemon.token).await.setup_credential(bytes).await.unwrap_err();
