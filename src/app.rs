@@ -1,7 +1,7 @@
 //! The list of parts, and how they are put together. Everything that can be refused is refused before a port opens.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use crate::authn::Authenticator;
 use crate::authn::token::Tokens;
 use crate::config::{self, Config};
 use crate::crypto::Secret;
-use crate::kms::{Keyring, local};
+use crate::kms::local::{self, Local};
+use crate::kms::{Keyring, Kms};
 use crate::providers::{self, Probes, Registry};
 use crate::store::{Sqlite, Store};
 use crate::vault::{self, Limits, Parts, Policies, Vault, policy};
@@ -117,7 +118,7 @@ impl App {
             probes: Probes::default(),
             limits,
             probe_timeout,
-        });
+        })?;
         vault.check_keys().await?;
         if !vault.opens_what_is_kept().await? {
             return Err(Error::OtherKey { key: config.kms.default });
@@ -252,11 +253,16 @@ fn keyring(config: &Config) -> Result<Keyring, Error> {
     let config::LocalKms { directory, passphrase_file, create } = &config.kms.local;
     let passphrase = match passphrase_file {
         // An editor ends a file with a newline; nobody means it.
-        Some(file) => Some(Secret::from(read(file)?.trim_end_matches(['\r', '\n']).to_owned())),
+        Some(file) => Some(Secret::from(read_closed(file)?.trim_end_matches(['\r', '\n']).to_owned())),
         None => None,
     };
-    let open = if *create { local::Local::open_or_create } else { local::Local::open };
-    Ok(Keyring::new(Arc::new(open(directory, name, passphrase.as_ref())?), []))
+    let open = if *create { Local::open_or_create } else { Local::open };
+    let default = open(directory, name, passphrase.as_ref())?;
+    // What was wrapped under another key of the directory still opens.
+    let unlisted = |cause| unreadable(directory, cause);
+    let others = Local::names(directory).map_err(unlisted)?.into_iter().filter(|other| other != name);
+    let others = others.map(|other| Ok(Arc::new(Local::open(directory, &other, passphrase.as_ref())?) as Arc<dyn Kms>));
+    Ok(Keyring::new(Arc::new(default), others.collect::<Result<Vec<_>, Error>>()?))
 }
 
 fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {
@@ -279,6 +285,21 @@ fn make_homes(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
+/// Reads a file that holds a secret: nobody but its owner may.
+fn read_closed(file: &Path) -> Result<String, Error> {
+    let text = read(file)?;
+    let mode = std::fs::metadata(file).map_err(|cause| unreadable(file, cause))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let why = format!("others may read it: chmod 600 {}", file.display());
+        return Err(unreadable(file, std::io::Error::other(why)));
+    }
+    Ok(text)
+}
+
 fn read(file: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(file).map_err(|cause| Error::Unreadable { file: file.display().to_string(), cause })
+    std::fs::read_to_string(file).map_err(|cause| unreadable(file, cause))
+}
+
+fn unreadable(file: &Path, cause: std::io::Error) -> Error {
+    Error::Unreadable { file: file.display().to_string(), cause }
 }

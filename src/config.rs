@@ -25,8 +25,6 @@ pub use source::Error;
 const FILE: &str = "STRONGROOM_CONFIG";
 /// Stands above `log.level`.
 const LEVEL: &str = "STRONGROOM_LOG";
-/// Where `serve --dev` keeps everything.
-pub const DEV_DIRECTORY: &str = "strongroom-data";
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -52,15 +50,6 @@ impl Config {
         let path = path.map(Path::to_path_buf).or_else(|| environment(FILE).map(PathBuf::from));
         let level = environment(LEVEL);
         source::load(path.as_deref(), level.map(|level| level.to_string_lossy().into_owned()).as_deref())
-    }
-
-    /// A vault with nothing prepared: data and key under one directory, the key made at the first start.
-    pub fn dev(directory: &Path) -> Self {
-        let mut config = Self::default();
-        config.store.url = format!("sqlite://{}", directory.join("strongroom.db").display());
-        config.kms.local.directory = directory.join("keys");
-        config.kms.local.create = true;
-        config
     }
 
     /// The rules that one key's type cannot say.
@@ -250,7 +239,7 @@ pub enum Format {
     Json,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     Error,

@@ -17,6 +17,7 @@ use std::panic::PanicHookInfo;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -61,7 +62,10 @@ fn queue(to: impl std::io::Write + Send + 'static) -> (NonBlocking, WorkerGuard)
 }
 
 fn subscriber(log: &Log, lines: Lines, traces: &Traces) -> impl Subscriber + Send + Sync + 'static {
-    tracing_subscriber::registry().with(filter(log.level)).with(lines).with(traces.0.as_ref().map(traces::layer))
+    // Each has a filter of its own: calls are traced where a collector is configured, whatever the lines leave out.
+    let traces =
+        traces.0.as_ref().map(|provider| traces::layer(provider).with_filter(filter(log.level.max(Level::Debug))));
+    tracing_subscriber::registry().with(lines.with_filter(filter(log.level))).with(traces)
 }
 
 /// Ours at the level that was asked for; everybody else's from `warn` upwards.

@@ -134,5 +134,6 @@ fn provider(entry: &Provider) -> pb::Provider {
         fingerprint: entry.fingerprint.as_str().into(),
         seal: entry.seal.as_str().into(),
         docs: entry.docs.clone(),
+        class: entry.class.as_str().to_owned(),
     }
 }

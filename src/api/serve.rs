@@ -129,10 +129,11 @@ pub fn mark(rpc: &Rpc, extensions: &http::Extensions) {
     }
 }
 
-/// The client's own id, when it is one that logs can bear; else a new one.
+/// The client's own id, when it is one that logs can bear: as long as a UUID at most, which nearly every key is longer
+/// than. Else a new one.
 pub fn request_id(headers: &HeaderMap) -> String {
     let sane = |id: &&str| {
-        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        (1..=36).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
     let theirs = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(sane);
     theirs.map_or_else(|| Uuid::now_v7().to_string(), Into::into)
@@ -192,7 +193,7 @@ mod tests {
     #[test]
     fn a_sane_request_id_is_kept_and_any_other_replaced() {
         assert_eq!(request_id(&headers(&[("x-request-id", "run-7.a_B")])), "run-7.a_B");
-        let long = "x".repeat(65);
+        let long = "x".repeat(37);
         for hostile in ["", "a b", "a\tb", "é", "{}", "a\u{7f}".trim_end_matches('\u{7f}').repeat(65).as_str(), &long]
         {
             let id = request_id(&headers(&[("x-request-id", hostile)]));

@@ -36,6 +36,19 @@ pub struct Local {
 }
 
 impl Local {
+    /// The names of the key files in a directory.
+    pub fn names(dir: &Path) -> std::io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            if let (Some(name), true) = (path.file_stem(), path.extension().is_some_and(|end| end == "key")) {
+                names.extend(name.to_str().map(ToOwned::to_owned));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
     /// Opens `dir/NAME.key`.
     pub fn open(dir: &Path, name: &str, passphrase: Option<&Secret>) -> Result<Self, Error> {
         let file = path(dir, name)?;

@@ -66,7 +66,10 @@ fn describe() {
     describe_counter!("strongroom_cache_misses_total", "Decrypts that had to open a blob.");
     describe_gauge!("strongroom_cache_bytes", Unit::Bytes, "Plaintext in the cache.");
     describe_counter!("strongroom_kms_calls_total", "Calls to the KMS, by op and outcome.");
-    describe_counter!("strongroom_audit_records_total", "Audit records written, by outcome.");
+    describe_counter!(
+        "strongroom_audit_records_total",
+        "Operations that ended, by action and outcome; each has its audit record, but for AUDIT_UNAVAILABLE."
+    );
     describe_gauge!("strongroom_connections", "Open connections, by listener.");
     describe_counter!("strongroom_connections_refused_total", "Connections over the limit, by listener.");
     describe_counter!("strongroom_log_lines_dropped_total", "Log lines lost because the queue to stderr was full.");

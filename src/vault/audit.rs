@@ -70,10 +70,12 @@ pub async fn verify(store: &dyn store::Store) -> Result<Vec<ChainReport>, store:
         };
         let page = match page {
             Err(store::Error::Corrupt(_)) => {
-                // It cannot be read, so nobody knows whose it is: every chain ends here.
-                for walk in chains.values_mut() {
-                    walk.breaks("unreadable");
+                // It cannot be read, so nobody knows whose it is: every chain ends here, and where none was read yet, a
+                // chain without a name is broken at its first record.
+                if chains.is_empty() {
+                    chains.insert(String::new(), Walk::default());
                 }
+                chains.values_mut().for_each(|walk| walk.breaks("unreadable"));
                 break;
             }
             page => page?,

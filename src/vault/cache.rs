@@ -14,9 +14,6 @@ use crate::crypto::Secret;
 use crate::store::{Credential, Path};
 use crate::vault::Error;
 
-/// Longer is refused at start: an incident must not have to wait for it.
-pub const LONGEST_TTL: Duration = Duration::from_secs(300);
-
 /// How many names are remembered with what they stand for.
 const MOST_NAMES: u64 = 100_000;
 
@@ -71,6 +68,10 @@ impl Cache {
 
     pub async fn remember(&self, credential: Arc<Credential>) {
         self.names.insert(credential.path.clone(), credential).await;
+    }
+
+    pub async fn forget_name(&self, path: &Path) {
+        self.names.invalidate(path).await;
     }
 
     pub async fn get(&self, credential: &Credential, version: u32) -> Option<Secret> {

@@ -51,12 +51,19 @@ impl Vault {
     ) -> Result<Decrypted, Error> {
         self.about(&request.path, trail)?;
         for _ in 0..TRIES {
-            let Some(credential) = self.look_up(&request.path).await? else {
+            let Some((credential, remembered)) = self.look_up(&request.path).await? else {
                 return Err(self.guard.absent(caller, &request.path, trail));
             };
             trail.found(&credential);
-            let permit = self.guard.permit(caller, Resource::Credential(&credential), trail)?;
-            let version = self.served(&credential).await?;
+            let (permit, version) = match self.judge(caller, &credential, trail).await {
+                Ok(judged) => judged,
+                // No answer confirms a refusal: what was remembered may be what is out of date.
+                Err(_) if remembered => {
+                    self.cache.forget_name(&request.path).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             trail.version(version, &credential.fingerprint);
 
             let cached = if request.fresh { None } else { self.cache.get(&credential, version).await };
@@ -64,7 +71,7 @@ impl Vault {
             let released = match cached {
                 Some(secret) => {
                     metrics::counter!("strongroom_cache_hits_total").increment(1);
-                    self.guard.release(Opened::new(permit, &credential, version, secret), trail).await
+                    self.guard.release(Opened::new(permit, &credential, version, secret)?, trail).await
                 }
                 None => {
                     metrics::counter!("strongroom_cache_misses_total").increment(1);
@@ -91,14 +98,20 @@ impl Vault {
         Err(Error::Conflict { why: "the credential changes too fast; try again".to_owned(), id, version: 0 })
     }
 
-    async fn look_up(&self, path: &Path) -> Result<Option<Arc<Credential>>, Error> {
+    async fn judge(&self, caller: &Caller, credential: &Credential, trail: &mut Trail) -> Result<(Permit, u32), Error> {
+        let permit = self.guard.permit(caller, Resource::Credential(credential), trail)?;
+        Ok((permit, self.served(credential).await?))
+    }
+
+    /// Who bears a name, and whether that was remembered rather than read.
+    async fn look_up(&self, path: &Path) -> Result<Option<(Arc<Credential>, bool)>, Error> {
         if let Some(known) = self.cache.named(path).await {
-            return Ok(Some(known));
+            return Ok(Some((known, true)));
         }
         let Some(credential) = self.store.credential(path).await? else { return Ok(None) };
         let credential = Arc::new(credential);
         self.cache.remember(Arc::clone(&credential)).await;
-        Ok(Some(credential))
+        Ok(Some((credential, false)))
     }
 
     /// The version to serve, or what stands in the way.
@@ -145,7 +158,8 @@ impl Vault {
                 // Destroyed or replaced since it was looked up is not damage.
                 Err(error) => return Err(vault.changed_or(&credential, error).await),
             };
-            let released = vault.guard.release(Opened::new(permit, &credential, version, secret), &record).await;
+            let opened = Opened::new(permit, &credential, version, secret)?;
+            let released = vault.guard.release(opened, &record).await;
             if released.is_err() {
                 vault.cache.forget(&credential).await;
             }

@@ -25,10 +25,13 @@ pub struct Guard {
     policies: ArcSwap<Policies>,
 }
 
-/// Evidence that policy allowed one action. Opening consumes it.
-#[derive(Debug)]
+/// Evidence that policy allowed one action on one thing. Opening consumes it.
 pub struct Permit {
     token: Option<Uuid>,
+    action: Action,
+    credential: Option<Uuid>,
+    /// The set that allowed it: an answer waits for no older one.
+    policies: Option<Arc<Policies>>,
 }
 
 /// A plaintext under lock: it comes out only through [`Guard::release`].
@@ -40,17 +43,27 @@ pub struct Opened {
 }
 
 impl Opened {
-    pub fn new(permit: Permit, credential: &Credential, version: u32, secret: Secret) -> Self {
+    /// Takes a permit to decrypt this very credential.
+    pub fn new(permit: Permit, credential: &Credential, version: u32, secret: Secret) -> Result<Self, Error> {
+        if permit.action != Action::Decrypt || permit.credential != Some(credential.id) {
+            return Err(Error::bug("a plaintext was opened under another permit"));
+        }
         let target = Target { credential: credential.id, revision: credential.revision };
-        Self { permit, target, version, secret }
+        Ok(Self { permit, target, version, secret })
     }
 }
 
 /// Why a plaintext was not released.
 pub enum Withheld {
-    /// What was opened is not what is to be served any more: look again.
+    /// What was opened is not what is to be served any more, or not under these rules: look again.
     Stale,
     Failed(Error),
+}
+
+impl From<Error> for Withheld {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl Guard {
@@ -76,9 +89,17 @@ impl Guard {
         resource: Resource<'_>,
         trail: &mut Trail,
     ) -> Result<Permit, Error> {
-        let decision = self.policies.load().decide(caller, action, resource, trail.at());
+        let policies = self.policies.load_full();
+        let decision = policies.decide(caller, action, resource, trail.at());
         trail.policies(&decision.policies);
-        if decision.allowed { Ok(Permit { token: caller.principal.token }) } else { Err(Error::Denied) }
+        if !decision.allowed {
+            return Err(Error::Denied);
+        }
+        let credential = match resource {
+            Resource::Credential(it) => Some(it.id),
+            Resource::Org(_) | Resource::Absent(_) => None,
+        };
+        Ok(Permit { token: caller.principal.token, action, credential, policies: Some(policies) })
     }
 
     /// Whether a row may be shown in a list or a watch. Shows nothing by itself, so it records nothing by itself.
@@ -98,8 +119,9 @@ impl Guard {
     }
 
     /// For what the daemon does on its own: destroying what is due, writing down what a permitted test found.
+    /// Opens nothing.
     pub const fn own_work() -> Permit {
-        Permit { token: None }
+        Permit { token: None, action: Action::Destroy, credential: None, policies: None }
     }
 
     /// Makes a change together with its record.
@@ -118,8 +140,9 @@ impl Guard {
         let Opened { permit, target, version, secret } = opened;
         let change = Change::Serve { target, version, token: permit.token };
         match self.store.commit(change, trail.record("ok")).await {
-            Ok(_) => Ok(secret),
-            Err(store::Error::Stale { .. }) => Err(Withheld::Stale),
+            // The rules may have changed since they allowed it: then they are asked again.
+            Ok(_) if permit.policies.is_some_and(|then| Arc::ptr_eq(&then, &self.policies.load())) => Ok(secret),
+            Ok(_) | Err(store::Error::Stale { .. }) => Err(Withheld::Stale),
             Err(error) => Err(Withheld::Failed(unrecorded(error))),
         }
     }

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use jiff::Timestamp;
 
+use crate::crypto;
 use crate::store::{Credential, Cursor, Filter, Path, Version};
 use crate::vault::policy::Resource;
 use crate::vault::request::{List, Page};
@@ -35,7 +36,9 @@ impl Vault {
         self.about_org(&request.org, trail)?;
         let permit = self.guard.permit(caller, Resource::Org(&request.org), trail)?;
         let filter = filter(request)?;
-        let mut after = (!request.page_token.is_empty()).then(|| read_token(&request.page_token)).transpose()?;
+        let mut after = (!request.page_token.is_empty())
+            .then(|| self.read_token(caller, &request.org, &request.page_token))
+            .transpose()?;
         let size = page_size(request.page_size, DEFAULT_PAGE, LARGEST_PAGE);
 
         let mut items = Vec::new();
@@ -63,7 +66,7 @@ impl Vault {
         };
         self.guard.admit(permit, trail).await?;
         let next = match after {
-            Some(cursor) if more => write_token(&cursor)?,
+            Some(cursor) if more => self.write_token(caller, &request.org, &cursor)?,
             _ => String::new(),
         };
         Ok(Page { items, next })
@@ -137,12 +140,28 @@ fn cursor(row: &Credential) -> Cursor {
     Cursor { project, provider, name, id: row.id }
 }
 
-fn write_token(cursor: &Cursor) -> Result<String, Error> {
-    Ok(BASE64.encode(serde_json::to_vec(cursor).map_err(Error::bug)?))
+/// A page's end may be a row that its caller may not see: the token is sealed, for this caller and this org, under a key
+/// that ends with the process.
+impl Vault {
+    fn write_token(&self, caller: &Caller, org: &str, cursor: &Cursor) -> Result<String, Error> {
+        let cursor = serde_json::to_vec(cursor).map_err(Error::bug)?;
+        let salt = crypto::random().map_err(Error::bug)?;
+        let sealed = crypto::wrap(self.page_key.expose(), salt, &page_context(caller, org), &cursor);
+        Ok(BASE64.encode(sealed.map_err(Error::bug)?))
+    }
+
+    fn read_token(&self, caller: &Caller, org: &str, token: &str) -> Result<Cursor, Error> {
+        let sealed = BASE64.decode(token).ok();
+        let cursor = sealed
+            .and_then(|sealed| crypto::unwrap(self.page_key.expose(), &page_context(caller, org), &sealed).ok())
+            .and_then(|cursor| serde_json::from_slice(&cursor).ok());
+        let why = "must be the next_page_token of the page before, since the daemon started";
+        cursor.ok_or_else(|| Error::invalid("page_token", why))
+    }
 }
 
-fn read_token(token: &str) -> Result<Cursor, Error> {
-    let bytes = BASE64.decode(token).ok();
-    let cursor = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    cursor.ok_or_else(|| Error::invalid("page_token", "must be the next_page_token of the page before"))
+fn page_context(caller: &Caller, org: &str) -> Vec<u8> {
+    let mut context = Vec::new();
+    [&caller.principal.id, org].into_iter().for_each(|part| crypto::put_text(&mut context, part));
+    context
 }

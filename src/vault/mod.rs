@@ -26,7 +26,7 @@ use std::time::Duration;
 
 pub use action::Action;
 use arc_swap::ArcSwap;
-pub use cache::{LONGEST_TTL, Limits};
+pub use cache::Limits;
 pub use caller::{Caller, Principal};
 pub use error::{Dependency, Error};
 pub use policy::Policies;
@@ -36,6 +36,7 @@ use self::cache::Cache;
 use self::guard::Guard;
 use self::keeper::Keeper;
 pub use crate::crypto::Secret;
+use crate::crypto::{self, Dek};
 use crate::kms::Keyring;
 pub use crate::providers::{Outcome, Probes, Provider, Registry, Upload, Verdict};
 use crate::store::Store;
@@ -63,12 +64,14 @@ pub struct Vault {
     registry: ArcSwap<Registry>,
     probes: Probes,
     probe_timeout: Duration,
+    /// Seals page tokens.
+    page_key: Dek,
 }
 
 impl Vault {
-    pub fn new(parts: Parts) -> Arc<Self> {
+    pub fn new(parts: Parts) -> Result<Arc<Self>, Error> {
         let Parts { store, keyring, registry, policies, probes, limits, probe_timeout } = parts;
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             guard: Guard::new(Arc::clone(&store), policies),
             keeper: Keeper::new(Arc::clone(&store), keyring),
             cache: Cache::new(limits),
@@ -76,7 +79,8 @@ impl Vault {
             store,
             probes,
             probe_timeout,
-        })
+            page_key: Dek::new(crypto::random().map_err(Error::bug)?),
+        }))
     }
 
     /// Takes new rules. They hold from the next request on.

@@ -51,10 +51,11 @@ impl Vault {
         let result = async {
             let token = self.store.token(id).await?;
             let org = token.as_ref().map_or(EVERYTHING, |token| &token.org);
+            trail.org(org);
+            token.iter().for_each(|token| trail.named(&token.name));
             let permit = self.guard.permit(caller, Resource::Org(org), &mut trail)?;
             let absent = || Error::NotFound { what: "there is no such token".to_owned() };
-            let token = token.ok_or_else(absent)?;
-            trail.named(&token.name);
+            token.as_ref().ok_or_else(absent)?;
             self.guard.commit(&permit, Change::RevokeToken { id }, &trail).await?;
             self.store.token(id).await?.ok_or_else(absent)
         };
@@ -104,6 +105,9 @@ fn check_not_wider(caller: &Caller, token: &Token) -> Result<(), Error> {
         is_limited && (new.is_empty() || new.iter().any(|one| !own.contains(one)))
     };
     let own = &caller.principal;
+    if token.role == "admin" && own.role != "admin" {
+        return Err(Error::invalid("role", "must not be admin: only an admin makes another"));
+    }
     for (field, own, new) in
         [("projects", &own.projects, &token.projects), ("providers", &own.providers, &token.providers)]
     {

@@ -49,14 +49,6 @@ fn load_takes_the_reference_file() {
 }
 
 #[test]
-fn a_dev_vault_keeps_everything_in_its_directory() {
-    let config = Config::dev(Path::new("some/where"));
-    assert_eq!(config.store.url, "sqlite://some/where/strongroom.db");
-    assert_eq!(config.kms.local.directory, Path::new("some/where/keys"));
-    assert!(config.kms.local.create && config.validate().is_ok());
-}
-
-#[test]
 fn a_check_reads_the_certificate_too() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("strongroom.toml");

@@ -2,6 +2,7 @@
 //! counts, waits and fails. Store, crypto and policies are the real ones.
 
 mod keys;
+mod pages;
 mod probes;
 
 use std::collections::BTreeMap;
@@ -81,6 +82,7 @@ fn vault(directory: &File, keys: &Arc<Keys>, probes: Probes, limits: Limits) -> 
         limits,
         probe_timeout: Duration::from_millis(200),
     })
+    .unwrap()
 }
 
 fn admin() -> Caller {

@@ -118,6 +118,19 @@ fn each_role_may_do_what_it_is_for() {
 }
 
 #[test]
+fn whoever_is_limited_does_not_see_or_manage_the_whole_tenant() {
+    let policies = Policies::embedded().unwrap();
+    for role in ["operator", "admin"] {
+        let limited = caller(role, "acme", &["openai"]);
+        for action in [Action::ListAudit, Action::VerifyAudit, Action::ListTokens, Action::RevokeToken] {
+            assert!(!allows(&policies, &limited, action, Resource::Org("acme")), "{role} {action:?}");
+        }
+        assert!(allows(&policies, &limited, Action::List, Resource::Org("acme")), "{role}");
+        assert!(allows(&policies, &caller(role, "acme", &["*"]), Action::ListAudit, Resource::Org("acme")), "{role}");
+    }
+}
+
+#[test]
 fn no_role_reaches_into_another_tenant() {
     let policies = Policies::embedded().unwrap();
     let theirs = credential("globex", "openai");
