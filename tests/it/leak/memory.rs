@@ -1,5 +1,6 @@
 //! The memory of the live process: no plaintext is left a second after it should be gone.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt as _;
@@ -10,6 +11,7 @@ use super::canary::Canary;
 /// As much as AES opens at a time: a piece this long that stands where it stood in the secret is a find.
 const PIECE: usize = 16;
 const PAGE: usize = 4096;
+const BLOCK: usize = 1 << 20;
 
 /// The promise.
 const SOON: Duration = Duration::from_secs(1);
@@ -36,15 +38,12 @@ impl Memory {
 
     /// Where pieces of the secrets stand, one entry a piece; each secret with a word for people.
     pub fn find(&self, secrets: &[(String, Canary)]) -> Vec<String> {
-        let mut pieces = Vec::new();
-        let mut begins = [false; 256];
-        for (whose, secret) in secrets {
-            for piece in secret.parts.iter().flat_map(|part| part.chunks_exact(PIECE)) {
-                begins[usize::from(piece[0])] = true;
-                pieces.push((piece, whose));
-            }
-        }
-        let mut found = Vec::new();
+        search(&self.copy(), secrets)
+    }
+
+    /// What is in memory now, and not while it is searched, which takes longer than anything here may last.
+    fn copy(&self) -> Vec<Run> {
+        let mut runs = Vec::new();
         for region in std::fs::read_to_string(format!("/proc/{}/maps", self.pid)).unwrap().lines() {
             let mut words = region.split_whitespace();
             let (range, mode) = (words.next().unwrap(), words.next().unwrap());
@@ -54,26 +53,28 @@ impl Memory {
             let name = words.nth(3).unwrap_or("anonymous");
             let (start, end) = range.split_once('-').unwrap();
             let [start, end] = [start, end].map(|hex| u64::from_str_radix(hex, 16).unwrap());
-            let mut page = vec![0; PAGE + PIECE];
-            for address in (start..end).step_by(PAGE) {
-                let length = page.len().min((end - address) as usize);
+            let mut run = Run { start, name: format!("{name} {range}"), bytes: Vec::new() };
+            for block in (start..end).step_by(BLOCK) {
+                let mut bytes = vec![0; BLOCK.min((end - block) as usize)];
                 // A mapping may be gone by now.
-                if self.bytes.read_exact_at(&mut page[..length], address).is_err()
-                    || page[..length] == [0; PAGE + PIECE][..length]
-                {
+                if self.bytes.read_exact_at(&mut bytes, block).is_err() {
                     continue;
                 }
-                for at in 0..PAGE.min(length - PIECE + 1) {
-                    let here = &page[at..at + PIECE];
-                    if begins[usize::from(here[0])]
-                        && let Some((_, whose)) = pieces.iter().find(|(piece, _)| *piece == here)
-                    {
-                        found.push(format!("{whose}: {:#x} in {name} {range}", address + at as u64));
+                for (at, page) in (block..).step_by(PAGE).zip(bytes.chunks(PAGE)) {
+                    // Most pages were never touched.
+                    if *page == [0; PAGE][..page.len()] {
+                        continue;
                     }
+                    if at != run.start + run.bytes.len() as u64 {
+                        let next = Run { start: at, name: run.name.clone(), bytes: Vec::new() };
+                        runs.push(std::mem::replace(&mut run, next));
+                    }
+                    run.bytes.extend_from_slice(page);
                 }
             }
+            runs.push(run);
         }
-        found
+        runs
     }
 
     /// Nothing is left a second from now.
@@ -82,12 +83,49 @@ impl Memory {
         let begun = Instant::now();
         std::thread::sleep(SOON);
         loop {
-            let found = self.find(secrets);
+            let copied = self.copy();
+            let taken = begun.elapsed();
+            let found = search(&copied, secrets);
             if found.is_empty() {
                 return;
             }
-            assert!(begun.elapsed() < SOON + LATER, "{} pieces are left: {found:#?}", found.len());
-            std::thread::sleep(Duration::from_millis(100));
+            assert!(taken < SOON + LATER, "{} pieces are left after {taken:?}: {found:#?}", found.len());
         }
     }
+}
+
+/// Pages in a row that are not empty.
+struct Run {
+    start: u64,
+    name: String,
+    bytes: Vec<u8>,
+}
+
+fn search(runs: &[Run], secrets: &[(String, Canary)]) -> Vec<String> {
+    let mut pieces = HashMap::new();
+    let mut begins = vec![false; 1 << 16];
+    for (whose, secret) in secrets {
+        for piece in secret.parts.iter().flat_map(|part| part.chunks_exact(PIECE)) {
+            begins[begin(piece[0], piece[1])] = true;
+            pieces.insert(piece, whose);
+        }
+    }
+    let mut found = Vec::new();
+    for Run { start, name, bytes } in runs {
+        let mut last = 0;
+        for (next, &byte) in bytes.iter().enumerate() {
+            let at = next.wrapping_sub(1);
+            if begins[begin(last, byte)]
+                && let Some(whose) = bytes.get(at..at.wrapping_add(PIECE)).and_then(|here| pieces.get(here))
+            {
+                found.push(format!("{whose}: {:#x} in {name}", start + at as u64));
+            }
+            last = byte;
+        }
+    }
+    found
+}
+
+fn begin(first: u8, second: u8) -> usize {
+    usize::from(first) << 8 | usize::from(second)
 }
