@@ -142,8 +142,9 @@ impl Policies {
         // A forbid that fails to evaluate must not let through what it was meant to stop.
         let allowed =
             response.decision() == cedar_policy::Decision::Allow && response.diagnostics().errors().next().is_none();
-        let policies = response.diagnostics().reason().map(ToString::to_string).collect();
-        (Decision { allowed, policies }, !slice.reads_context)
+        let mut policies: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
+        policies.sort_unstable();
+        (Decision { allowed, policies: policies.into() }, !slice.reads_context)
     }
 }
 
