@@ -1,7 +1,7 @@
 //! The list of parts, and how they are put together. Everything that can be refused is refused before a port opens.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -253,7 +253,7 @@ fn keyring(config: &Config) -> Result<Keyring, Error> {
     let config::LocalKms { directory, passphrase_file, create } = &config.kms.local;
     let passphrase = match passphrase_file {
         // An editor ends a file with a newline; nobody means it.
-        Some(file) => Some(Secret::from(read_closed(file)?.trim_end_matches(['\r', '\n']).to_owned())),
+        Some(file) => Some(Secret::from(read(file)?.trim_end_matches(['\r', '\n']).to_owned())),
         None => None,
     };
     let open = if *create { Local::open_or_create } else { Local::open };
@@ -283,17 +283,6 @@ fn make_homes(config: &Config) -> Result<(), Error> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unmade)?;
     }
     Ok(())
-}
-
-/// Reads a file that holds a secret: nobody but its owner may.
-fn read_closed(file: &Path) -> Result<String, Error> {
-    let text = read(file)?;
-    let mode = std::fs::metadata(file).map_err(|cause| unreadable(file, cause))?.permissions().mode();
-    if mode & 0o077 != 0 {
-        let why = format!("others may read it: chmod 600 {}", file.display());
-        return Err(unreadable(file, std::io::Error::other(why)));
-    }
-    Ok(text)
 }
 
 fn read(file: &Path) -> Result<String, Error> {
