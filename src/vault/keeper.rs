@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::crypto::{self, Dek, Identity, Seal, Secret};
-use crate::kms::{Context, Keyring, Wrapped};
+use crate::kms::{self, Context, Keyring, Wrapped};
 use crate::store::{Change, Credential, OrgKey, Path, Sealed, Store, Version};
 use crate::vault::names::EVERYTHING;
 use crate::vault::trail::Trail;
@@ -33,7 +33,7 @@ impl Keeper {
     pub async fn seal(&self, identity: &Identity, seal: Seal, secret: &Secret) -> Result<Kept, Error> {
         let dek = Dek::new(crypto::random().map_err(Error::bug)?);
         let message_id = crypto::random().map_err(Error::bug)?;
-        let wrapped = self.keyring.wrap(&dek, &Context::of(identity)).await?;
+        let wrapped = self.wrap(&dek, &Context::of(identity)).await?;
         let blob = crypto::seal(seal, &dek, message_id, identity, secret).map_err(Error::bug)?;
         let Wrapped { key, key_version, bytes } = wrapped;
         Ok(Kept { sealed: Sealed { blob, wrapped_dek: bytes }, kms_key: key, kms_key_version: key_version })
@@ -50,8 +50,8 @@ impl Keeper {
         let damaged = |what: &dyn std::fmt::Display| Error::Corrupt {
             what: format!("credential {} version {version}: {what}", credential.id),
         };
-        let dek = match self.keyring.unwrap(&wrapped, &Context::of(&identity)).await {
-            Err(error @ crate::kms::Error::Mismatch { .. }) => return Err(damaged(&error)),
+        let dek = match self.unwrap(&wrapped, &Context::of(&identity)).await {
+            Err(error @ kms::Error::Mismatch { .. }) => return Err(damaged(&error)),
             other => other?,
         };
         crypto::open(&dek, &identity, &sealed.blob).map_err(|error| damaged(&error))
@@ -64,8 +64,7 @@ impl Keeper {
                 return self.unwrap_org_key(kept).await;
             }
             let key = Dek::new(crypto::random().map_err(Error::bug)?);
-            let Wrapped { key: kms_key, key_version, bytes } =
-                self.keyring.wrap(&key, &Context::for_org_key(org)).await?;
+            let Wrapped { key: kms_key, key_version, bytes } = self.wrap(&key, &Context::for_org_key(org)).await?;
             let row = OrgKey { org: org.to_owned(), wrapped: bytes, kms_key, kms_key_version: key_version };
             let trail = Trail::begin(&Caller::system(), Action::KeepOrgKey).about_org(org);
             self.store.commit(Change::KeepOrgKey(row), trail.record("ok")).await?;
@@ -88,12 +87,27 @@ impl Keeper {
     async fn unwrap_org_key(&self, kept: OrgKey) -> Result<Arc<Dek>, Error> {
         let OrgKey { org, wrapped, kms_key, kms_key_version } = kept;
         let wrapped = Wrapped { key: kms_key, key_version: kms_key_version, bytes: wrapped };
-        Ok(Arc::new(self.keyring.unwrap(&wrapped, &Context::for_org_key(&org)).await?))
+        Ok(Arc::new(self.unwrap(&wrapped, &Context::for_org_key(&org)).await?))
     }
 
     pub const fn keyring(&self) -> &Keyring {
         &self.keyring
     }
+
+    async fn wrap(&self, dek: &Dek, context: &Context) -> Result<Wrapped, kms::Error> {
+        counted("wrap", self.keyring.wrap(dek, context).await)
+    }
+
+    async fn unwrap(&self, wrapped: &Wrapped, context: &Context) -> Result<Dek, kms::Error> {
+        counted("unwrap", self.keyring.unwrap(wrapped, context).await)
+    }
+}
+
+/// What a KMS is asked is what it bills and what it can refuse: counted, whatever comes of it.
+fn counted<T>(op: &'static str, answer: Result<T, kms::Error>) -> Result<T, kms::Error> {
+    let outcome = if answer.is_ok() { "ok" } else { "failed" };
+    metrics::counter!("strongroom_kms_calls_total", "op" => op, "outcome" => outcome).increment(1);
+    answer
 }
 
 pub fn identity(path: &Path, credential: Uuid, version: u32) -> Identity {

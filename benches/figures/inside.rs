@@ -1,0 +1,69 @@
+//! A vault in this process, for what is too quick to be seen through a socket.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use strongroom::authn::Authenticator;
+use strongroom::authn::token::{Issue, Tokens};
+use strongroom::kms::{Keyring, Local};
+use strongroom::providers::{Probes, Registry};
+use strongroom::store::{Sqlite, Store};
+use strongroom::vault::{Caller, Limits, Parts, Policies, Vault};
+
+pub struct Inside {
+    pub store: Arc<dyn Store>,
+    pub vault: Arc<Vault>,
+    pub authenticator: Arc<Authenticator>,
+    tokens: Tokens,
+}
+
+impl Inside {
+    pub fn new(home: &Path) -> Self {
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&home.join("inside.db")).unwrap());
+        let key = Local::open_or_create(home, "inside", None).unwrap();
+        let vault = Vault::new(Parts {
+            store: Arc::clone(&store),
+            keyring: Keyring::new(Arc::new(key), []),
+            registry: Registry::embedded().unwrap(),
+            policies: Policies::embedded().unwrap(),
+            probes: Probes::default(),
+            limits: Limits { ttl: Duration::from_secs(300), max_bytes: 1 << 26, org_bytes: 1 << 24 },
+            probe_timeout: Duration::from_secs(10),
+        });
+        let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault));
+        let tokens = Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator));
+        Self { store, vault, authenticator, tokens }
+    }
+
+    /// The first admin, as a header and as a caller.
+    pub async fn admin(&self) -> Caller {
+        let token = self.tokens.bootstrap("admin", Duration::from_secs(3600)).await.unwrap().unwrap();
+        self.caller(&format!("Bearer {}", token.expose_text().unwrap())).await
+    }
+
+    /// What a pipeline of the org presents.
+    pub async fn pipeline(&self, admin: &Caller, org: &str) -> String {
+        let issue = Issue {
+            name: "a-pipeline".into(),
+            role: "pipeline".into(),
+            org: org.into(),
+            projects: Vec::new(),
+            providers: vec!["*".into()],
+            ttl: None,
+        };
+        let (token, _) = self.tokens.issue(admin, issue).await.unwrap();
+        format!("Bearer {}", token.expose_text().unwrap())
+    }
+
+    pub async fn caller(&self, authorization: &str) -> Caller {
+        self.authenticator.authenticate(Some(authorization), String::new()).await.unwrap()
+    }
+}
+
+/// The time that one of `times` takes.
+pub fn each(times: u32, mut act: impl FnMut(u32)) -> Duration {
+    let begin = Instant::now();
+    (0..times).for_each(&mut act);
+    begin.elapsed() / times
+}

@@ -1,0 +1,133 @@
+//! What grows with the number of credentials, and should not: a page of a list, the start, idle memory.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+use rusqlite::Connection;
+use strongroom::pb::v1::ListCredentialsRequest;
+use strongroom::store::Cursor;
+use uuid::Uuid;
+
+use crate::Plan;
+use crate::load::{Sample, drive};
+use crate::server::{Client, Door, ORG, Server, runtime};
+use crate::table::{Row, Target, section, time};
+
+const PAGE: u32 = 50;
+
+struct Sized {
+    rows: u64,
+    daemon: Server,
+    client: Client,
+    /// The first page, and one in the middle.
+    pages: [Vec<Sample>; 2],
+}
+
+pub fn run(plan: Plan, home: &Path) {
+    section("the number of credentials in one org", "here", "with 1 000");
+    let runtime = runtime();
+    let sizes: &[u64] = plan.pick(&[1_000, 20_000], &[1_000, 100_000, 1_000_000]);
+    let mut all: Vec<Sized> = sizes.iter().map(|rows| runtime.block_on(Sized::new(home, *rows))).collect();
+    runtime.block_on(async {
+        for _ in 0..=plan.rounds() {
+            for sized in &mut all {
+                sized.turn(plan.turn() / 4).await;
+            }
+        }
+    });
+    let pages: Vec<_> =
+        all.iter().map(|sized| sized.pages.each_ref().map(|turns| Sample::median(&turns[1..]))).collect();
+    for (nth, what) in ["first page of 50", "a page in the middle"].into_iter().enumerate() {
+        for (sized, page) in all.iter().zip(&pages) {
+            let (here, small) = (page[nth].p50, pages[0][nth].p50);
+            let target = if sized.rows >= 1_000_000 { Target::AtMost(1.2) } else { Target::None };
+            Row::shown(format!("{what}, {} rows", sized.rows), format!("{} median", time(here)), time(small))
+                .ratio(here.as_secs_f64() / small.as_secs_f64(), target)
+                .print();
+        }
+    }
+    for sized in &all {
+        let ready = sized.daemon.ready_after;
+        let target = if sized.rows >= 1_000_000 { Target::AtMost(1.0) } else { Target::None };
+        Row::shown(format!("start to ready, {} rows", sized.rows), time(ready), time(all[0].daemon.ready_after))
+            .value(ready.as_secs_f64(), " s", target)
+            .print();
+    }
+}
+
+impl Sized {
+    /// Lets the daemon make its database, fills that while the daemon is down, and starts it again.
+    async fn new(home: &Path, rows: u64) -> Self {
+        let home = home.join(rows.to_string());
+        std::fs::create_dir(&home).unwrap();
+        let empty = Server::daemon(&home, false);
+        let database = empty.database();
+        empty.stop();
+        seed(&database, rows);
+        let begin = Instant::now();
+        let mut daemon = Server::daemon(&home, false);
+        while !daemon.page("/readyz").starts_with("HTTP/1.1 200") {}
+        daemon.ready_after = begin.elapsed();
+        let client = daemon.client(Door::Tcp).await;
+        Self { rows, daemon, client, pages: Default::default() }
+    }
+
+    async fn turn(&mut self, turn: Duration) {
+        for (token, turns) in [String::new(), self.middle()].into_iter().zip(&mut self.pages) {
+            let client = self.client.clone();
+            let call = move |_, _| {
+                let (client, token) = (client.clone(), token.clone());
+                async move { list(&client, token).await }
+            };
+            turns.push(drive(&self.daemon, 1, turn, call).await);
+        }
+    }
+
+    /// The page token after the row in the middle.
+    fn middle(&self) -> String {
+        let number = self.rows / 2;
+        let cursor = Cursor {
+            project: "default".into(),
+            provider: "openai".into(),
+            name: format!("key-{number:08}"),
+            id: Uuid::from_u128(u128::from(number)),
+        };
+        BASE64.encode(serde_json::to_vec(&cursor).unwrap())
+    }
+}
+
+async fn list(client: &Client, page_token: String) {
+    let request =
+        ListCredentialsRequest { org: ORG.into(), page_size: PAGE, page_token, ..ListCredentialsRequest::default() };
+    let reply = client.calls().list_credentials(client.request(request)).await.unwrap().into_inner();
+    assert_eq!(reply.credentials.len(), PAGE as usize);
+}
+
+/// Rows as setups leave them, without anything sealed that could be opened.
+fn seed(database: &Path, rows: u64) {
+    let connection = Connection::open(database).unwrap();
+    connection
+        .execute_batch(&format!(
+            "PRAGMA synchronous = OFF;
+             PRAGMA cache_size = -262144;
+             BEGIN;
+             CREATE TEMP TABLE new AS
+               WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {rows})
+               SELECT n, unhex(printf('%032x', n)) AS id, 1750000000000000 + n AS at FROM numbers;
+             INSERT INTO credentials (id, org, project, provider, name, state, disabled, active_version, latest_version,
+                 fingerprint, public_identity, metadata, labels, revision, created_at, updated_at)
+               SELECT id, '{ORG}', 'default', 'openai', printf('key-%08d', n), 'active', 0, 1, 1,
+                 printf('%08x', n), '{{}}', '{{}}', '{{\"team\":\"data\"}}', 1, at, at FROM new;
+             INSERT INTO org_integration_credentials (credential_id, version, fingerprint, digest, public_identity, seal,
+                 kms_key, kms_key_version, created_by, created_at, sealed_blob, wrapped_dek)
+               SELECT id, 1, printf('%08x', n), zeroblob(32), '{{}}', 'aes256gcm', 'local://default', '1', 'seed', at,
+                 zeroblob(250), zeroblob(80) FROM new;
+             INSERT INTO org_integration_credential_states (credential_id, version, state, activated_at)
+               SELECT id, 1, 'active', at FROM new;
+             COMMIT;
+             PRAGMA wal_checkpoint(TRUNCATE);"
+        ))
+        .unwrap();
+}
