@@ -30,7 +30,8 @@ impl Inside {
             probes: Probes::default(),
             limits: Limits { ttl: Duration::from_secs(300), max_bytes: 1 << 26, org_bytes: 1 << 24 },
             probe_timeout: Duration::from_secs(10),
-        });
+        })
+        .unwrap();
         let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault));
         let tokens = Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator));
         Self { store, vault, authenticator, tokens }
