@@ -1,12 +1,13 @@
-//! gRPC: the generated service traits, each method one line through one wrapper.
+//! gRPC: the generated service traits, each method one line through one wrapper, behind a guard that needs only headers.
 
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, TryFutureExt as _};
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::server::NamedService;
@@ -16,6 +17,7 @@ use tonic_health::server::HealthReporter;
 use tower::ServiceExt as _;
 
 use super::credentials::{self, Changes};
+use super::rpc::Rpc;
 use super::serve::{self, Handler};
 use super::status::{self, Fault, Invalid};
 use super::{Api, admin};
@@ -23,7 +25,7 @@ use crate::pb;
 use crate::pb::v1::admin_service_server::{AdminService, AdminServiceServer};
 use crate::pb::v1::credential_service_server::{CredentialService, CredentialServiceServer};
 use crate::pb::v1::*;
-use crate::vault::Error;
+use crate::vault::{Caller, Error};
 
 /// The services, with health and reflection beside them. Runs inside a runtime: health is kept current by a task.
 pub fn grpc(api: Arc<Api>) -> Result<Router, Error> {
@@ -38,11 +40,11 @@ pub fn grpc(api: Arc<Api>) -> Result<Router, Error> {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let router = Router::new().fallback(|| async { status::explained(Status::unimplemented("")).into_http::<Body>() });
-    let router = add(router, &api, credentials);
-    let router = add(router, &api, admin);
-    let router = add(router, &api, health);
-    let router = add(router, &api, described().build_v1().map_err(Error::bug)?);
-    Ok(add(router, &api, described().build_v1alpha().map_err(Error::bug)?))
+    let router = guarded(router, &api, credentials);
+    let router = guarded(router, &api, admin);
+    let router = open(router, health);
+    let router = open(router, described().build_v1().map_err(Error::bug)?);
+    Ok(open(router, described().build_v1alpha().map_err(Error::bug)?))
 }
 
 /// Serves the generated traits.
@@ -53,56 +55,56 @@ type Answer<T> = Result<Response<T>, Status>;
 #[async_trait]
 impl CredentialService for Grpc {
     async fn setup_credential(&self, request: Request<SetupCredentialRequest>) -> Answer<SetupCredentialResponse> {
-        self.unary("SetupCredential", request, credentials::setup_credential).await
+        self.unary(request, credentials::setup_credential).await
     }
 
     async fn validate_credential(
         &self,
         request: Request<ValidateCredentialRequest>,
     ) -> Answer<ValidateCredentialResponse> {
-        self.unary("ValidateCredential", request, credentials::validate_credential).await
+        self.unary(request, credentials::validate_credential).await
     }
 
     async fn list_credentials(&self, request: Request<ListCredentialsRequest>) -> Answer<ListCredentialsResponse> {
-        self.unary("ListCredentials", request, credentials::list_credentials).await
+        self.unary(request, credentials::list_credentials).await
     }
 
     async fn get_credential(&self, request: Request<GetCredentialRequest>) -> Answer<GetCredentialResponse> {
-        self.unary("GetCredential", request, credentials::get_credential).await
+        self.unary(request, credentials::get_credential).await
     }
 
     async fn delete_credential(&self, request: Request<DeleteCredentialRequest>) -> Answer<DeleteCredentialResponse> {
-        self.unary("DeleteCredential", request, credentials::delete_credential).await
+        self.unary(request, credentials::delete_credential).await
     }
 
     async fn undelete_credential(
         &self,
         request: Request<UndeleteCredentialRequest>,
     ) -> Answer<UndeleteCredentialResponse> {
-        self.unary("UndeleteCredential", request, credentials::undelete_credential).await
+        self.unary(request, credentials::undelete_credential).await
     }
 
     async fn update_metadata(&self, request: Request<UpdateMetadataRequest>) -> Answer<UpdateMetadataResponse> {
-        self.unary("UpdateMetadata", request, credentials::update_metadata).await
+        self.unary(request, credentials::update_metadata).await
     }
 
     async fn decrypt_credential(
         &self,
         request: Request<DecryptCredentialRequest>,
     ) -> Answer<DecryptCredentialResponse> {
-        self.unary("DecryptCredential", request, credentials::decrypt_credential).await
+        self.unary(request, credentials::decrypt_credential).await
     }
 
     async fn batch_decrypt(&self, request: Request<BatchDecryptRequest>) -> Answer<BatchDecryptResponse> {
-        self.unary("BatchDecrypt", request, credentials::batch_decrypt).await
+        self.unary(request, credentials::batch_decrypt).await
     }
 
     async fn list_versions(&self, request: Request<ListVersionsRequest>) -> Answer<ListVersionsResponse> {
-        self.unary("ListVersions", request, credentials::list_versions).await
+        self.unary(request, credentials::list_versions).await
     }
 
     async fn activate_version(&self, request: Request<ActivateVersionRequest>) -> Answer<ActivateVersionResponse> {
-        self.unary("ActivateVersion", request, credentials::activate_version).await
+        self.unary(request, credentials::activate_version).await
     }
 
     type WatchCredentialsStream = BoxStream<'static, Result<WatchCredentialsResponse, Status>>;
@@ -111,12 +113,11 @@ impl CredentialService for Grpc {
         &self,
         request: Request<WatchCredentialsRequest>,
     ) -> Answer<Self::WatchCredentialsStream> {
-        const RPC: &str = "WatchCredentials";
-        let opened = self.unary(RPC, request, credentials::watch_credentials).await?;
-        let request_id = serve::request_id(opened.metadata().as_ref());
+        let Proven { rpc, caller } = proven(&request)?;
+        let opened = self.unary(request, credentials::watch_credentials).await?;
         let refuse = move |error: Error| {
-            status::report(RPC, &request_id, &error);
-            refuse(&error.into(), &request_id)
+            status::report(&rpc.name, &caller.request_id, &error);
+            refuse(&error.into(), &caller.request_id)
         };
         Ok(opened.map(|Changes(changes)| changes.map(move |change| change.map_err(&refuse)).boxed()))
     }
@@ -125,53 +126,60 @@ impl CredentialService for Grpc {
 #[async_trait]
 impl AdminService for Grpc {
     async fn issue_token(&self, request: Request<IssueTokenRequest>) -> Answer<IssueTokenResponse> {
-        self.unary("IssueToken", request, admin::issue_token).await
+        self.unary(request, admin::issue_token).await
     }
 
     async fn revoke_token(&self, request: Request<RevokeTokenRequest>) -> Answer<RevokeTokenResponse> {
-        self.unary("RevokeToken", request, admin::revoke_token).await
+        self.unary(request, admin::revoke_token).await
     }
 
     async fn list_tokens(&self, request: Request<ListTokensRequest>) -> Answer<ListTokensResponse> {
-        self.unary("ListTokens", request, admin::list_tokens).await
+        self.unary(request, admin::list_tokens).await
     }
 
     async fn list_audit(&self, request: Request<ListAuditRequest>) -> Answer<ListAuditResponse> {
-        self.unary("ListAudit", request, admin::list_audit).await
+        self.unary(request, admin::list_audit).await
     }
 
     async fn verify_audit(&self, request: Request<VerifyAuditRequest>) -> Answer<VerifyAuditResponse> {
-        self.unary("VerifyAudit", request, admin::verify_audit).await
+        self.unary(request, admin::verify_audit).await
     }
 
     async fn list_providers(&self, request: Request<ListProvidersRequest>) -> Answer<ListProvidersResponse> {
-        self.unary("ListProviders", request, admin::list_providers).await
+        self.unary(request, admin::list_providers).await
     }
 }
 
 impl Grpc {
-    async fn unary<Message, Reply, H>(&self, name: &str, request: Request<Message>, handler: H) -> Answer<Reply>
+    async fn unary<Message, Reply, H>(&self, request: Request<Message>, handler: H) -> Answer<Reply>
     where
         Message: Send + 'static,
         Reply: Send + 'static,
         H: for<'a> Handler<'a, Message, Reply>,
     {
-        let Self(api) = self;
-        let (metadata, extensions, message) = request.into_parts();
-        let headers = metadata.into_headers();
-        let request_id = serve::request_id(&headers);
-        let result = match api.rpcs.get(name) {
-            Ok(rpc) => {
-                serve::mark(rpc, &extensions);
-                let work = |caller| serve::run(Arc::clone(api), rpc, caller, message, handler);
-                api.serve(rpc, &headers, &request_id, work).await
-            }
-            Err(error) => Err(error.into()),
-        };
-        let mut response = Response::new(result.map_err(|fault| refuse(&fault, &request_id))?);
-        response.metadata_mut().as_mut().insert(serve::REQUEST_ID, serve::request_id_header(&request_id));
-        Ok(response)
+        let Proven { rpc, caller } = proven(&request)?;
+        let work = serve::run(Arc::clone(&self.0), &rpc, caller, request.into_inner(), handler);
+        work.await.map(Response::new).map_err(carried)
     }
+}
+
+/// What [`guard`] found out from the headers, on its way through tonic.
+#[derive(Clone)]
+struct Proven {
+    rpc: Arc<Rpc>,
+    caller: Caller,
+}
+
+fn proven<Message>(request: &Request<Message>) -> Result<Proven, Status> {
+    let proven = request.extensions().get::<Proven>().cloned();
+    proven.ok_or_else(|| carried(Error::bug("a request came around the guard").into()))
+}
+
+/// A fault on its way back through tonic. [`guard`] gives it the form that clients see.
+fn carried(fault: Fault) -> Status {
+    let mut status = Status::unknown("");
+    status.set_source(Arc::new(fault));
+    status
 }
 
 fn refuse(fault: &Fault, request_id: &str) -> Status {
@@ -180,48 +188,84 @@ fn refuse(fault: &Fault, request_id: &str) -> Status {
     status
 }
 
-fn add<S>(router: Router, api: &Arc<Api>, service: S) -> Router
-where
-    S: Service<http::Request<axum::body::Body>, Response = http::Response<Body>, Error = Infallible>,
-    S: NamedService + Clone + Send + Sync + 'static,
-    S::Future: Send,
+type Asked = http::Request<axum::body::Body>;
+type Told = http::Response<Body>;
+
+/// A service as tonic makes them.
+trait Tonic:
+    Service<Asked, Response = Told, Error = Infallible, Future: Send> + NamedService + Clone + Send + Sync + 'static
 {
-    let api = Arc::clone(api);
-    let explained = tower::service_fn(move |request: http::Request<axum::body::Body>| {
-        let (api, headers, uri) = (Arc::clone(&api), request.headers().clone(), request.uri().clone());
-        let answer = service.clone().oneshot(request);
-        async move { Ok::<_, Infallible>(explain(&api, &headers, uri.path(), answer.await?).await) }
-    });
-    router.route_service(&format!("/{}/{{*rpc}}", S::NAME), explained)
 }
 
-/// What tonic itself refuses (not this rpc's message, too long, no such rpc) never reaches a handler. It gets its details
-/// here and, as everything that is refused, its record. A reply or an error of ours passes unread.
-async fn explain(
-    api: &Api,
-    headers: &http::HeaderMap,
-    path: &str,
-    response: http::Response<Body>,
-) -> http::Response<Body> {
-    let status = match Status::from_header_map(response.headers()) {
-        Some(status) if status.code() != Code::Ok && status.details().is_empty() => status,
-        _ => return response,
+impl<S> Tonic for S where
+    S: Service<Asked, Response = Told, Error = Infallible, Future: Send> + NamedService + Clone + Send + Sync + 'static
+{
+}
+
+/// For those who prove who they are.
+fn guarded<S: Tonic>(router: Router, api: &Arc<Api>, service: S) -> Router {
+    let api = Arc::clone(api);
+    let guarded = tower::service_fn(move |request| guard(Arc::clone(&api), service.clone(), request));
+    router.route_service(&path::<S>(), guarded)
+}
+
+/// For everybody.
+fn open<S: Tonic>(router: Router, service: S) -> Router {
+    let explained = tower::service_fn(move |request| service.clone().oneshot(request).map_ok(explain));
+    router.route_service(&path::<S>(), explained)
+}
+
+fn path<S: NamedService>() -> String {
+    format!("/{}/{{*rpc}}", S::NAME)
+}
+
+/// Tonic reads a whole message before it calls a method. No stranger gets that far, and nobody may take forever over it:
+/// the headers alone prove the caller, and the deadline counts for the message too. It ends with the answer's head, so
+/// a watch goes on.
+async fn guard(api: Arc<Api>, service: impl Tonic, mut request: Asked) -> Result<Told, Infallible> {
+    let name = request.uri().path().rsplit('/').next().unwrap_or_default();
+    let Ok(rpc) = api.rpcs.get(name) else { return Ok(status::explained(Status::unimplemented("")).into_http()) };
+    serve::mark(rpc, request.extensions());
+    let headers = request.headers().clone();
+    let request_id = serve::request_id(&headers);
+    let work = |caller| async {
+        request.extensions_mut().insert(Proven { rpc: Arc::clone(rpc), caller });
+        let Ok(response) = service.oneshot(request).await;
+        fault(&api, &response).map_or_else(|| Ok(explain(response)), Err)
     };
-    let fault = match status.code() {
-        Code::OutOfRange => Fault::TooLarge { limit: api.settings.request_bytes },
-        // What it cannot read is the caller's doing, whatever tonic calls it. Its words name fields, no values.
-        Code::Internal => Invalid::new("message", status.message()).into(),
-        _ => return status::explained(status).into_http(),
-    };
-    let Ok(rpc) = api.rpcs.get(path.rsplit('/').next().unwrap_or_default()) else {
-        return status::explained(status).into_http();
-    };
-    let request_id = serve::request_id(headers);
-    let fault = match api.serve(rpc, headers, &request_id, |_| async { Err::<Infallible, _>(fault) }).await {
-        Err(fault) => fault,
-        Ok(never) => match never {},
-    };
-    refuse(&fault, &request_id).into_http()
+    Ok(match api.serve(rpc, &headers, &request_id, work).await {
+        Ok(mut response) => {
+            response.headers_mut().insert(serve::REQUEST_ID, serve::request_id_header(&request_id));
+            response
+        }
+        Err(fault) => refuse(&fault, &request_id).into_http(),
+    })
+}
+
+/// Why there is no reply: a handler's fault, or tonic could not read the message, which is the caller's doing, whatever
+/// tonic calls it. Its words name fields, no values.
+fn fault(api: &Api, response: &Told) -> Option<Fault> {
+    let ours = response.extensions().get::<Status>().and_then(|status| status.source()?.downcast_ref::<Fault>());
+    if let Some(fault) = ours {
+        return Some(fault.clone());
+    }
+    let status = Status::from_header_map(response.headers())?;
+    match status.code() {
+        // The latter: no such rpc here, or a compression that it does not know.
+        Code::Ok | Code::Unimplemented => None,
+        Code::OutOfRange => Some(Fault::TooLarge { limit: api.settings.request_bytes }),
+        _ => Some(Invalid::new("message", status.message()).into()),
+    }
+}
+
+/// What tonic itself refuses gets its details. A reply passes unread.
+fn explain(response: Told) -> Told {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() != Code::Ok && status.details().is_empty() => {
+            status::explained(status).into_http()
+        }
+        _ => response,
+    }
 }
 
 /// Tells the standard health service how the vault is, until the daemon drains: then nothing new should come.

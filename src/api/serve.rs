@@ -65,7 +65,7 @@ fn panicked() -> Fault {
 }
 
 impl Api {
-    /// Authenticates and does the work, all within the deadline.
+    /// Authenticates by the headers alone, then does the work (reading the body is part of it), all within the deadline.
     pub(super) async fn serve<T, W>(
         &self,
         rpc: &Rpc,

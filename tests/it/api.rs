@@ -1,10 +1,15 @@
 //! The transports over real sockets: what a stranger sends, what a client reads, what stays on record.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::body::{Body, Bytes};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use strongroom::pb::v1::{ListAuditRequest, SetupCredentialRequest, WatchCredentialsRequest};
-use tonic::{Code, Request};
+use tokio::net::TcpStream;
+use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
@@ -143,4 +148,58 @@ fn a_stop_ends_watches_and_says_not_serving_before() {
     assert!(daemon.stop().success());
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     runtime.block_on(async { while let Ok(Some(_)) = changes.message().await {} });
+}
+
+/// A request over HTTP/2 whose body never ends, and its answer's gRPC code and reason.
+async fn endless(daemon: &Daemon, rpc: &str, token: &str) -> (Code, String) {
+    let address = daemon.addr.strip_prefix("http://").unwrap();
+    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (mut client, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let body = Body::from_stream(futures_util::stream::pending::<Result<Bytes, Infallible>>());
+    let mut request = http::Request::post(format!("{}/strongroom.v1.{rpc}", daemon.addr))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    if !token.is_empty() {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let answer = client.send_request(request.body(body).unwrap());
+    let answer = tokio::time::timeout(Duration::from_secs(20), answer).await.expect("answers").unwrap();
+    connection.abort();
+    let status = Status::from_header_map(answer.headers()).expect("trailers only");
+    let info = status.get_details_error_info().unwrap();
+    assert_eq!(info.metadata["request_id"], answer.headers()["x-request-id"].to_str().unwrap());
+    (status.code(), info.reason)
+}
+
+/// The deadline is longer than the test waits: only the headers can have been read.
+#[test]
+fn a_stranger_is_refused_before_the_message_is_in() {
+    let home = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start_with(home.path(), "[limits]\ndeadline = \"60s\"\n");
+    runtime().block_on(async {
+        for rpc in ["CredentialService/SetupCredential", "CredentialService/WatchCredentials", "AdminService/ListAudit"]
+        {
+            let refused = endless(&daemon, rpc, "").await;
+            assert_eq!(refused, (Code::Unauthenticated, "UNAUTHENTICATED".into()), "{rpc}");
+        }
+        assert_eq!(records(&daemon, "authenticate", "UNAUTHENTICATED").await.len(), 3, "each once");
+    });
+}
+
+#[test]
+fn a_message_that_never_ends_meets_the_deadline_and_a_watch_does_not() {
+    let home = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start_with(home.path(), "[limits]\ndeadline = \"1s\"\n");
+    runtime().block_on(async {
+        let mut client = daemon.credentials(&daemon.token).await;
+        let watch = WatchCredentialsRequest { org: "acme".into(), after: Some(0), ..Default::default() };
+        let mut changes = client.watch_credentials(watch).await.unwrap().into_inner();
+        for rpc in ["CredentialService/DecryptCredential", "CredentialService/WatchCredentials"] {
+            let late = endless(&daemon, rpc, &daemon.token).await;
+            assert_eq!(late, (Code::DeadlineExceeded, "DEADLINE".into()), "{rpc}");
+        }
+        client.setup_credential(setup("acme", "", &openai_key("later"))).await.unwrap();
+        assert!(changes.message().await.unwrap().is_some(), "opened more than a deadline ago");
+    });
 }
