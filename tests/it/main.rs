@@ -22,5 +22,6 @@ mod listen;
 mod providers;
 mod readme;
 mod start;
+mod stampede;
 mod store;
 mod vault;
