@@ -10,13 +10,14 @@
 
 mod lines;
 mod metrics;
+mod queue;
 mod traces;
 
 use std::panic::PanicHookInfo;
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Subscriber;
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -27,8 +28,6 @@ use crate::config::{Level, Log, Otlp};
 use lines::Lines;
 pub use metrics::Metrics;
 
-/// The queue to stderr: at some 400 bytes a line, 6 MiB when it is full.
-const QUEUE_LINES: usize = 16_384;
 const OURS: &str = "strongroom";
 
 #[derive(Debug, thiserror::Error)]
@@ -48,17 +47,13 @@ pub struct Guard {
 
 /// Sets up the process's logs, traces and metrics. Called once, inside the runtime.
 pub fn init(log: &Log, otlp: &Otlp) -> Result<Guard, Error> {
-    let (writer, lines) = queue(std::io::stderr());
+    let (writer, lines) = queue::to(std::io::stderr());
     let metrics = Metrics::install(writer.error_counter())?;
     let traces = Traces(traces::exporter(&otlp.endpoint)?);
     let coloured = std::io::IsTerminal::is_terminal(&std::io::stderr()) && !crate::config::colourless();
     subscriber(log, Lines::new(log.format, coloured, writer), &traces).try_init().map_err(|_| Error::Twice)?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(Guard { metrics, _traces: traces, _lines: lines })
-}
-
-fn queue(to: impl std::io::Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE_LINES).thread_name("log").finish(to)
 }
 
 fn subscriber(log: &Log, lines: Lines, traces: &Traces) -> impl Subscriber + Send + Sync + 'static {

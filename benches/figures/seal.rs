@@ -59,7 +59,7 @@ async fn chain_walk(plan: Plan, home: &Path) {
         let store = std::sync::Arc::clone(&inside.store);
         lanes.spawn(async move {
             for _ in (lane..many).step_by(250) {
-                store.commit(Change::Record, draft()).await.unwrap();
+                store.commit(Change::Record, draft().into()).await.unwrap();
             }
         });
     }

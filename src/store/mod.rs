@@ -7,6 +7,8 @@ pub mod row;
 pub mod sqlite;
 mod word;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 pub use change::{Change, NewVersion, Settlement, Target};
 use jiff::Timestamp;
@@ -56,7 +58,7 @@ pub struct Receipt {
 pub trait Store: Send + Sync {
     /// Makes the change and appends its record, durably and in one transaction, or does neither. Returns after the
     /// commit is on disk; concurrent calls share one.
-    async fn commit(&self, change: Change, record: Draft) -> Result<Receipt, Error>;
+    async fn commit(&self, change: Change, record: Arc<Draft>) -> Result<Receipt, Error>;
 
     /// The credential that bears this name and is not deleted.
     async fn credential(&self, path: &Path) -> Result<Option<Credential>, Error>;

@@ -8,6 +8,7 @@
 //!   finish(trail, result)             → result                what failed is recorded too, or nothing is said but why not
 //! ```
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -17,12 +18,14 @@ use crate::crypto::Secret;
 use crate::store::{self, Change, Credential, Receipt, Store, Target};
 use crate::vault::error::Dependency;
 use crate::vault::policy::{Policies, Resource};
-use crate::vault::trail::Trail;
+use crate::vault::trail::{OK, Trail};
 use crate::vault::{Action, Caller, Error};
 
 pub struct Guard {
     store: Arc<dyn Store>,
     policies: ArcSwap<Policies>,
+    /// Of what went well. Made once: finding a meter by its labels costs more than using it.
+    recorded: HashMap<Action, metrics::Counter>,
 }
 
 /// Evidence that policy allowed one action on one thing. Opening consumes it.
@@ -68,7 +71,8 @@ impl From<Error> for Withheld {
 
 impl Guard {
     pub fn new(store: Arc<dyn Store>, policies: Policies) -> Self {
-        Self { store, policies: ArcSwap::from_pointee(policies) }
+        let recorded = Action::ALL.iter().map(|action| (*action, recorded(*action, OK))).collect();
+        Self { store, policies: ArcSwap::from_pointee(policies), recorded }
     }
 
     /// The new set decides from the next request on.
@@ -126,7 +130,7 @@ impl Guard {
 
     /// Makes a change together with its record.
     pub async fn commit(&self, _permit: &Permit, change: Change, trail: &Trail) -> Result<Receipt, store::Error> {
-        self.store.commit(change, trail.record("ok")).await
+        self.store.commit(change, trail.record()).await
     }
 
     /// Records a read before it is answered.
@@ -139,7 +143,7 @@ impl Guard {
     pub async fn release(&self, opened: Opened, trail: &Trail) -> Result<Secret, Withheld> {
         let Opened { permit, target, version, secret } = opened;
         let change = Change::Serve { target, version, token: permit.token };
-        match self.store.commit(change, trail.record("ok")).await {
+        match self.store.commit(change, trail.record()).await {
             // The rules may have changed since they allowed it: then they are asked again.
             Ok(_) if permit.policies.is_some_and(|then| Arc::ptr_eq(&then, &self.policies.load())) => Ok(secret),
             Ok(_) | Err(store::Error::Stale { .. }) => Err(Withheld::Stale),
@@ -153,17 +157,23 @@ impl Guard {
             Ok(value) => Ok(value),
             // There is no place to record it; the log line is all there is.
             Err(error @ Error::Unavailable { what: Dependency::Audit, .. }) => Err(error),
-            Err(error) => match self.store.commit(Change::Record, trail.record(error.reason())).await {
+            Err(error) => match self.store.commit(Change::Record, trail.record_of(error.reason())).await {
                 Ok(_) => Err(error),
                 Err(unwritten) => Err(unrecorded(unwritten)),
             },
         };
-        let outcome = result.as_ref().err().map_or("ok", Error::reason);
+        let outcome = result.as_ref().err().map_or(OK, Error::reason);
         trail.log(outcome);
-        metrics::counter!("strongroom_audit_records_total", "action" => trail.action.as_str(), "outcome" => outcome)
-            .increment(1);
+        match self.recorded.get(&trail.action) {
+            Some(counter) if result.is_ok() => counter.increment(1),
+            _ => recorded(trail.action, outcome).increment(1),
+        }
         result
     }
+}
+
+fn recorded(action: Action, outcome: &'static str) -> metrics::Counter {
+    metrics::counter!("strongroom_audit_records_total", "action" => action.as_str(), "outcome" => outcome)
 }
 
 /// A record that could not be made durable: the answer is no, whatever it would have been.

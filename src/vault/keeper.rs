@@ -67,7 +67,7 @@ impl Keeper {
             let Wrapped { key: kms_key, key_version, bytes } = self.wrap(&key, &Context::for_org_key(org)).await?;
             let row = OrgKey { org: org.to_owned(), wrapped: bytes, kms_key, kms_key_version: key_version };
             let trail = Trail::begin(&Caller::system(), Action::KeepOrgKey).about_org(org);
-            self.store.commit(Change::KeepOrgKey(row), trail.record("ok")).await?;
+            self.store.commit(Change::KeepOrgKey(row), trail.record()).await?;
             // Another may have been first: the one that is kept counts.
             let kept =
                 self.store.org_key(org).await?.ok_or_else(|| Error::bug("an org key was kept and is not there"))?;

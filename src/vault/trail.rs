@@ -1,5 +1,6 @@
 //! What is known so far about one operation. It ends as the audit record and as the log line: the same facts, once.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -7,11 +8,15 @@ use jiff::Timestamp;
 use crate::store::{Credential, Draft, Path};
 use crate::vault::{Action, Caller};
 
+/// What an operation ends with until it fails.
+pub const OK: &str = "ok";
+
 #[derive(Clone)]
 pub struct Trail {
     pub action: Action,
     started: Instant,
-    draft: Draft,
+    /// Shared with the store's writer while a record is on its way.
+    draft: Arc<Draft>,
 }
 
 impl Trail {
@@ -21,10 +26,15 @@ impl Trail {
             caller: caller.principal.id.clone(),
             caller_name: caller.principal.name.clone(),
             action: action.as_str().to_owned(),
+            outcome: OK.to_owned(),
             request_id: caller.request_id.clone(),
             ..Draft::default()
         };
-        Self { action, started: Instant::now(), draft }
+        Self { action, started: Instant::now(), draft: Arc::new(draft) }
+    }
+
+    fn draft(&mut self) -> &mut Draft {
+        Arc::make_mut(&mut self.draft)
     }
 
     pub fn at(&self) -> Timestamp {
@@ -43,45 +53,51 @@ impl Trail {
     }
 
     pub fn org(&mut self, org: &str) {
-        org.clone_into(&mut self.draft.org);
+        org.clone_into(&mut self.draft().org);
     }
 
     pub fn path(&mut self, path: &Path) {
-        self.draft.org.clone_from(&path.org);
-        self.draft.project.clone_from(&path.project);
-        self.draft.provider.clone_from(&path.provider);
-        self.draft.name.clone_from(&path.name);
+        let draft = self.draft();
+        draft.org.clone_from(&path.org);
+        draft.project.clone_from(&path.project);
+        draft.provider.clone_from(&path.provider);
+        draft.name.clone_from(&path.name);
     }
 
     pub fn found(&mut self, credential: &Credential) {
-        self.draft.credential_id = Some(credential.id);
+        self.draft().credential_id = Some(credential.id);
     }
 
     pub fn created(&mut self, id: uuid::Uuid) {
-        self.draft.credential_id = Some(id);
+        self.draft().credential_id = Some(id);
     }
 
     pub fn version(&mut self, version: u32, fingerprint: &str) {
-        self.draft.version = Some(version);
-        fingerprint.clone_into(&mut self.draft.fingerprint);
+        self.draft().version = Some(version);
+        self.fingerprint(fingerprint);
     }
 
     pub fn fingerprint(&mut self, fingerprint: &str) {
-        fingerprint.clone_into(&mut self.draft.fingerprint);
+        fingerprint.clone_into(&mut self.draft().fingerprint);
     }
 
     /// For what is not a credential and has a name.
     pub fn named(&mut self, name: &str) {
-        name.clone_into(&mut self.draft.name);
+        name.clone_into(&mut self.draft().name);
     }
 
     pub fn policies(&mut self, policies: &[String]) {
-        self.draft.policies = policies.to_vec();
+        self.draft().policies = policies.to_vec();
     }
 
-    /// The record of this operation with the given outcome.
-    pub fn record(&self, outcome: &str) -> Draft {
-        Draft { outcome: outcome.to_owned(), ..self.draft.clone() }
+    /// The record of this operation, gone well.
+    pub fn record(&self) -> Arc<Draft> {
+        Arc::clone(&self.draft)
+    }
+
+    /// The record of this operation with another outcome.
+    pub fn record_of(&self, outcome: &str) -> Arc<Draft> {
+        Arc::new(Draft { outcome: outcome.to_owned(), ..Draft::clone(&self.draft) })
     }
 
     /// The log line: no field of it holds a secret. What is empty is left out; the formatter escapes the rest. A

@@ -21,6 +21,7 @@ mod life;
 mod listen;
 mod providers;
 mod readme;
+mod stampede;
 mod start;
 mod store;
 mod vault;

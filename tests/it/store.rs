@@ -130,7 +130,7 @@ pub async fn done(store: &impl Store, change: Change) -> Credential {
 }
 
 pub async fn commit(store: &impl Store, change: Change) -> Result<Receipt, Error> {
-    store.commit(change, draft("test")).await
+    store.commit(change, draft("test").into()).await
 }
 
 /// The change is refused as out of date, and the refusal tells how things are.

@@ -10,23 +10,23 @@ use super::cells::{self, Cells, signed};
 const TABLE: &str = "audit_log";
 
 /// Appends a draft to the chain. When it fails, nobody knows what is left: the transaction must not go on.
-pub fn append(connection: &Connection, head: &mut Head, draft: Draft) -> Result<u64, Error> {
+pub fn append(connection: &Connection, head: &mut Head, draft: &Draft) -> Result<u64, Error> {
     let unwritten = |cause: String| Error::Unavailable(format!("the audit record was not written: {cause}"));
-    let record = head.append(draft).map_err(|error| unwritten(error.to_string()))?;
+    let canonical = head.append(draft).map_err(|error| unwritten(error.to_string()))?;
     let sql = "INSERT INTO audit_log (instance, sequence, org, credential_id, canonical, hash) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let insert = || {
         connection.prepare_cached(sql)?.execute((
-            &record.instance,
-            signed(record.sequence),
-            &record.draft.org,
-            record.draft.credential_id.as_ref().map(uuid::Uuid::as_bytes),
-            &record.canonical,
-            &record.hash,
+            &head.instance,
+            signed(head.sequence),
+            &draft.org,
+            draft.credential_id.as_ref().map(uuid::Uuid::as_bytes),
+            &canonical,
+            &head.hash,
         ))
     };
     insert().map_err(|error: rusqlite::Error| unwritten(error.to_string()))?;
-    Ok(record.sequence)
+    Ok(head.sequence)
 }
 
 /// Where an instance's chain ends.

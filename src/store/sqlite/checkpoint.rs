@@ -9,6 +9,8 @@ use super::super::Error;
 
 /// Pages of 8 KiB that may wait in the log before the next group has to wait: 32 MiB.
 const BACKLOG: i64 = 4096;
+/// So many groups go by between two looks at the backlog: a look costs as much as a record.
+const LOOK_EVERY: u32 = 8;
 /// How long a scrub waits for readers to look away before it is put off to the next pause.
 const SCRUB_WAIT: Duration = Duration::from_millis(50);
 
@@ -18,6 +20,7 @@ pub struct Plan {
     backlog: bool,
     /// The log still holds pages with ciphertext that has been destroyed in the database.
     unscrubbed: bool,
+    groups: u32,
 }
 
 impl Plan {
@@ -32,9 +35,12 @@ impl Plan {
 
     /// Right after the answers: destroyed means gone from the disk too.
     pub fn after_a_group(&mut self, connection: &Connection) {
+        self.groups = self.groups.wrapping_add(1);
         if self.unscrubbed {
             self.scrub(connection);
-        } else if run(connection, "NOOP").is_ok_and(|log| log.waiting() > BACKLOG) {
+        } else if self.groups.is_multiple_of(LOOK_EVERY)
+            && run(connection, "NOOP").is_ok_and(|log| log.waiting() > BACKLOG)
+        {
             self.in_a_pause(connection);
         }
     }

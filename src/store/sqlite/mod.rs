@@ -82,7 +82,7 @@ impl Sqlite {
 
 #[async_trait]
 impl Store for Sqlite {
-    async fn commit(&self, change: Change, record: Draft) -> Result<Receipt, Error> {
+    async fn commit(&self, change: Change, record: Arc<Draft>) -> Result<Receipt, Error> {
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| stopped())?;
         let (answer, outcome) = oneshot::channel();
         self.order(Order::Commit { change, record, answer, place })?;

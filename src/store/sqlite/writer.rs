@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(25);
 pub enum Order {
     Commit {
         change: Change,
-        record: Draft,
+        record: Arc<Draft>,
         answer: Answer<Receipt>,
         place: OwnedSemaphorePermit,
     },
@@ -132,7 +132,7 @@ impl Writer {
     }
 
     /// One outcome per piece of work, or the reason why none of it was done.
-    fn commit(&mut self, work: Vec<(Change, Draft)>, prove: bool) -> Result<Vec<Result<Receipt, Error>>, Error> {
+    fn commit(&mut self, work: Vec<(Change, Arc<Draft>)>, prove: bool) -> Result<Vec<Result<Receipt, Error>>, Error> {
         self.opened.still_there()?;
         if self.in_trouble() {
             self.start_anew()?;
@@ -146,7 +146,7 @@ impl Writer {
         };
         let mut outcomes = Vec::with_capacity(work.len());
         for (change, record) in work {
-            outcomes.push(group.add(change, record)?);
+            outcomes.push(group.add(change, &record)?);
         }
         if prove {
             meta::count_proof(&group.transaction).map_err(broken)?;
@@ -194,7 +194,7 @@ struct Group<'a> {
 
 impl Group<'_> {
     /// The inner error refuses this piece of work and leaves nothing of it; the outer one spoils the group.
-    fn add(&mut self, change: Change, record: Draft) -> Result<Result<Receipt, Error>, Error> {
+    fn add(&mut self, change: Change, record: &Draft) -> Result<Result<Receipt, Error>, Error> {
         match change {
             Change::Record => self.record(record, None).map(Ok),
             Change::Serve { target, version, token } => {
@@ -207,7 +207,7 @@ impl Group<'_> {
         }
     }
 
-    fn change(&mut self, change: Change, record: Draft) -> Result<Result<Receipt, Error>, Error> {
+    fn change(&mut self, change: Change, record: &Draft) -> Result<Result<Receipt, Error>, Error> {
         self.memo.forget(&change);
         let mut savepoint = self.transaction.savepoint().map_err(broken)?;
         savepoint.set_drop_behavior(DropBehavior::Rollback);
@@ -225,7 +225,7 @@ impl Group<'_> {
         }
     }
 
-    fn record(&mut self, record: Draft, credential: Option<super::super::Credential>) -> Result<Receipt, Error> {
+    fn record(&mut self, record: &Draft, credential: Option<super::super::Credential>) -> Result<Receipt, Error> {
         let sequence = audit::append(&self.transaction, &mut self.head, record)?;
         Ok(Receipt { sequence, credential })
     }

@@ -9,7 +9,7 @@ pub async fn create(place: &impl Place) {
     let store = place.open();
     let id = Uuid::now_v7();
     let record = draft("setup");
-    let made = store.commit(creation(id, acme(), version(id, 1)), record.clone()).await.unwrap();
+    let made = store.commit(creation(id, acme(), version(id, 1)), record.clone().into()).await.unwrap();
     assert_eq!(made.sequence, 1);
     let credential = made.credential.unwrap();
     assert_eq!((credential.id, &credential.path, credential.revision), (id, &acme(), 1));
@@ -355,7 +355,7 @@ pub async fn serve(place: &impl Place) {
     let credential = served(&store, acme()).await;
     for sequence in 2..10 {
         let record = Draft { credential_id: Some(credential.id), version: Some(1), ..draft("decrypt") };
-        let receipt = store.commit(serving(&credential, 1, None), record).await.unwrap();
+        let receipt = store.commit(serving(&credential, 1, None), record.into()).await.unwrap();
         assert_eq!(receipt.sequence, sequence);
     }
     assert_eq!(store.credential(&acme()).await.unwrap(), Some(credential));

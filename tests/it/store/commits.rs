@@ -22,7 +22,7 @@ pub async fn concurrent_commits_make_one_chain(place: &impl Place) {
                     }
                     _ => Change::Serve { target: at(&credential), version: 1, token: None },
                 };
-                (store.commit(change, record).await.unwrap().sequence, request)
+                (store.commit(change, record.into()).await.unwrap().sequence, request)
             })
         })
         .collect();

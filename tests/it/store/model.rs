@@ -38,7 +38,7 @@ pub async fn random_changes_match_a_model(place: &impl Place) {
         let record = draft("step");
         let expected = model.apply(&change, record.at);
         let told = format!("step {step}: {change:?}");
-        match (store.commit(change, record).await, expected) {
+        match (store.commit(change, record.into()).await, expected) {
             (Ok(receipt), Ok(credential)) => {
                 assert_eq!(receipt.sequence, model.records as u64, "{told}");
                 assert_eq!(receipt.credential, credential, "{told}");

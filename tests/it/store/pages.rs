@@ -134,7 +134,7 @@ pub async fn audit_pages(place: &impl Place) {
             caller: format!("caller-{}", number % 4),
             ..draft(["decrypt", "setup"][usize::from(number % 7 == 0)])
         };
-        store.commit(Change::Record, record).await.unwrap();
+        store.commit(Change::Record, record.into()).await.unwrap();
     }
     let everything = store.audit(&AuditFilter::default(), None, false, 1_000).await.unwrap();
     assert_eq!(everything.len(), 60);
