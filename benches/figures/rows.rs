@@ -3,12 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use rusqlite::Connection;
-use strongroom::pb::v1::ListCredentialsRequest;
-use strongroom::store::Cursor;
-use uuid::Uuid;
+use strongroom::pb::v1::{ListCredentialsRequest, ListCredentialsResponse};
 
 use crate::Plan;
 use crate::load::{Sample, drive};
@@ -21,6 +17,8 @@ struct Sized {
     rows: u64,
     daemon: Server,
     client: Client,
+    /// The page token after the row in the middle.
+    middle: String,
     /// The first page, and one in the middle.
     pages: [Vec<Sample>; 2],
 }
@@ -71,11 +69,12 @@ impl Sized {
         while !daemon.page("/readyz").starts_with("HTTP/1.1 200") {}
         daemon.ready_after = begin.elapsed();
         let client = daemon.client(Door::Tcp).await;
-        Self { rows, daemon, client, pages: Default::default() }
+        let middle = middle(&client, rows).await;
+        Self { rows, daemon, client, middle, pages: Default::default() }
     }
 
     async fn turn(&mut self, turn: Duration) {
-        for (token, turns) in [String::new(), self.middle()].into_iter().zip(&mut self.pages) {
+        for (token, turns) in [String::new(), self.middle.clone()].into_iter().zip(&mut self.pages) {
             let client = self.client.clone();
             let call = move |_, _| {
                 let (client, token) = (client.clone(), token.clone());
@@ -84,25 +83,26 @@ impl Sized {
             turns.push(drive(&self.daemon, 1, turn, call).await);
         }
     }
+}
 
-    /// The page token after the row in the middle.
-    fn middle(&self) -> String {
-        let number = self.rows / 2;
-        let cursor = Cursor {
-            project: "default".into(),
-            provider: "openai".into(),
-            name: format!("key-{number:08}"),
-            id: Uuid::from_u128(u128::from(number)),
-        };
-        BASE64.encode(serde_json::to_vec(&cursor).unwrap())
+/// Walks to the row in the middle: a page token is sealed, so only the daemon makes one.
+async fn middle(client: &Client, rows: u64) -> String {
+    const STEP: u64 = 500;
+    let mut token = String::new();
+    for _ in 0..rows / 2 / STEP {
+        token = page(client, STEP as u32, token).await.next_page_token;
     }
+    token
 }
 
 async fn list(client: &Client, page_token: String) {
-    let request =
-        ListCredentialsRequest { org: ORG.into(), page_size: PAGE, page_token, ..ListCredentialsRequest::default() };
-    let reply = client.calls().list_credentials(client.request(request)).await.unwrap().into_inner();
+    let reply = page(client, PAGE, page_token).await;
     assert_eq!(reply.credentials.len(), PAGE as usize);
+}
+
+async fn page(client: &Client, page_size: u32, page_token: String) -> ListCredentialsResponse {
+    let request = ListCredentialsRequest { org: ORG.into(), page_size, page_token, ..Default::default() };
+    client.calls().list_credentials(client.request(request)).await.unwrap().into_inner()
 }
 
 /// Rows as setups leave them, without anything sealed that could be opened.
