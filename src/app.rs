@@ -18,10 +18,11 @@ use crate::config::{self, Config};
 use crate::crypto::Secret;
 use crate::kms::local::{self, Local};
 use crate::kms::{Keyring, Kms};
-use crate::providers::{self, Probes, Registry};
+use crate::providers::probe::Live;
+use crate::providers::{self, Registry};
 use crate::store::{Sqlite, Store};
 use crate::vault::{self, Limits, Parts, Policies, Vault, policy};
-use crate::{memory, telemetry};
+use crate::{http, memory, telemetry};
 
 /// A daemon that is ready to open its doors.
 pub struct App {
@@ -77,6 +78,8 @@ pub enum Error {
     Schema { url: String, cause: crate::store::Error },
     #[error("the store at {url}: {cause}")]
     Store { url: String, cause: crate::store::Error },
+    #[error("outbound: {0}")]
+    Outbound(String),
     #[error("{0}")]
     Tls(listen::Error),
     #[error("{0}")]
@@ -104,6 +107,7 @@ impl App {
         let policies = policies(&config)?;
         let keyring = keyring(&config)?;
         let store = store(&config)?;
+        let client = http::Client::new(http::Settings::default()).map_err(Error::Outbound)?;
         let limits = Limits {
             ttl: config.cache.ttl,
             max_bytes: config.cache.max_bytes.bytes(),
@@ -115,7 +119,7 @@ impl App {
             keyring,
             registry,
             policies,
-            probes: Probes::default(),
+            probe: Arc::new(Live::new(client)),
             limits,
             probe_timeout,
         })?;

@@ -38,6 +38,7 @@ pub struct Config {
     pub providers: Providers,
     pub limits: Limits,
     pub probe: Probe,
+    pub outbound: Outbound,
     pub log: Log,
     pub otlp: Otlp,
     pub memory: Memory,
@@ -212,14 +213,36 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Probe {
+    /// Off where the daemon cannot reach the providers: what is set up then waits for somebody to activate it.
+    pub enabled: bool,
     #[serde(with = "duration")]
     pub timeout: Duration,
+    /// How long after a test a stored credential is tested again, a tenth more or less.
+    #[serde(with = "duration")]
+    pub every: Duration,
+    /// How many of those may run at the same time.
+    pub at_once: u32,
 }
 
 impl Default for Probe {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(10) }
+        Self { enabled: true, timeout: Duration::from_secs(15), every: Duration::from_secs(24 * 60 * 60), at_once: 16 }
     }
+}
+
+/// What connection tests may reach beyond public addresses of the registry's hosts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Outbound {
+    /// PEM of authorities to trust beside the system's.
+    #[serde(with = "source::maybe_path")]
+    pub authorities: Option<PathBuf>,
+    /// The environment's proxies are never used.
+    pub proxy: String,
+    /// `HOST`, or `HOST=ADDRESS:PORT`.
+    pub private_hosts: Vec<String>,
+    /// Where a test that a credential's owner wrote may go.
+    pub owner_hosts: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

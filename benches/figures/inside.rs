@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use strongroom::authn::Authenticator;
 use strongroom::authn::token::{Issue, Tokens};
+use strongroom::http;
 use strongroom::kms::{Keyring, Local};
-use strongroom::providers::{Probes, Registry};
+use strongroom::providers::Registry;
+use strongroom::providers::probe::Live;
 use strongroom::store::{Sqlite, Store};
 use strongroom::vault::{Caller, Limits, Parts, Policies, Vault};
 
@@ -27,7 +29,7 @@ impl Inside {
             keyring: Keyring::new(Arc::new(key), []),
             registry: Registry::embedded().unwrap(),
             policies: Policies::embedded().unwrap(),
-            probes: Probes::default(),
+            probe: Arc::new(Live::new(http::Client::new(http::Settings::default()).unwrap())),
             limits: Limits { ttl: Duration::from_secs(300), max_bytes: 1 << 26, org_bytes: 1 << 24 },
             probe_timeout: Duration::from_secs(10),
         })

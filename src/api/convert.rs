@@ -173,7 +173,7 @@ impl From<vault::ProbeRecord> for pb::ProbeResult {
 pub fn outcome(outcome: vault::Outcome, at: Timestamp) -> pb::ProbeResult {
     pb::ProbeResult {
         outcome: outcome.verdict.as_str().into(),
-        reason: outcome.reason.into(),
+        reason: outcome.reason.into_owned(),
         hint: outcome.hint,
         at: Some(wire_time(at)),
         retry_after: outcome.retry_after.map(wire_duration),

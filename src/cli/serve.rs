@@ -108,7 +108,9 @@ impl From<Error> for Failure {
             Error::Config(_) | Error::Policies(_) | Error::Registry(_) | Error::Tls(_) | Error::Unreadable { .. } => {
                 (Exit::Configuration, "mend the file; `strongroom serve --check` tells when it is right")
             }
-            Error::UnknownKms(_) | Error::UnknownStore(_) => (Exit::Configuration, "mend the configuration file"),
+            Error::UnknownKms(_) | Error::UnknownStore(_) | Error::Outbound(_) => {
+                (Exit::Configuration, "mend the configuration file")
+            }
             Error::Key(_) => (Exit::Key, "for a first look, `strongroom serve --dev` makes a key"),
             Error::Memory(_) => (Exit::Memory, "raise the limit, or set memory.lock to \"try\""),
             Error::Telemetry(_) => (Exit::Configuration, "mend the [otlp] or [log] part of the configuration"),

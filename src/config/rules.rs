@@ -88,11 +88,13 @@ fn amounts(config: &Config) -> Result<(), Broken> {
         ("limits.request_bytes", limits.request_bytes.bytes()),
         ("limits.max_connections", limits.max_connections.into()),
         ("limits.max_streams", limits.max_streams.into()),
+        ("probe.at_once", config.probe.at_once.into()),
     ];
     let times = [
         ("limits.deadline", limits.deadline),
         ("limits.handshake", limits.handshake),
         ("probe.timeout", config.probe.timeout),
+        ("probe.every", config.probe.every),
         ("memory.close_idle_after", config.memory.close_idle_after),
     ];
     let nothing = counts

@@ -22,7 +22,7 @@ mod upload;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use probe::{Outcome, Probe, Probes, Verdict};
+pub use probe::{Learned, Outcome, Probe, Verdict};
 pub use registry::{LoadError, Registry};
 use serde::Deserialize;
 
@@ -125,6 +125,13 @@ pub struct Invalid {
 impl Invalid {
     fn new(field: impl Into<String>, why: impl Into<String>) -> Self {
         Self { field: field.into(), why: why.into() }
+    }
+}
+
+impl Provider {
+    /// Whether there is a connection test for a credential with this metadata.
+    pub fn is_tested(&self, _metadata: &probe::Metadata) -> bool {
+        false
     }
 }
 

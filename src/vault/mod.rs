@@ -38,7 +38,7 @@ use self::keeper::Keeper;
 pub use crate::crypto::Secret;
 use crate::crypto::{self, Dek};
 use crate::kms::Keyring;
-pub use crate::providers::{Outcome, Probes, Provider, Registry, Upload, Verdict};
+pub use crate::providers::{Outcome, Probe, Provider, Registry, Upload, Verdict};
 use crate::store::Store;
 pub use crate::store::{
     ChangeEvent, Credential, CredentialState, Health, Path, ProbeRecord, Record, Token, Version, VersionState, Word,
@@ -50,7 +50,7 @@ pub struct Parts {
     pub keyring: Keyring,
     pub registry: Registry,
     pub policies: Policies,
-    pub probes: Probes,
+    pub probe: Arc<dyn Probe>,
     pub limits: Limits,
     /// How long a connection test may take.
     pub probe_timeout: Duration,
@@ -62,7 +62,7 @@ pub struct Vault {
     keeper: Keeper,
     cache: Cache,
     registry: ArcSwap<Registry>,
-    probes: Probes,
+    probe: Arc<dyn Probe>,
     probe_timeout: Duration,
     /// Seals page tokens.
     page_key: Dek,
@@ -70,14 +70,14 @@ pub struct Vault {
 
 impl Vault {
     pub fn new(parts: Parts) -> Result<Arc<Self>, Error> {
-        let Parts { store, keyring, registry, policies, probes, limits, probe_timeout } = parts;
+        let Parts { store, keyring, registry, policies, probe, limits, probe_timeout } = parts;
         Ok(Arc::new(Self {
             guard: Guard::new(Arc::clone(&store), policies),
             keeper: Keeper::new(Arc::clone(&store), keyring),
             cache: Cache::new(limits),
             registry: ArcSwap::from_pointee(registry),
             store,
-            probes,
+            probe,
             probe_timeout,
             page_key: Dek::new(crypto::random().map_err(Error::bug)?),
         }))

@@ -11,7 +11,7 @@ use crate::providers::{FingerprintMode, Parsed};
 use crate::store::{self, Change, Credential, NewVersion, Target, VersionState};
 use crate::vault::guard::{Guard, Permit};
 use crate::vault::policy::Resource;
-use crate::vault::request::{Setup, SetupDone};
+use crate::vault::request::{Metadata, Setup, SetupDone};
 use crate::vault::trail::Trail;
 use crate::vault::{Action, Caller, Error, Outcome, Provider, Vault, keeper, validate};
 
@@ -24,12 +24,12 @@ impl Vault {
         let mut trail = Trail::begin(caller, Action::Setup);
         let result = self.store_permitted(caller, &request, &mut trail).await;
         let (stored, provider, secret) = self.guard.finish(trail, result).await?;
-        if request.no_probe || self.probes.get(&provider.id).is_none() {
+        if request.no_probe || !provider.is_tested(&stored.credential.metadata) {
             return Ok(stored);
         }
         // The test goes on when the caller hangs up: what is stored must not stay untested for that.
         let (vault, caller) = (Arc::clone(self), caller.clone());
-        let testing = tokio::spawn(async move { vault.test_and_settle(&caller, &stored, &secret).await });
+        let testing = tokio::spawn(async move { vault.test_and_settle(&caller, &provider, &stored, &secret).await });
         testing.await.map_err(Error::bug)?
     }
 
@@ -96,10 +96,11 @@ impl Vault {
         trail.version(number, &shown);
         let identity = keeper::identity(&request.path, id, number);
         let kept = self.keeper.seal(&identity, provider.seal, &parsed.secret).await?;
-        let untested = match (request.no_probe, self.probes.get(&provider.id)) {
+        let metadata = request.metadata.as_ref().or(existing.as_ref().map(|it| &it.metadata));
+        let untested = match (request.no_probe, provider.is_tested(metadata.unwrap_or(&Metadata::new()))) {
             (true, _) => Some(Outcome::skipped()),
-            (false, None) => Some(Outcome::untested()),
-            (false, Some(_)) => None,
+            (false, false) => Some(Outcome::untested()),
+            (false, true) => None,
         };
         let version = Box::new(NewVersion {
             version: number,
@@ -155,9 +156,15 @@ impl Vault {
         }
     }
 
-    async fn test_and_settle(&self, caller: &Caller, stored: &SetupDone, secret: &Secret) -> Result<SetupDone, Error> {
+    async fn test_and_settle(
+        &self,
+        caller: &Caller,
+        provider: &Provider,
+        stored: &SetupDone,
+        secret: &Secret,
+    ) -> Result<SetupDone, Error> {
         let SetupDone { credential, version, .. } = stored;
-        let outcome = self.test(&credential.path.provider, secret, &credential.metadata).await;
+        let outcome = self.test(provider, secret, &credential.metadata).await;
         let mut trail = Trail::begin(caller, Action::Probe).about(&credential.path);
         trail.found(credential);
         trail.version(version.version, &version.fingerprint);

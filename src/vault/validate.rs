@@ -11,7 +11,7 @@ use crate::vault::guard::Permit;
 use crate::vault::policy::Resource;
 use crate::vault::request::{Metadata, Validate, Validated};
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Error, Outcome, Upload, Vault, Verdict};
+use crate::vault::{Action, Caller, Error, Outcome, Provider, Upload, Vault, Verdict};
 
 impl Vault {
     /// Tests an upload without storing it, or the newest version of what is stored.
@@ -60,7 +60,7 @@ impl Vault {
             }
         };
         trail.fingerprint(&shown);
-        let probe = self.test(&provider.id, &parsed.secret, &Metadata::new()).await;
+        let probe = self.test(&provider, &parsed.secret, &Metadata::new()).await;
         self.guard.admit(permit, trail).await?;
         let public_identity = parsed.public_identity;
         Ok(Validated { probe, at: Timestamp::now(), fingerprint: shown, public_identity, credential: None })
@@ -76,20 +76,23 @@ impl Vault {
         let newest =
             newest.ok_or_else(|| Error::Corrupt { what: format!("credential {} has no version", credential.id) })?;
         trail.version(newest.version, &newest.fingerprint);
-        if self.probes.get(&credential.path.provider).is_none() {
+        let provider = self.provider(&credential.path.provider)?;
+        if !provider.is_tested(&credential.metadata) {
             self.guard.admit(permit, trail).await?;
             return Ok(validated(Outcome::untested(), newest, credential));
         }
         let secret = self.keeper.open(&credential, newest.version).await?;
-        let outcome = self.test(&credential.path.provider, &secret, &credential.metadata).await;
+        let outcome = self.test(&provider, &secret, &credential.metadata).await;
         let credential = self.settle(&permit, &newest, &outcome, trail).await?;
         Ok(validated(outcome, newest, credential))
     }
 
     /// Asks the provider, within its time.
-    pub(super) async fn test(&self, provider: &str, secret: &Secret, metadata: &Metadata) -> Outcome {
-        let Some(probe) = self.probes.get(provider) else { return Outcome::untested() };
-        match tokio::time::timeout(self.probe_timeout, probe.probe(secret, metadata)).await {
+    pub(super) async fn test(&self, provider: &Provider, secret: &Secret, metadata: &Metadata) -> Outcome {
+        if !provider.is_tested(metadata) {
+            return Outcome::untested();
+        }
+        match tokio::time::timeout(self.probe_timeout, self.probe.probe(provider, secret, metadata)).await {
             Ok(outcome) => outcome,
             Err(_) => Outcome::timed_out(),
         }
@@ -132,7 +135,7 @@ fn settlement(outcome: &Outcome, state: VersionState) -> Settlement {
 pub fn record(outcome: &Outcome, at: Timestamp) -> ProbeRecord {
     ProbeRecord {
         outcome: outcome.verdict.as_str().to_owned(),
-        reason: outcome.reason.to_owned(),
+        reason: outcome.reason.clone().into_owned(),
         hint: outcome.hint.clone(),
         at,
         retry_after_seconds: outcome.retry_after.map(|wait| wait.as_secs()),

@@ -1,23 +1,43 @@
 //! Live connection tests.
 
+mod live;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
+pub use live::Live;
+use serde::Deserialize;
 
+use super::Provider;
 use crate::crypto::Secret;
+
+pub type Metadata = serde_json::Map<String, serde_json::Value>;
 
 /// What a test found. The closed set of results; `reason` is a sub-code and `hint` says what to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub verdict: Verdict,
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     pub hint: String,
     pub retry_after: Option<Duration>,
+    pub learned: Learned,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a provider told about a credential that it knows. Nothing of it is secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// Account, project, login: what people recognise it by.
+    pub identity: BTreeMap<String, String>,
+    pub expires_at: Option<Timestamp>,
+    /// What its owner should know, in a sentence each.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Ok,
     /// There is no test for this provider, or the caller asked for none.
@@ -33,41 +53,33 @@ pub enum Verdict {
 /// Asks a provider whether it accepts a credential, with the least privileged call there is.
 #[async_trait]
 pub trait Probe: Send + Sync {
-    async fn probe(&self, secret: &Secret, metadata: &serde_json::Map<String, serde_json::Value>) -> Outcome;
-}
-
-/// The tests there are, by provider id.
-#[derive(Clone, Default)]
-pub struct Probes(BTreeMap<String, Arc<dyn Probe>>);
-
-impl Probes {
-    pub fn insert(&mut self, provider: impl Into<String>, probe: Arc<dyn Probe>) {
-        self.0.insert(provider.into(), probe);
-    }
-
-    pub fn get(&self, provider: &str) -> Option<&Arc<dyn Probe>> {
-        self.0.get(provider)
-    }
+    /// Only for what [`Provider::is_tested`]. Never takes longer than its own limits allow, and never says that what did
+    /// not answer has refused.
+    async fn probe(&self, provider: &Provider, secret: &Secret, metadata: &Metadata) -> Outcome;
 }
 
 impl Outcome {
+    pub fn new(verdict: Verdict, reason: impl Into<Cow<'static, str>>, hint: impl Into<String>) -> Self {
+        Self { verdict, reason: reason.into(), hint: hint.into(), retry_after: None, learned: Learned::default() }
+    }
+
     /// The provider has no test.
     pub fn untested() -> Self {
         let hint = "there is no connection test for this provider: activate the version with `strongroom activate`, \
                     or set it up with --no-probe";
-        Self { verdict: Verdict::Untested, reason: "no_test", hint: hint.into(), retry_after: None }
+        Self::new(Verdict::Untested, "no_test", hint)
     }
 
     /// It took longer than the configuration allows.
     pub fn timed_out() -> Self {
         let hint = "the provider did not answer in time: try again with `strongroom validate`";
-        Self { verdict: Verdict::ProviderUnreachable, reason: "timeout", hint: hint.into(), retry_after: None }
+        Self::new(Verdict::ProviderUnreachable, "timeout", hint)
     }
 
     /// The caller asked for no test.
     pub fn skipped() -> Self {
         let hint = "the connection test was left out as asked: `strongroom validate` runs it";
-        Self { verdict: Verdict::Untested, reason: "skipped", hint: hint.into(), retry_after: None }
+        Self::new(Verdict::Untested, "skipped", hint)
     }
 }
 

@@ -9,7 +9,7 @@ use super::*;
 async fn a_thousand_at_once_cost_one_unwrap() {
     let home = tempfile::tempdir().unwrap();
     let keys = Keys::new(home.path());
-    let vault = vault(home.path(), &keys, Probes::default(), LIMITS);
+    let vault = vault(home.path(), &keys, nobody(), LIMITS);
     vault.setup(&admin(), setup(path("acme", "a"), &openai_key("a"), true)).await.unwrap();
     let before = keys.unwraps();
     let caller = admin();
@@ -23,7 +23,7 @@ async fn a_thousand_at_once_cost_one_unwrap() {
 async fn a_delete_overtakes_a_slow_unwrap() {
     let home = tempfile::tempdir().unwrap();
     let keys = Keys::new(home.path());
-    let vault = vault(home.path(), &keys, Probes::default(), LIMITS);
+    let vault = vault(home.path(), &keys, nobody(), LIMITS);
     for (name, rotated) in [("deleted", false), ("rotated", true)] {
         vault.setup(&admin(), setup(path("acme", name), &openai_key("old"), true)).await.unwrap();
         keys.gate.forget_permits(Semaphore::MAX_PERMITS);
@@ -50,7 +50,7 @@ async fn a_delete_overtakes_a_slow_unwrap() {
 async fn without_its_keys_the_vault_serves_what_is_cached_and_stores_nothing() {
     let home = tempfile::tempdir().unwrap();
     let keys = Keys::new(home.path());
-    let vault = vault(home.path(), &keys, Probes::default(), LIMITS);
+    let vault = vault(home.path(), &keys, nobody(), LIMITS);
     for name in ["warm", "cold"] {
         vault.setup(&admin(), setup(path("acme", name), &openai_key(name), true)).await.unwrap();
     }
@@ -74,7 +74,7 @@ async fn an_org_keeps_to_its_share_of_the_cache() {
     let keys = Keys::new(home.path());
     // About five keys of this length and their overhead.
     let limits = Limits { org_bytes: 2_000, ..LIMITS };
-    let vault = vault(home.path(), &keys, Probes::default(), limits);
+    let vault = vault(home.path(), &keys, nobody(), limits);
     vault.setup(&admin(), setup(path("small", "one"), &openai_key("one"), true)).await.unwrap();
     vault.decrypt(&admin(), decrypt(path("small", "one"))).await.unwrap();
     for n in 0..30 {
@@ -92,7 +92,7 @@ async fn a_cached_plaintext_ends_with_its_time() {
     let home = tempfile::tempdir().unwrap();
     let keys = Keys::new(home.path());
     let limits = Limits { ttl: Duration::from_millis(300), ..LIMITS };
-    let vault = vault(home.path(), &keys, Probes::default(), limits);
+    let vault = vault(home.path(), &keys, nobody(), limits);
     vault.setup(&admin(), setup(path("acme", "a"), &openai_key("a"), true)).await.unwrap();
     vault.decrypt(&admin(), decrypt(path("acme", "a"))).await.unwrap();
     tokio::time::sleep(Duration::from_millis(400)).await;

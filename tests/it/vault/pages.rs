@@ -14,7 +14,7 @@ fn limited() -> Caller {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_token_tells_nothing_and_is_its_callers_own() {
     let home = tempfile::tempdir().unwrap();
-    let vault = vault(home.path(), &Keys::new(home.path()), Probes::default(), LIMITS);
+    let vault = vault(home.path(), &Keys::new(home.path()), nobody(), LIMITS);
     for name in ["one", "two", "three"] {
         vault.setup(&admin(), setup(path("acme", name), &openai_key(name), true)).await.unwrap();
     }
@@ -36,7 +36,7 @@ async fn a_log_that_cannot_be_read_is_not_intact() {
     let home = tempfile::tempdir().unwrap();
     let keys = Keys::new(home.path());
     {
-        let vault = vault(home.path(), &keys, Probes::default(), LIMITS);
+        let vault = vault(home.path(), &keys, nobody(), LIMITS);
         vault.setup(&admin(), setup(path("acme", "a"), &openai_key("a"), true)).await.unwrap();
         assert!(vault.verify_audit(&admin()).await.unwrap().iter().all(|chain| chain.broken.is_none()));
     }
@@ -44,7 +44,7 @@ async fn a_log_that_cannot_be_read_is_not_intact() {
     let first = "UPDATE audit_log SET canonical = '{' WHERE position = (SELECT min(position) FROM audit_log)";
     assert_eq!(database.execute(first, []).unwrap(), 1);
     drop(database);
-    let vault = vault(home.path(), &keys, Probes::default(), LIMITS);
+    let vault = vault(home.path(), &keys, nobody(), LIMITS);
     let report = vault.verify_audit(&admin()).await.unwrap();
     assert_eq!(report.iter().map(|chain| chain.broken).collect::<Vec<_>>(), [Some((1, "unreadable"))]);
 }
@@ -54,7 +54,7 @@ async fn a_log_that_cannot_be_read_is_not_intact() {
 async fn new_rules_overtake_a_slow_unwrap() {
     let home = tempfile::tempdir().unwrap();
     let keys = Keys::new(home.path());
-    let vault = vault(home.path(), &keys, Probes::default(), LIMITS);
+    let vault = vault(home.path(), &keys, nobody(), LIMITS);
     vault.setup(&admin(), setup(path("acme", "a"), &openai_key("a"), true)).await.unwrap();
     keys.gate.forget_permits(Semaphore::MAX_PERMITS);
     let before = keys.unwraps();

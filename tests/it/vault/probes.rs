@@ -2,14 +2,13 @@
 
 use std::sync::Mutex;
 
-use strongroom::providers::Probe;
-use strongroom::vault::{Activate, CredentialState, Error, Outcome, Validate, Verdict, VersionState};
+use strongroom::vault::{Activate, CredentialState, Error, Validate, Verdict, VersionState};
 
 use super::*;
 
 /// A provider that answers what it was told to.
 #[derive(Default)]
-struct Provider {
+struct Fake {
     answers: Mutex<Vec<Answer>>,
     asked: AtomicU64,
 }
@@ -22,12 +21,12 @@ enum Answer {
 }
 
 #[async_trait]
-impl Probe for Provider {
-    async fn probe(&self, _: &Secret, _: &serde_json::Map<String, serde_json::Value>) -> Outcome {
+impl Probe for Fake {
+    async fn probe(&self, _: &Provider, _: &Secret, _: &Metadata) -> Outcome {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let answer = self.answers.lock().unwrap().pop().unwrap();
         match answer {
-            Answer::Says(verdict, reason) => Outcome { verdict, reason, hint: String::new(), retry_after: None },
+            Answer::Says(verdict, reason) => Outcome::new(verdict, reason, ""),
             Answer::Hangs => std::future::pending().await,
             Answer::Panics => panic!("a probe's own fault"),
         }
@@ -36,17 +35,16 @@ impl Probe for Provider {
 
 struct Scene {
     vault: Arc<Vault>,
-    provider: Arc<Provider>,
+    provider: Arc<Fake>,
     _home: tempfile::TempDir,
 }
 
 impl Scene {
     fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let provider = Arc::new(Provider::default());
-        let mut probes = Probes::default();
-        probes.insert("openai", Arc::clone(&provider) as Arc<dyn Probe>);
-        let vault = vault(home.path(), &Keys::new(home.path()), probes, LIMITS);
+        let provider = Arc::new(Fake::default());
+        let probe = Arc::clone(&provider) as Arc<dyn Probe>;
+        let vault = vault(home.path(), &Keys::new(home.path()), probe, LIMITS);
         Self { vault, provider, _home: home }
     }
 
