@@ -4,9 +4,29 @@
 //! ```text
 //!   send ─► host allowed? ─► resolve ─► address public? ─► connect to that very address ─► TLS ─► one request ─► close
 //! ```
+//!
+//! Each request has a connection of its own, which ends with the answer: its buffers held a secret, and what is freed is
+//! wiped. Nothing here logs a path, a header or a body.
+
+mod address;
+mod connect;
+mod exchange;
+mod hosts;
+mod network;
+mod private;
+mod proxy;
+mod tls;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode, Uri};
 use zeroize::Zeroizing;
+
+pub use hosts::Hosts;
+pub use network::{Network, System};
+use private::Private;
+use proxy::Proxy;
 
 /// A request. Its body and headers may hold a secret: neither is ever logged.
 pub struct Request {
@@ -16,26 +36,12 @@ pub struct Request {
     pub body: Zeroizing<Vec<u8>>,
 }
 
-/// An answer. Its body may hold a secret.
+/// An answer. Its body may hold a secret. A redirect is an answer like any other.
+#[derive(Debug)]
 pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Zeroizing<Vec<u8>>,
-}
-
-/// The hosts that somebody may be asked at: `api.example.com`, or `*.example.com` for every name below, at any depth.
-#[derive(Clone, Debug, Default)]
-pub struct Hosts(Vec<String>);
-
-impl Hosts {
-    /// Why one of them is no host's name.
-    pub fn new(hosts: Vec<String>) -> Result<Self, String> {
-        Ok(Self(hosts))
-    }
-
-    pub fn allow(&self, host: &str) -> bool {
-        self.0.iter().any(|known| known == host)
-    }
 }
 
 /// What the operator allows beyond the rules.
@@ -43,13 +49,38 @@ impl Hosts {
 pub struct Settings {
     /// PEM of authorities to trust beside the system's.
     pub authorities: Option<String>,
-    /// `http://HOST:PORT` of a proxy that tunnels.
+    /// `http://HOST:PORT` of a proxy that tunnels. It resolves the names then, and what addresses it goes to is its own
+    /// rule, not ours; hosts and certificates are checked here all the same.
     pub proxy: Option<String>,
-    /// Hosts that may be at private addresses: `HOST`, or `HOST=ADDRESS:PORT` to go there without asking DNS.
+    /// Hosts that may be at private addresses: `HOST`, or `HOST=ADDRESS:PORT` to go there without asking DNS or the proxy.
+    /// `*.HOST` stands for every name below.
     pub private_hosts: Vec<String>,
+    pub limits: Limits,
 }
 
-pub struct Client {}
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// For name, connection and TLS together.
+    pub connect: Duration,
+    /// For all of it, from the name to the last byte.
+    pub total: Duration,
+    /// Of an answer's body.
+    pub body: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), total: Duration::from_secs(15), body: 256 * 1024 }
+    }
+}
+
+pub struct Client {
+    network: Arc<dyn Network>,
+    proxy: Option<Proxy>,
+    private: Private,
+    tls: tokio_rustls::TlsConnector,
+    limits: Limits,
+}
 
 /// Why there is no answer. Names the host, never what was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,13 +106,43 @@ pub enum Error {
 }
 
 impl Client {
-    /// The error says which setting is wrong.
-    pub fn new(_settings: Settings) -> Result<Self, String> {
-        Ok(Self {})
+    /// The error begins with the setting that is wrong.
+    pub fn new(settings: Settings) -> Result<Self, String> {
+        Self::over(settings, Arc::new(System))
     }
 
-    /// One request on a connection of its own.
-    pub async fn send(&self, request: Request, _hosts: &Hosts) -> Result<Response, Error> {
-        Err(Error::Connect { host: request.url.host().unwrap_or_default().to_owned() })
+    /// Over another network than the system's.
+    pub fn over(settings: Settings, network: Arc<dyn Network>) -> Result<Self, String> {
+        let private = Private::parse(&settings.private_hosts).map_err(|why| format!("private_hosts: {why}"))?;
+        let proxy = settings.proxy.as_deref().map(Proxy::parse).transpose().map_err(|why| format!("proxy: {why}"))?;
+        let tls = tls::connector(settings.authorities.as_deref()).map_err(|why| format!("authorities: {why}"))?;
+        if !settings.private_hosts.is_empty() {
+            tracing::warn!(
+                hosts = settings.private_hosts.join(", "),
+                "outbound.private_hosts: connection tests of these may go to private addresses"
+            );
+        }
+        Ok(Self { network, proxy, private, tls, limits: settings.limits })
+    }
+
+    /// One request on a connection of its own, to one of the hosts.
+    pub async fn send(&self, request: Request, hosts: &Hosts) -> Result<Response, Error> {
+        let host = hosts::permitted(&request.url, hosts)?.to_owned();
+        exchange::check(&request.headers)?;
+        let start = Instant::now();
+        let answered = tokio::time::timeout(self.limits.total, self.ask(&host, request)).await;
+        let answered = answered.unwrap_or_else(|_| Err(Error::Timeout { host: host.clone() }));
+        let millis = start.elapsed().as_millis() as u64;
+        match &answered {
+            Ok(response) => tracing::debug!(host, status = response.status.as_u16(), millis, "asked"),
+            Err(error) => tracing::debug!(host, %error, millis, "asked in vain"),
+        }
+        answered
+    }
+
+    async fn ask(&self, host: &str, request: Request) -> Result<Response, Error> {
+        let connected = tokio::time::timeout(self.limits.connect, connect::open(self, host)).await;
+        let stream = connected.unwrap_or_else(|_| Err(Error::Timeout { host: host.to_owned() }))?;
+        exchange::run(stream, host, request, self.limits.body).await
     }
 }
