@@ -2,9 +2,11 @@
 
 use std::time::SystemTime;
 
+use jsonwebtoken::{Algorithm, Header};
+use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{PrivateKey, SignError};
+use super::{ASSERTION_LIFE, PrivateKey, SignError, seconds};
 
 pub struct ServiceAccount<'a> {
     pub client_email: &'a str,
@@ -14,10 +16,19 @@ pub struct ServiceAccount<'a> {
 
 /// A JWT for five minutes.
 pub fn assertion(
-    _account: &ServiceAccount<'_>,
-    _audience: &str,
-    _scope: &str,
-    _at: SystemTime,
+    account: &ServiceAccount<'_>,
+    audience: &str,
+    scope: &str,
+    at: SystemTime,
 ) -> Result<Zeroizing<String>, SignError> {
-    Err(SignError("not yet".into()))
+    let now = seconds(at)?;
+    let header = Header { kid: Some(account.private_key_id.to_owned()), ..Header::new(Algorithm::RS256) };
+    let claims = json!({
+        "iss": account.client_email,
+        "scope": scope,
+        "aud": audience,
+        "iat": now,
+        "exp": now + ASSERTION_LIFE,
+    });
+    account.key.jwt(&header, &claims)
 }

@@ -6,7 +6,10 @@ pub mod azure;
 pub mod google;
 pub mod key;
 pub mod oci;
+mod pem;
 pub mod snowflake;
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use key::{KeyError, PrivateKey};
 
@@ -14,3 +17,11 @@ pub use key::{KeyError, PrivateKey};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SignError(pub String);
+
+/// How long an assertion can be exchanged, in seconds. It is used at once.
+const ASSERTION_LIFE: u64 = 300;
+
+fn seconds(at: SystemTime) -> Result<u64, SignError> {
+    let since = at.duration_since(UNIX_EPOCH).map_err(|_| SignError("the clock is before 1970".into()))?;
+    Ok(since.as_secs())
+}
