@@ -10,6 +10,7 @@ use serde_saphyr::Spanned;
 
 use super::checks::Check;
 use super::format::{KnownKey, Lore, Refusal, Rules, Shape};
+use super::probe::Limits;
 use super::schema::{Schema, SchemaMap};
 use super::{Category, Class, Field, FingerprintMode, Provider};
 use crate::crypto::Seal;
@@ -85,6 +86,8 @@ struct Entry {
     public_identity: Vec<Spanned<String>>,
     #[serde(default)]
     checks: Vec<Spanned<Check>>,
+    #[serde(default)]
+    limits: Limits,
     metadata: SchemaMap,
 }
 
@@ -184,6 +187,7 @@ impl Entry {
             fingerprint: self.fingerprint,
             seal: self.seal.unwrap_or(Seal::Aes256Gcm),
             docs: self.docs.as_ref().map_or_else(String::new, |docs| docs.value.clone()),
+            limits: self.limits,
             other_fields: self.other_fields.as_ref().map(OtherFields::build),
             refused_fields: self.refused_fields.clone(),
             document: self.document.clone(),

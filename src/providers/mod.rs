@@ -41,6 +41,8 @@ pub struct Provider {
     pub seal: Seal,
     /// Where its documentation is; empty where there is none.
     pub docs: String,
+    /// How often it may be asked.
+    pub limits: probe::Limits,
     /// The rule for fields that the entry does not name, where it allows them.
     other_fields: Option<format::Rules>,
     refused_fields: BTreeMap<String, String>,

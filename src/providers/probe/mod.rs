@@ -1,6 +1,7 @@
 //! Live connection tests.
 
 mod live;
+mod pace;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 pub use live::Live;
+pub use pace::{Limits, Pace, Patience, RetryAfter, Turn};
 use serde::Deserialize;
 
 use super::Provider;
