@@ -108,6 +108,7 @@ impl App {
         let keyring = keyring(&config)?;
         let store = store(&config)?;
         let client = http::Client::new(http::Settings::default()).map_err(Error::Outbound)?;
+        let owner_hosts = http::Hosts::new(config.outbound.owner_hosts.clone()).map_err(Error::Outbound)?;
         let limits = Limits {
             ttl: config.cache.ttl,
             max_bytes: config.cache.max_bytes.bytes(),
@@ -119,7 +120,7 @@ impl App {
             keyring,
             registry,
             policies,
-            probe: Arc::new(Live::new(client)),
+            probe: Arc::new(Live::new(client, owner_hosts)),
             limits,
             probe_timeout,
         })?;

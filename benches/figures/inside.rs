@@ -24,12 +24,13 @@ impl Inside {
     pub fn new(home: &Path) -> Self {
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&home.join("inside.db")).unwrap());
         let key = Local::open_or_create(home, "inside", None).unwrap();
+        let client = http::Client::new(http::Settings::default()).unwrap();
         let vault = Vault::new(Parts {
             store: Arc::clone(&store),
             keyring: Keyring::new(Arc::new(key), []),
             registry: Registry::embedded().unwrap(),
             policies: Policies::embedded().unwrap(),
-            probe: Arc::new(Live::new(http::Client::new(http::Settings::default()).unwrap())),
+            probe: Arc::new(Live::new(client, http::Hosts::default())),
             limits: Limits { ttl: Duration::from_secs(300), max_bytes: 1 << 26, org_bytes: 1 << 24 },
             probe_timeout: Duration::from_secs(10),
         })

@@ -10,6 +10,7 @@ use serde_saphyr::Spanned;
 
 use super::checks::Check;
 use super::format::{KnownKey, Lore, Refusal, Rules, Shape};
+use super::probe::{Limits, plan};
 use super::schema::{Schema, SchemaMap};
 use super::{Category, Class, Field, FingerprintMode, Provider};
 use crate::crypto::Seal;
@@ -85,6 +86,11 @@ struct Entry {
     public_identity: Vec<Spanned<String>>,
     #[serde(default)]
     checks: Vec<Spanned<Check>>,
+    #[serde(default)]
+    limits: Limits,
+    test: Option<plan::Entry>,
+    #[serde(default)]
+    owner_test: bool,
     metadata: SchemaMap,
 }
 
@@ -175,6 +181,9 @@ impl Entry {
                 return Err(at(check, format!("checks: this check reads the field {lacking}, which is not there")));
             }
         }
+        let metadata = Schema::compile(common, &self.metadata)?;
+        let test = self.test.as_ref();
+        let test = test.map(|test| plan::compile(test, &fields, self.other_fields.is_some(), metadata.keys()));
         Ok(Provider {
             id: self.id.value.clone(),
             title: self.title.clone(),
@@ -184,12 +193,15 @@ impl Entry {
             fingerprint: self.fingerprint,
             seal: self.seal.unwrap_or(Seal::Aes256Gcm),
             docs: self.docs.as_ref().map_or_else(String::new, |docs| docs.value.clone()),
+            limits: self.limits,
             other_fields: self.other_fields.as_ref().map(OtherFields::build),
             refused_fields: self.refused_fields.clone(),
             document: self.document.clone(),
             public_identity: self.public_identity.iter().map(|shown| shown.value.clone()).collect(),
             checks: self.checks.iter().map(|check| check.value).collect(),
-            metadata: Schema::compile(common, &self.metadata)?,
+            metadata,
+            test: test.transpose()?,
+            owner_test: self.owner_test,
             lore: Arc::clone(lore),
         })
     }
@@ -266,7 +278,7 @@ fn compile(pattern: &str) -> Result<Regex, regex::Error> {
 }
 
 /// The last line of the library's several says what is wrong; the others draw it.
-fn bad_pattern(error: &regex::Error) -> String {
+pub fn bad_pattern(error: &regex::Error) -> String {
     let words = error.to_string();
     format!("bad pattern: {}", words.lines().last().unwrap_or_default().trim_start_matches("error: "))
 }

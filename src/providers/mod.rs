@@ -41,6 +41,8 @@ pub struct Provider {
     pub seal: Seal,
     /// Where its documentation is; empty where there is none.
     pub docs: String,
+    /// How often it may be asked.
+    pub limits: probe::Limits,
     /// The rule for fields that the entry does not name, where it allows them.
     other_fields: Option<format::Rules>,
     refused_fields: BTreeMap<String, String>,
@@ -48,6 +50,9 @@ pub struct Provider {
     public_identity: Vec<String>,
     checks: Vec<checks::Check>,
     metadata: schema::Schema,
+    test: Option<probe::plan::Test>,
+    /// Whether the metadata may bring a test of its own.
+    owner_test: bool,
     lore: Arc<format::Lore>,
 }
 
@@ -130,8 +135,8 @@ impl Invalid {
 
 impl Provider {
     /// Whether there is a connection test for a credential with this metadata.
-    pub fn is_tested(&self, _metadata: &probe::Metadata) -> bool {
-        false
+    pub fn is_tested(&self, metadata: &probe::Metadata) -> bool {
+        self.test.is_some() || (self.owner_test && metadata.contains_key(probe::plan::owner::OWNER_TEST))
     }
 }
 

@@ -9,6 +9,7 @@ use serde_saphyr::Spanned;
 
 use super::entry::{Flaw, at};
 use super::nearest::nearest;
+use super::probe::plan::owner::OWNER_TEST;
 use super::{Invalid, Provider, format};
 
 /// The schema of each key.
@@ -33,16 +34,22 @@ impl Provider {
         if serde_json::to_vec(metadata).map_or(usize::MAX, |json| json.len()) > MAX_BYTES {
             return Err(Invalid::new("metadata", format!("is longer than {MAX_BYTES} bytes")));
         }
+        let mut metadata = metadata.clone();
+        if self.owner_test
+            && let Some(test) = metadata.remove(OWNER_TEST)
+        {
+            self.owner_test(&test)?;
+        }
         if let Some(unknown) = metadata.keys().find(|key| !self.metadata.keys.contains(key)) {
             return Err(self.unknown_key(unknown));
         }
-        for (key, value) in metadata {
+        for (key, value) in &metadata {
             if let Some(kind) = secret_inside(value, &self.lore) {
                 let why = format!("looks like {kind}; metadata is stored in clear and must not hold a secret");
                 return Err(Invalid::new(format!("metadata.{key}"), why));
             }
         }
-        let metadata = Value::Object(metadata.clone());
+        let metadata = Value::Object(metadata);
         self.metadata.validator.validate(&metadata).map_err(|error| self.metadata.refusal(&error))
     }
 
@@ -75,6 +82,10 @@ impl Schema {
         let whole = json!({ "type": "object", "properties": properties, "additionalProperties": false });
         let validator = validator(&whole).map_err(|error| Flaw { line: None, rule: format!("metadata: {error}") })?;
         Ok(Self { keys, validator })
+    }
+
+    pub fn keys(&self) -> &[String] {
+        &self.keys
     }
 
     fn refusal(&self, error: &ValidationError<'_>) -> Invalid {

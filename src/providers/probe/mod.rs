@@ -1,6 +1,13 @@
 //! Live connection tests.
 
+mod answer;
 mod live;
+mod pace;
+pub(super) mod plan;
+mod read;
+mod request;
+mod template;
+mod values;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 pub use live::Live;
+pub use pace::{Limits, Pace, Patience, RetryAfter, Turn};
 use serde::Deserialize;
 
 use super::Provider;
@@ -95,6 +103,23 @@ impl Verdict {
             Self::RateLimited => "rate_limited",
             Self::ProviderUnreachable => "provider_unreachable",
             Self::Misconfigured => "misconfigured",
+        }
+    }
+
+    /// The closed set of its reasons.
+    pub const fn reasons(self) -> &'static [&'static str] {
+        match self {
+            // Known to the provider, and allowed less than the test asks for.
+            Self::Ok => &["limited"],
+            Self::Untested => &["no_test", "skipped"],
+            Self::InvalidCredential => &["rejected", "expired", "revoked", "disabled", "wrong_type"],
+            Self::InsufficientPermission => {
+                &["missing_scope", "trust_or_missing_role", "sso_required", "ip_restricted", "network_rule"]
+            }
+            Self::NotFound => &["account", "project", "subscription", "bucket", "resource"],
+            Self::RateLimited => &["throttled", "quota_exhausted"],
+            Self::ProviderUnreachable => &["dns", "connect", "tls", "timeout", "5xx", "overloaded", "broken"],
+            Self::Misconfigured => &["format", "clock_skew", "api_disabled", "region", "endpoint", "redirect"],
         }
     }
 }
