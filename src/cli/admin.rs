@@ -143,7 +143,7 @@ enum ProvidersCommand {
 
 impl Providers {
     pub async fn run(self, context: &mut Context) -> Result<(), Failure> {
-        let reply = context.server.admin().await?.list_providers(ListProvidersRequest {}).await?.into_inner();
+        let reply = context.server.admin().await?.list_providers(ListProvidersRequest::default()).await?.into_inner();
         let Some(ProvidersCommand::Show { provider }) = self.command else {
             return context.out.show(&reply.providers, |providers| {
                 Columns::new(view::PROVIDERS).page(providers.iter().map(view::provider_row))
@@ -203,6 +203,7 @@ mod tests {
             secret: true,
             required: false,
             example: "sk-example".into(),
+            ..Default::default()
         };
         let page = provider_page(&Provider { id: "openai".into(), fields: vec![field], ..Provider::default() });
         assert_eq!(
