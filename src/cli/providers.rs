@@ -148,7 +148,7 @@ fn fields(it: &Provider) -> Vec<(String, String)> {
     for field in &it.fields {
         lines.push((field.name.clone(), rule(field)));
         let mut beside = |words: String| lines.push((String::new(), words));
-        if !field.example.is_empty() {
+        if !field.example.is_empty() && field.example != field.must_be {
             beside(format!("such as {}", example(field)));
         }
         if !field.aliases.is_empty() {

@@ -102,7 +102,11 @@ fn choose<'a>(provider: &'a Provider, inputs: &mut Inputs) -> Result<Option<&'a 
 }
 
 fn value(field: &ProviderField, needed: bool, inputs: &mut Inputs) -> Result<Option<Secret>, Failure> {
-    let such_as = if field.example.is_empty() { String::new() } else { format!(", such as {}", example(field)) };
+    let such_as = match field.example.as_str() {
+        "" => String::new(),
+        same if same == field.must_be => String::new(),
+        _ => format!(", such as {}", example(field)),
+    };
     say(escape(&format!("{}: {}{such_as}", field.name, must_be(field))));
     for _ in 0..TRIES {
         match ask(field, needed, inputs)? {
