@@ -127,7 +127,7 @@ fn arguments(credential: &Credential, more: &str) -> String {
 }
 
 fn retry(probe: &ProbeResult) -> Option<String> {
-    let wait = Duration::try_from(probe.retry_after.clone()?).ok()?;
+    let wait = Duration::try_from(probe.retry_after?).ok()?;
     Some(match wait.as_secs() {
         seconds @ 0..=119 => format!("{} s", seconds.max(1)),
         seconds => format!("{} min", seconds.div_ceil(60)),

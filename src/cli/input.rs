@@ -21,8 +21,10 @@ pub(super) struct Inputs {
     /// Somebody sits there and can be asked.
     pub terminal: bool,
     /// Asks without an echo.
-    pub prompt: Box<dyn FnMut(&str) -> io::Result<String>>,
+    pub prompt: Prompt,
 }
+
+type Prompt = Box<dyn FnMut(&str) -> io::Result<String>>;
 
 /// What a question was answered with.
 pub(super) enum Answer {
