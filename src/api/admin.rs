@@ -6,7 +6,7 @@ use super::status::Fault;
 use super::{Api, convert};
 use crate::authn::token::Issue;
 use crate::pb::v1 as pb;
-use crate::vault::{AuditQuery, Caller, ChainReport, Provider, Record};
+use crate::vault::{AuditQuery, Caller, ChainReport, Field, Provider, ProviderLimits, Record};
 
 pub async fn issue_token(
     api: &Api,
@@ -78,9 +78,9 @@ pub async fn verify_audit(
 pub async fn list_providers(
     api: &Api,
     caller: &Caller,
-    _: pb::ListProvidersRequest,
+    request: pb::ListProvidersRequest,
 ) -> Result<pb::ListProvidersResponse, Fault> {
-    let providers = api.vault.providers(caller).await?;
+    let providers = api.vault.providers(caller, convert::given(request.provider).as_deref()).await?;
     Ok(pb::ListProvidersResponse { providers: providers.iter().map(|entry| provider(entry)).collect() })
 }
 
@@ -120,20 +120,40 @@ fn chain(report: ChainReport) -> pb::AuditChain {
 }
 
 fn provider(entry: &Provider) -> pb::Provider {
-    let fields = entry.fields.iter().map(|field| pb::ProviderField {
-        name: field.name.clone(),
-        secret: field.secret,
-        required: field.required,
-        example: field.example.clone(),
-    });
     pb::Provider {
         id: entry.id.clone(),
         title: entry.title.clone(),
         category: entry.category.as_str().into(),
-        fields: fields.collect(),
+        class: entry.class.as_str().into(),
+        docs: entry.docs.clone(),
         fingerprint: entry.fingerprint.as_str().into(),
         seal: entry.seal.as_str().into(),
-        docs: entry.docs.clone(),
-        class: entry.class.as_str().to_owned(),
+        fields: entry.fields.iter().map(field).collect(),
+        either: entry.either().iter().map(|group| pb::FieldGroup { fields: group.clone() }).collect(),
+        other_fields: entry.takes_other_fields(),
+        document_shapes: entry.document_shapes().into_iter().map(Into::into).collect(),
+        document_field: entry.document_field().unwrap_or_default().into(),
+        public_identity: entry.public_identity().to_vec(),
+        test: entry.test_summary(),
+        limits: entry.limits().map(limits),
+        rotation_days: entry.rotation_days().unwrap_or_default(),
+        environment: entry.environment(),
+        metadata: Some(convert::wire_metadata(entry.metadata_schema().clone())),
     }
+}
+
+fn field(field: &Field) -> pb::ProviderField {
+    pb::ProviderField {
+        name: field.name.clone(),
+        secret: field.secret,
+        required: field.required,
+        example: field.example.clone(),
+        must_be: field.must_be.clone().unwrap_or_default(),
+        aliases: field.aliases().to_vec(),
+        shape: field.shape().into(),
+    }
+}
+
+const fn limits(limits: ProviderLimits) -> pb::ProviderLimits {
+    pb::ProviderLimits { per_minute: limits.per_minute, burst: limits.burst, at_once: limits.at_once }
 }

@@ -93,7 +93,7 @@ fn number(value: f64) -> Result<serde_json::Number, Invalid> {
     serde_json::Number::from_f64(value).ok_or_else(|| Invalid::new("metadata", "numbers must be finite"))
 }
 
-fn wire_metadata(metadata: Metadata) -> Struct {
+pub fn wire_metadata(metadata: Metadata) -> Struct {
     metadata.into_iter().map(|(key, value)| (key, wire_value(value))).collect()
 }
 

@@ -1,16 +1,14 @@
-//! Tokens and the provider registry.
+//! Tokens.
 
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::error::{Exit, Failure};
+use super::error::Failure;
 use super::output::{escape, say};
 use super::view::{self, Columns};
 use super::{Context, values};
-use crate::pb::v1::{
-    IssueTokenRequest, IssueTokenResponse, ListProvidersRequest, ListTokensRequest, Provider, RevokeTokenRequest,
-};
+use crate::pb::v1::{IssueTokenRequest, IssueTokenResponse, ListTokensRequest, RevokeTokenRequest};
 
 /// Issue, revoke and list API tokens.
 #[derive(Args)]
@@ -123,40 +121,6 @@ impl ListTokens {
     }
 }
 
-/// List what can be set up, and with which fields.
-#[derive(Args)]
-#[command(after_help = "Example:\n  strongroom providers show aws_keys")]
-pub(super) struct Providers {
-    #[command(subcommand)]
-    command: Option<ProvidersCommand>,
-}
-
-#[derive(Subcommand)]
-enum ProvidersCommand {
-    /// Show one provider with its fields.
-    #[command(after_help = "Example:\n  strongroom providers show aws_keys")]
-    Show {
-        /// The provider's id.
-        provider: String,
-    },
-}
-
-impl Providers {
-    pub async fn run(self, context: &mut Context) -> Result<(), Failure> {
-        let reply = context.server.admin().await?.list_providers(ListProvidersRequest {}).await?.into_inner();
-        let Some(ProvidersCommand::Show { provider }) = self.command else {
-            return context.out.show(&reply.providers, |providers| {
-                Columns::new(view::PROVIDERS).page(providers.iter().map(view::provider_row))
-            });
-        };
-        let found = reply.providers.into_iter().find(|entry| entry.id == provider).ok_or_else(|| {
-            Failure::new(Exit::NotFound, format!("the registry has no provider {provider}"))
-                .hint("`strongroom providers` lists those it has")
-        })?;
-        context.out.show(&found, provider_page)
-    }
-}
-
 /// A line that a shell can `eval`. The token is the server's word, so it is quoted unless it cannot matter.
 fn export(reply: &IssueTokenResponse) -> String {
     let secret = reply.token.clone().unwrap_or_default();
@@ -168,23 +132,6 @@ fn export(reply: &IssueTokenResponse) -> String {
     }
 }
 
-fn provider_page(it: &Provider) -> String {
-    let head = view::sheet([
-        ("provider", it.id.clone()),
-        ("title", it.title.clone()),
-        ("category", it.category.clone()),
-        ("fingerprint", it.fingerprint.clone()),
-        ("seal", it.seal.clone()),
-        ("documentation", it.docs.clone()),
-    ]);
-    let yes = |is: bool| if is { "yes".to_owned() } else { String::new() };
-    let fields = it
-        .fields
-        .iter()
-        .map(|field| vec![field.name.clone(), yes(field.secret), yes(field.required), field.example.clone()]);
-    format!("{head}\n{}", Columns::new(view::FIELDS).page(fields))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,20 +141,5 @@ mod tests {
         let line = |token: &str| export(&IssueTokenResponse { token: Some(token.to_owned().into()), info: None });
         assert_eq!(line("sr_0199-aZ.9"), "export STRONGROOM_TOKEN=sr_0199-aZ.9\n");
         assert_eq!(line("x; rm -rf ~ '$(id)'"), "export STRONGROOM_TOKEN='x; rm -rf ~ '\\''$(id)'\\'''\n");
-    }
-
-    #[test]
-    fn a_provider_with_its_fields() {
-        let field = crate::pb::v1::ProviderField {
-            name: "api_key".into(),
-            secret: true,
-            required: false,
-            example: "sk-example".into(),
-        };
-        let page = provider_page(&Provider { id: "openai".into(), fields: vec![field], ..Provider::default() });
-        assert_eq!(
-            page,
-            "provider  openai\n\nFIELD    SECRET  REQUIRED  EXAMPLE\napi_key  yes               sk-example\n"
-        );
     }
 }

@@ -4,14 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead as _, IsTerminal as _, Read};
+use std::io::{self, IsTerminal as _, Read, Write as _};
 
 use super::error::Failure;
-use super::output::say;
+use super::output::escape;
 use crate::crypto::Secret;
 
 /// No provider hands out longer ones.
 const MAX_SECRET: u64 = 1 << 20;
+/// A terminal does not take longer lines.
+const MAX_ANSWER: usize = 4096;
 
 /// This process's stdin and terminal.
 pub(super) struct Inputs {
@@ -19,7 +21,18 @@ pub(super) struct Inputs {
     /// Somebody sits there and can be asked.
     pub terminal: bool,
     /// Asks without an echo.
-    pub prompt: fn(&str) -> io::Result<String>,
+    pub prompt: Prompt,
+}
+
+type Prompt = Box<dyn FnMut(&str) -> io::Result<String>>;
+
+/// What a question was answered with.
+pub(super) enum Answer {
+    Given(Secret),
+    /// Just Enter.
+    Nothing,
+    /// It cannot be used; worth asking again.
+    Useless(Failure),
 }
 
 /// What `--field` and `--document` say.
@@ -78,7 +91,7 @@ impl Upload {
 
 impl Inputs {
     pub fn of_process() -> Self {
-        let prompt = |question: &str| rpassword::prompt_password(question);
+        let prompt = Box::new(|question: &str| rpassword::prompt_password(question));
         Self { stdin: Box::new(io::stdin()), terminal: io::stdin().is_terminal(), prompt }
     }
 
@@ -92,19 +105,60 @@ impl Inputs {
 
     /// A question that is no secret; the answer without its end of line.
     pub fn ask(&mut self, question: &str) -> Result<String, Failure> {
-        say(question);
-        let mut answer = String::new();
-        io::BufReader::new(self.stdin.by_ref().take(1024))
-            .read_line(&mut answer)
-            .map_err(|cause| Failure::usage(format!("cannot read the answer: {cause}")))?;
+        let cannot = |cause: io::Error| Failure::usage(format!("cannot read the answer: {cause}"));
+        // A closed stderr is nobody's problem.
+        let _ = write!(io::stderr(), "{} ", escape(question));
+        let mut answer = Vec::new();
+        // Byte by byte: what follows the line is the next answer.
+        let mut byte = [0];
+        while answer.len() < MAX_ANSWER && byte != *b"\n" {
+            match self.stdin.read(&mut byte).map_err(cannot)? {
+                0 if answer.is_empty() => return Err(Failure::usage("the question was not answered")),
+                0 => break,
+                _ => answer.push(byte[0]),
+            }
+        }
+        let answer = String::from_utf8(answer).map_err(|_| Failure::usage("the answer is no text"))?;
         Ok(answer.trim_end_matches(['\r', '\n']).to_owned())
     }
 
-    fn ask_secret(&self, what: &str) -> Result<Secret, Failure> {
-        let line = (self.prompt)(&format!("{what}: "));
-        let secret = line.map(Secret::from).map_err(|cause| Failure::usage(format!("{what}: cannot ask: {cause}")))?;
-        not_empty(secret, what)
+    /// A value that may show.
+    pub fn answer(&mut self, question: &str) -> Result<Answer, Failure> {
+        Ok(given(self.ask(question)?.trim().to_owned()))
     }
+
+    /// A value that must not show.
+    pub fn hidden(&mut self, question: &str) -> Result<Answer, Failure> {
+        Ok(given(self.unseen(question)?))
+    }
+
+    /// The content of a file whose path is asked for.
+    pub fn file(&mut self, question: &str, what: &str) -> Result<Answer, Failure> {
+        let path = self.ask(question)?;
+        // As a file manager drops it.
+        let path = path.trim().trim_matches(['\'', '"']);
+        if path.is_empty() {
+            return Ok(Answer::Nothing);
+        }
+        Ok(match file(path, what) {
+            Ok(content) => Answer::Given(content),
+            Err(failure) if path.starts_with('~') => Answer::Useless(failure.hint("only a shell knows what ~ is")),
+            Err(failure) => Answer::Useless(failure),
+        })
+    }
+
+    fn ask_secret(&mut self, what: &str) -> Result<Secret, Failure> {
+        not_empty(Secret::from(self.unseen(what)?), what)
+    }
+
+    fn unseen(&mut self, what: &str) -> Result<String, Failure> {
+        let line = (self.prompt)(&escape(&format!("{what}: ")));
+        line.map_err(|cause| Failure::usage(format!("{what}: cannot ask: {cause}")))
+    }
+}
+
+fn given(answer: String) -> Answer {
+    if answer.is_empty() { Answer::Nothing } else { Answer::Given(Secret::from(answer)) }
 }
 
 /// Where one field comes from.
@@ -196,11 +250,12 @@ pub(super) mod tests {
     use super::*;
 
     pub fn piped(stdin: &'static [u8]) -> Inputs {
-        Inputs { stdin: Box::new(stdin), terminal: false, prompt: |_| Err(io::Error::other("nobody to ask")) }
+        Inputs { stdin: Box::new(stdin), terminal: false, prompt: Box::new(|_| Err(io::Error::other("nobody to ask"))) }
     }
 
     pub fn terminal(typed: &'static [u8]) -> Inputs {
-        Inputs { stdin: Box::new(typed), terminal: true, prompt: |question| Ok(format!("typed for {question}")) }
+        let prompt = Box::new(|question: &str| Ok(format!("typed for {question}")));
+        Inputs { stdin: Box::new(typed), terminal: true, prompt }
     }
 
     fn upload(fields: &[&str], document: Option<&str>) -> Upload {

@@ -8,10 +8,13 @@ mod decrypt;
 mod delete;
 mod demo;
 mod error;
+mod explain;
 mod input;
 mod local;
 mod metadata;
 mod output;
+mod providers;
+mod questions;
 mod serve;
 mod setup;
 mod status;
@@ -61,7 +64,7 @@ enum Command {
     Watch(watch::Watch),
     Token(admin::Token),
     Audit(audit::Audit),
-    Providers(admin::Providers),
+    Providers(providers::Providers),
     Fingerprint(local::Fingerprint),
     Completions(local::Completions),
 }

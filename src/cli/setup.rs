@@ -5,21 +5,23 @@ use clap::Args;
 use super::Context;
 use super::credentials::{Target, present};
 use super::error::{Exit, Failure};
-use super::input::{Inputs, Upload, Uploaded};
-use super::output::{progress, say};
-use super::values;
-use super::view;
+use super::input::{Upload, Uploaded};
+use super::output::progress;
+use super::{explain, providers, questions, values, view};
 use crate::pb::v1::{
-    ProbeResult, SetupCredentialRequest, SetupCredentialResponse, ValidateCredentialRequest, ValidateCredentialResponse,
+    SetupCredentialRequest, SetupCredentialResponse, ValidateCredentialRequest, ValidateCredentialResponse,
 };
 
 /// Store a credential, or rotate it where there is one already.
 ///
 /// The secret comes from stdin, a file or a prompt, never from an argument. Without --field and --document, what is
-/// piped in is the upload: the bare key of a provider with one field, or the provider's document. A rotation adds a
-/// version; the old one is served until the new one passes its connection test.
+/// piped in is the upload: the bare key of a provider with one field, or the file that a cloud's own tools wrote; in a
+/// terminal each field is asked for. A rotation adds a version; the old one is served until the new one passes its
+/// connection test.
 #[derive(Args)]
-#[command(after_help = "Example:\n  printf %s \"$OPENAI_API_KEY\" | strongroom setup acme openai --field api_key=-")]
+#[command(
+    after_help = "Examples:\n  strongroom setup acme aws_keys\n  printf %s \"$OPENAI_API_KEY\" | strongroom setup acme openai\n  strongroom setup acme gcp_service_account --document key.json"
+)]
 pub(super) struct Setup {
     #[command(flatten)]
     target: Target,
@@ -49,29 +51,24 @@ pub(super) struct Setup {
 
 impl Setup {
     pub async fn run(self, context: &mut Context) -> Result<(), Failure> {
-        let request = self.request(&mut context.inputs)?;
+        let metadata = metadata(self.metadata.as_deref())?;
+        let upload = match self.upload.read(&mut context.inputs)? {
+            Some(upload) => upload,
+            None if context.inputs.terminal => ask(context, &self.target.provider).await?,
+            None => Uploaded { document: Some(context.inputs.secret("stdin")?), ..Uploaded::default() },
+        };
+        let request = self.request(upload, metadata);
         let mut client = context.server.credentials().await?;
         if !request.no_probe {
             progress("storing it, and testing the connection …");
         }
         let reply = client.setup_credential(request).await?.into_inner();
         context.out.show(&reply, sheet)?;
-        verdict(&reply)
+        explain::stored(&reply, &present(reply.credential.clone())?)
     }
 
-    fn request(self, inputs: &mut Inputs) -> Result<SetupCredentialRequest, Failure> {
-        let metadata = self.metadata.as_deref().map(|text| values::json_object("--metadata", text)).transpose()?;
-        let upload = match self.upload.read(inputs)? {
-            Some(upload) => upload,
-            None if inputs.terminal => {
-                return Err(Failure::usage("nothing to store: name a --field or a --document").hint(format!(
-                    "`strongroom providers show {}` names its fields; --field NAME asks for one",
-                    self.target.provider
-                )));
-            }
-            None => Uploaded { document: Some(inputs.secret("stdin")?), ..Uploaded::default() },
-        };
-        Ok(SetupCredentialRequest {
+    fn request(self, upload: Uploaded, metadata: Option<pbjson_types::Struct>) -> SetupCredentialRequest {
+        SetupCredentialRequest {
             org: self.target.org,
             project: self.target.project,
             provider: self.target.provider,
@@ -83,8 +80,21 @@ impl Setup {
             no_probe: self.no_probe,
             expires_at: self.expires_at,
             etag: self.expected.etag(),
-        })
+        }
     }
+}
+
+/// In a terminal, where nothing was named.
+async fn ask(context: &mut Context, provider: &str) -> Result<Uploaded, Failure> {
+    match providers::one(context, provider).await {
+        Ok(entry) => questions::upload(&entry, &mut context.inputs),
+        Err(failure) if failure.exit() == Exit::Denied => questions::unknown(provider, &mut context.inputs),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn metadata(text: Option<&str>) -> Result<Option<pbjson_types::Struct>, Failure> {
+    text.map(|text| values::json_object("--metadata", text)).transpose()
 }
 
 /// Test a credential: an upload without storing it, or the stored one.
@@ -98,20 +108,30 @@ pub(super) struct Validate {
 
     #[command(flatten)]
     upload: Upload,
+
+    /// What the test of an upload needs to know beside it, such as an account id; no secret.
+    #[arg(long, value_name = "JSON|@FILE")]
+    metadata: Option<String>,
 }
 
 impl Validate {
     pub async fn run(self, context: &mut Context) -> Result<(), Failure> {
         // Unlike setup, stdin counts only when it is named: a script's stdin is often just there.
-        let upload = self.upload.read(&mut context.inputs)?.unwrap_or_default();
+        let metadata = metadata(self.metadata.as_deref())?;
+        let upload = self.upload.read(&mut context.inputs)?;
+        if upload.is_none() && metadata.is_some() {
+            return Err(Failure::usage("--metadata goes with an upload; a stored credential has its own")
+                .hint("`strongroom metadata` changes it"));
+        }
+        let Uploaded { fields, document } = upload.unwrap_or_default();
         let Target { org, provider, project, name } = self.target;
-        let (fields, document) = (upload.fields, upload.document);
-        let request = ValidateCredentialRequest { org, project, provider, name, fields, document };
+        let id = provider.clone();
+        let request = ValidateCredentialRequest { org, project, provider, name, fields, document, metadata };
         let mut client = context.server.credentials().await?;
         progress("testing the connection …");
         let reply = client.validate_credential(request).await?.into_inner();
         context.out.show(&reply, validated_sheet)?;
-        tested(reply.probe.as_ref())
+        explain::tested(&reply, &id)
     }
 }
 
@@ -138,74 +158,29 @@ fn validated_sheet(it: &ValidateCredentialResponse) -> String {
     ])
 }
 
-/// A refused upload is stored, as a version that is never served: the command has failed all the same. One whose test
-/// could not be made will be tried again by the server: it has not.
-fn verdict(reply: &SetupCredentialResponse) -> Result<(), Failure> {
-    let credential = present(reply.credential.clone())?;
-    let probe = reply.probe.clone().unwrap_or_default();
-    match reply.version.as_ref().map(|version| (version.version, version.state.as_str())) {
-        Some((number, "invalid")) => Err(with_hint(
-            Failure::new(
-                Exit::Refused,
-                format!(
-                    "{} refused it: {}; version {number} is not served",
-                    credential.provider,
-                    view::outcome(&probe)
-                ),
-            ),
-            &probe,
-        )),
-        Some((number, "pending")) => {
-            let mut arguments = format!("{} {} {number}", credential.org, credential.provider);
-            for (option, value) in [("project", &credential.project), ("name", &credential.name)] {
-                if !matches!(value.as_str(), "" | "default") {
-                    arguments += &format!(" --{option} {value}");
-                }
-            }
-            say(super::output::escape(&format!(
-                "version {number} is not served yet ({}); `strongroom activate {arguments}` serves it untested",
-                view::outcome(&probe)
-            )));
-            Ok(())
-        }
-        _ => Ok(()),
-    }
-}
-
-fn tested(probe: Option<&ProbeResult>) -> Result<(), Failure> {
-    let Some(probe) = probe else { return Ok(()) };
-    let exit = match probe.outcome.as_str() {
-        "ok" | "untested" => return Ok(()),
-        "rate_limited" | "provider_unreachable" => Exit::Unavailable,
-        _ => Exit::Refused,
-    };
-    Err(with_hint(Failure::new(exit, format!("the connection test says {}", view::outcome(probe))), probe))
-}
-
-fn with_hint(failure: Failure, probe: &ProbeResult) -> Failure {
-    if probe.hint.is_empty() { failure } else { failure.hint(&probe.hint) }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
 
+    use super::super::client::Connection;
     use super::super::input::tests::{piped, terminal};
+    use super::super::output::Format;
+    use super::super::output::tests::Page;
     use super::super::{Cli, Command};
     use super::*;
-    use crate::pb::v1::{Credential, Version};
 
-    fn request(line: &str, mut inputs: Inputs) -> Result<SetupCredentialRequest, Failure> {
+    fn setup(line: &str) -> Setup {
         let words = ["strongroom", "setup", "acme", "openai"].into_iter().chain(line.split_whitespace());
         match Cli::try_parse_from(words).unwrap().command {
-            Command::Setup(setup) => setup.request(&mut inputs),
+            Command::Setup(setup) => setup,
             _ => unreachable!("that is the setup command"),
         }
     }
 
     #[test]
-    fn what_is_piped_in_without_a_field_is_the_document() {
-        let request = request("--label a=b --no-probe --etag 7", piped(b"sk-1\n")).unwrap();
+    fn options_become_the_request() {
+        let upload = Uploaded { document: Some("sk-1\n".to_owned().into()), ..Uploaded::default() };
+        let request = setup("--label a=b --no-probe --etag 7").request(upload, None);
         assert_eq!(request.document.unwrap().expose(), b"sk-1\n");
         assert_eq!(
             (request.project.as_str(), request.name.as_str(), request.etag.as_str()),
@@ -215,48 +190,23 @@ mod tests {
         assert!(request.no_probe && request.metadata.is_none() && request.expires_at.is_none());
     }
 
-    #[test]
-    fn in_a_terminal_it_says_where_the_fields_are_named() {
-        let failure = request("", terminal(b"")).unwrap_err();
-        assert_eq!(failure.exit(), Exit::Usage);
-        assert!(failure.to_string().contains("strongroom providers show openai"), "{failure}");
+    /// Against no server: what comes before it is asked.
+    async fn refused(line: &str, terminal_of: Option<&'static [u8]>) -> Failure {
+        let inputs = terminal_of.map_or_else(|| piped(b""), terminal);
+        let out = Page::default().output(Format::Table, false);
+        let mut context = Context { server: Connection::to("http://127.0.0.1:1"), inputs, out };
+        setup(line).run(&mut context).await.unwrap_err()
     }
 
-    #[test]
-    fn a_secret_behind_the_provider_is_refused_and_not_repeated() {
-        let failure = request("sk-canary", piped(b"")).unwrap_err().to_string();
+    #[tokio::test]
+    async fn in_a_terminal_the_registry_is_asked_before_anybody_else() {
+        assert_eq!(refused("", Some(b"")).await.exit(), Exit::NoConnection);
+        assert_eq!(refused("", None).await.exit(), Exit::Usage, "an empty pipe");
+    }
+
+    #[tokio::test]
+    async fn a_secret_behind_the_provider_is_refused_and_not_repeated() {
+        let failure = refused("sk-canary", None).await.to_string();
         assert!(failure.contains("must not be an argument") && !failure.contains("canary"), "{failure}");
-    }
-
-    fn reply(state: &str, outcome: &str) -> SetupCredentialResponse {
-        SetupCredentialResponse {
-            credential: Some(Credential { provider: "openai".into(), ..Credential::default() }),
-            version: Some(Version { version: 2, state: state.into(), ..Version::default() }),
-            probe: Some(ProbeResult {
-                outcome: outcome.into(),
-                hint: "make a new key".into(),
-                ..ProbeResult::default()
-            }),
-        }
-    }
-
-    #[test]
-    fn a_refusal_fails_and_a_delay_does_not() {
-        let refused = verdict(&reply("invalid", "invalid_credential")).unwrap_err();
-        assert_eq!(refused.exit(), Exit::Refused);
-        assert!(refused.to_string().ends_with("hint: make a new key"), "{refused}");
-        assert!(verdict(&reply("pending", "provider_unreachable")).is_ok());
-        assert!(verdict(&reply("active", "ok")).is_ok());
-        assert_eq!(verdict(&SetupCredentialResponse::default()).unwrap_err().exit(), Exit::Bug);
-    }
-
-    #[test]
-    fn outcomes_of_a_test() {
-        let exit = |outcome: &str| tested(reply("", outcome).probe.as_ref()).err().map(|failure| failure.exit());
-        assert_eq!(exit("ok"), None);
-        assert_eq!(exit("untested"), None);
-        assert_eq!(exit("invalid_credential"), Some(Exit::Refused));
-        assert_eq!(exit("misconfigured"), Some(Exit::Refused));
-        assert_eq!(exit("provider_unreachable"), Some(Exit::Unavailable));
     }
 }

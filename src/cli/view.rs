@@ -6,7 +6,7 @@ use comfy_table::{ColumnConstraint, Row, Table, Width, presets};
 use jiff::Timestamp;
 
 use super::output::escape;
-use crate::pb::v1::{AuditRecord, Credential, ProbeResult, Provider, Token, Version, WatchCredentialsResponse};
+use crate::pb::v1::{AuditRecord, Credential, ProbeResult, Token, Version, WatchCredentialsResponse};
 
 /// A table that may come a page at a time: one header, and columns that do not get narrower.
 pub(super) struct Columns {
@@ -20,8 +20,6 @@ pub(super) const VERSIONS: &[&str] =
     &["VERSION", "STATE", "FINGERPRINT", "TEST", "SEAL", "KMS KEY", "BY", "CREATED", "ACTIVATED", "DESTROYED"];
 pub(super) const TOKENS: &[&str] =
     &["ID", "NAME", "ROLE", "ORG", "PROJECTS", "PROVIDERS", "BY", "CREATED", "EXPIRES", "REVOKED"];
-pub(super) const PROVIDERS: &[&str] = &["PROVIDER", "TITLE", "CATEGORY", "FIELDS"];
-pub(super) const FIELDS: &[&str] = &["FIELD", "SECRET", "REQUIRED", "EXAMPLE"];
 pub(super) const AUDIT: &[&str] =
     &["AT", "INSTANCE", "RECORD", "CALLER", "ACTION", "OUTCOME", "CREDENTIAL", "VERSION", "FINGERPRINT"];
 
@@ -59,9 +57,15 @@ impl Columns {
 
 /// One thing, a line for each of its properties; what is not known is left out.
 pub(super) fn sheet<'a>(lines: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let known = lines.into_iter().filter(|(_, value)| !value.is_empty());
+    aligned(known.map(|(key, value)| (key.to_owned(), value)))
+}
+
+/// Two columns.
+pub(super) fn aligned(lines: impl IntoIterator<Item = (String, String)>) -> String {
     let mut table = bare();
-    for (key, value) in lines.into_iter().filter(|(_, value)| !value.is_empty()) {
-        table.add_row(cells(vec![key.into(), value]));
+    for (key, value) in lines {
+        table.add_row(cells(vec![key, value]));
     }
     pad(&mut table);
     table.trim_fmt() + "\n"
@@ -145,15 +149,6 @@ pub(super) fn token_row(it: &Token) -> Vec<String> {
         time(it.expires_at.as_ref()),
         time(it.revoked_at.as_ref()),
     ]
-}
-
-pub(super) fn provider_row(it: &Provider) -> Vec<String> {
-    let fields: Vec<_> = it
-        .fields
-        .iter()
-        .map(|field| if field.required { field.name.clone() } else { format!("[{}]", field.name) })
-        .collect();
-    vec![it.id.clone(), it.title.clone(), it.category.clone(), fields.join(" ")]
 }
 
 pub(super) fn audit_row(it: &AuditRecord) -> Vec<String> {

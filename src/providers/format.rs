@@ -52,6 +52,17 @@ pub struct KnownKey {
     pub pattern: Regex,
 }
 
+impl Shape {
+    /// As the registry writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Text => "text",
+            Self::Pem => "pem",
+        }
+    }
+}
+
 impl Rules {
     /// The value as it is stored, or why it cannot be.
     pub fn apply(&self, raw: &str, provider: &str, lore: &Lore) -> Result<Zeroizing<String>, String> {

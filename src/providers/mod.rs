@@ -10,6 +10,7 @@
 //! Nothing here quotes what a customer sent: an [`Invalid`] names the field and the rule.
 
 mod checks;
+mod describe;
 mod document;
 mod entry;
 mod format;
@@ -22,6 +23,7 @@ mod upload;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use describe::Limits;
 pub use probe::{Learned, Outcome, Probe, Verdict};
 pub use registry::{LoadError, Registry};
 use serde::Deserialize;

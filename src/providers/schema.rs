@@ -22,6 +22,8 @@ const MAX_DEPTH: usize = 8;
 #[derive(Debug)]
 pub struct Schema {
     keys: Vec<String>,
+    /// The schema of each key, as it is applied.
+    pub properties: Map<String, Value>,
     validator: Validator,
 }
 
@@ -79,9 +81,9 @@ impl Schema {
             }
         }
         let keys = own.keys().chain(common.keys()).cloned().collect();
-        let whole = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+        let whole = json!({ "type": "object", "properties": &properties, "additionalProperties": false });
         let validator = validator(&whole).map_err(|error| Flaw { line: None, rule: format!("metadata: {error}") })?;
-        Ok(Self { keys, validator })
+        Ok(Self { keys, properties, validator })
     }
 
     pub fn keys(&self) -> &[String] {

@@ -99,12 +99,16 @@ impl Vault {
         Ok(credential)
     }
 
-    pub async fn providers(&self, caller: &Caller) -> Result<Vec<Arc<Provider>>, Error> {
+    /// The registry, or one entry of it.
+    pub async fn providers(&self, caller: &Caller, only: Option<&str>) -> Result<Vec<Arc<Provider>>, Error> {
         let mut trail = Trail::begin(caller, Action::ListProviders);
         let result = async {
             let permit = self.guard.permit(caller, Resource::Org(&caller.principal.org), &mut trail)?;
             self.guard.admit(permit, &trail).await?;
-            Ok(self.registry.load().all().cloned().collect())
+            match only {
+                Some(id) => Ok(vec![self.provider(id)?]),
+                None => Ok(self.registry.load().all().cloned().collect()),
+            }
         };
         let result = result.await;
         self.guard.finish(trail, result).await

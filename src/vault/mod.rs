@@ -38,7 +38,7 @@ use self::keeper::Keeper;
 pub use crate::crypto::Secret;
 use crate::crypto::{self, Dek};
 use crate::kms::Keyring;
-pub use crate::providers::{Outcome, Probe, Provider, Registry, Upload, Verdict};
+pub use crate::providers::{Field, Limits as ProviderLimits, Outcome, Probe, Provider, Registry, Upload, Verdict};
 use crate::store::Store;
 pub use crate::store::{
     ChangeEvent, Credential, CredentialState, Health, Path, ProbeRecord, Record, Token, Version, VersionState, Word,

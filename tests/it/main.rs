@@ -9,6 +9,7 @@
 
 mod api;
 mod bad_input;
+mod cli;
 mod cli_help;
 mod config;
 mod crash;
