@@ -133,3 +133,6 @@ impl Step {
         self.assert.is_some() || self.sign.is_some()
     }
 }
+
+#[cfg(test)]
+pub mod tests;
