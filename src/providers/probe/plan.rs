@@ -135,4 +135,6 @@ impl Step {
 }
 
 #[cfg(test)]
-pub mod tests;
+mod tests;
+#[cfg(test)]
+pub use tests::step;

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::providers::probe::plan::tests::step;
+use crate::providers::probe::plan::step;
 
 const NOW: u64 = 1_800_000_000;
 

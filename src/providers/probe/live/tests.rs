@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::providers::probe::plan::tests::step;
+use crate::providers::probe::plan::step;
 
 fn told(error: &http::Error, url: &str, asker: Asker) -> (Verdict, String, String) {
     let outcome = unanswered(error, &step(&json!({ "get": url })), asker);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::providers::probe::plan::tests::step;
+use crate::providers::probe::plan::step;
 
 fn filled(written: Value, values: &Values) -> Result<Request, NotSent> {
     fill(&step(&written), values)
