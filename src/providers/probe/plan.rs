@@ -133,3 +133,8 @@ impl Step {
         self.assert.is_some() || self.sign.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub use tests::step;
