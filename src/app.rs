@@ -78,8 +78,8 @@ pub enum Error {
     Schema { url: String, cause: crate::store::Error },
     #[error("the store at {url}: {cause}")]
     Store { url: String, cause: crate::store::Error },
-    #[error("outbound: {0}")]
-    Outbound(String),
+    #[error("outbound.{0}")]
+    Outbound(http::Wrong),
     #[error("{0}")]
     Tls(listen::Error),
     #[error("{0}")]
@@ -100,6 +100,7 @@ impl App {
     /// Puts the parts together. Opens the store and the keys, no port.
     pub async fn build(config: Config) -> Result<Self, Error> {
         let tls = tls(&config)?;
+        let client = client(&config.outbound)?;
         if config.kms.local.create {
             make_homes(&config)?;
         }
@@ -107,8 +108,8 @@ impl App {
         let policies = policies(&config)?;
         let keyring = keyring(&config)?;
         let store = store(&config)?;
-        let client = http::Client::new(http::Settings::default()).map_err(Error::Outbound)?;
-        let owner_hosts = http::Hosts::new(config.outbound.owner_hosts.clone()).map_err(Error::Outbound)?;
+        let owner_hosts = http::Hosts::new(config.outbound.owner_hosts.clone())
+            .map_err(|why| Error::Outbound(format!("owner_hosts: {why}")))?;
         let limits = Limits {
             ttl: config.cache.ttl,
             max_bytes: config.cache.max_bytes.bytes(),
@@ -250,6 +251,23 @@ fn tls(config: &Config) -> Result<Option<Arc<ServerConfig>>, Error> {
         (Some(cert), Some(key)) => listen::tls(cert, key).map(Some).map_err(Error::Tls),
         _ => Ok(None),
     }
+}
+
+fn client(outbound: &config::Outbound) -> Result<http::Client, Error> {
+    let file = outbound.authorities.as_deref();
+    let named = |wrong: http::Wrong| match file {
+        Some(file) if wrong.setting == "authorities" => wrong.within(&file.display().to_string()),
+        _ => wrong,
+    };
+    let unread = |cause| http::Wrong::new("authorities", format!("cannot be read: {cause}"));
+    let authorities = file.map(|file| std::fs::read_to_string(file).map_err(unread)).transpose();
+    let settings = |authorities| http::Settings {
+        authorities,
+        proxy: Some(outbound.proxy.clone()).filter(|proxy| !proxy.is_empty()),
+        private_hosts: outbound.private_hosts.clone(),
+        ..http::Settings::default()
+    };
+    authorities.map(settings).and_then(http::Client::new).map_err(|wrong| Error::Outbound(named(wrong)))
 }
 
 fn keyring(config: &Config) -> Result<Keyring, Error> {

@@ -239,7 +239,7 @@ pub struct Outbound {
     pub authorities: Option<PathBuf>,
     /// The environment's proxies are never used.
     pub proxy: String,
-    /// `HOST`, or `HOST=ADDRESS:PORT`.
+    /// `HOST`, or `HOST=ADDRESS:PORT`; `*.HOST` for every name below.
     pub private_hosts: Vec<String>,
     /// Where a test that a credential's owner wrote may go.
     pub owner_hosts: Vec<String>,

@@ -82,6 +82,26 @@ pub struct Client {
     limits: Limits,
 }
 
+/// The setting that is wrong, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting}: {why}")]
+pub struct Wrong {
+    pub setting: &'static str,
+    pub why: String,
+}
+
+impl Wrong {
+    pub const fn new(setting: &'static str, why: String) -> Self {
+        Self { setting, why }
+    }
+
+    /// In that file.
+    #[must_use]
+    pub fn within(self, file: &str) -> Self {
+        Self { why: format!("{file}: {}", self.why), ..self }
+    }
+}
+
 /// Why there is no answer. Names the host, never what was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -106,16 +126,16 @@ pub enum Error {
 }
 
 impl Client {
-    /// The error begins with the setting that is wrong.
-    pub fn new(settings: Settings) -> Result<Self, String> {
+    pub fn new(settings: Settings) -> Result<Self, Wrong> {
         Self::over(settings, Arc::new(System))
     }
 
     /// Over another network than the system's.
-    pub fn over(settings: Settings, network: Arc<dyn Network>) -> Result<Self, String> {
-        let private = Private::parse(&settings.private_hosts).map_err(|why| format!("private_hosts: {why}"))?;
-        let proxy = settings.proxy.as_deref().map(Proxy::parse).transpose().map_err(|why| format!("proxy: {why}"))?;
-        let tls = tls::connector(settings.authorities.as_deref()).map_err(|why| format!("authorities: {why}"))?;
+    pub fn over(settings: Settings, network: Arc<dyn Network>) -> Result<Self, Wrong> {
+        let wrong = |setting| move |why| Wrong::new(setting, why);
+        let private = Private::parse(&settings.private_hosts).map_err(wrong("private_hosts"))?;
+        let proxy = settings.proxy.as_deref().map(Proxy::parse).transpose().map_err(wrong("proxy"))?;
+        let tls = tls::connector(settings.authorities.as_deref()).map_err(wrong("authorities"))?;
         if !settings.private_hosts.is_empty() {
             tracing::warn!(
                 hosts = settings.private_hosts.join(", "),

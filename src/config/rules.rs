@@ -65,6 +65,9 @@ fn dependencies(config: &Config) -> Result<(), Broken> {
     {
         return broken("otlp.endpoint", "must begin with http:// or https://");
     }
+    if !config.outbound.proxy.is_empty() && !config.outbound.proxy.starts_with("http://") {
+        return broken("outbound.proxy", "must be http://HOST:PORT: what goes through it is encrypted end to end");
+    }
     Ok(())
 }
 
@@ -184,6 +187,16 @@ mod tests {
         }
         assert_eq!(refused(|config| config.kms.default = "default".into()), "kms.default");
         assert_eq!(refused(|config| config.otlp.endpoint = "127.0.0.1:4317".into()), "otlp.endpoint");
+    }
+
+    #[test]
+    fn a_proxy_is_spoken_to_in_plain_http() {
+        for proxy in ["https://proxy:3128", "socks5://proxy:1080", "proxy:3128"] {
+            assert_eq!(refused(|config| config.outbound.proxy = proxy.into()), "outbound.proxy");
+        }
+        let mut config = Config::default();
+        config.outbound.proxy = "http://proxy:3128".into();
+        assert_eq!(check(&config), Ok(()));
     }
 
     proptest! {

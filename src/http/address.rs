@@ -94,3 +94,146 @@ fn within_6((base, length): (Ipv6Addr, u32), address: Ipv6Addr) -> bool {
 fn last_four(address: Ipv6Addr) -> Ipv4Addr {
     Ipv4Addr::from_bits(address.to_bits() as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(text: &str) -> IpAddr {
+        text.parse().expect(text)
+    }
+
+    /// The first and the last of each block, and what lies beside it.
+    #[test]
+    fn public_ends_where_a_block_begins() {
+        let edges = [
+            ("0.0.0.0", "0.255.255.255", None, Some("1.0.0.0")),
+            ("10.0.0.0", "10.255.255.255", Some("9.255.255.255"), Some("11.0.0.0")),
+            ("100.64.0.0", "100.127.255.255", Some("100.63.255.255"), Some("100.128.0.0")),
+            ("127.0.0.0", "127.255.255.255", Some("126.255.255.255"), Some("128.0.0.0")),
+            ("168.63.129.16", "168.63.129.16", Some("168.63.129.15"), Some("168.63.129.17")),
+            ("169.254.0.0", "169.254.255.255", Some("169.253.255.255"), Some("169.255.0.0")),
+            ("172.16.0.0", "172.31.255.255", Some("172.15.255.255"), Some("172.32.0.0")),
+            ("192.0.0.0", "192.0.0.255", Some("191.255.255.255"), Some("192.0.1.0")),
+            ("192.0.2.0", "192.0.2.255", Some("192.0.1.255"), Some("192.0.3.0")),
+            ("192.31.196.0", "192.31.196.255", Some("192.31.195.255"), Some("192.31.197.0")),
+            ("192.52.193.0", "192.52.193.255", Some("192.52.192.255"), Some("192.52.194.0")),
+            ("192.88.99.0", "192.88.99.255", Some("192.88.98.255"), Some("192.88.100.0")),
+            ("192.168.0.0", "192.168.255.255", Some("192.167.255.255"), Some("192.169.0.0")),
+            ("192.175.48.0", "192.175.48.255", Some("192.175.47.255"), Some("192.175.49.0")),
+            ("198.18.0.0", "198.19.255.255", Some("198.17.255.255"), Some("198.20.0.0")),
+            ("198.51.100.0", "198.51.100.255", Some("198.51.99.255"), Some("198.51.101.0")),
+            ("203.0.113.0", "203.0.113.255", Some("203.0.112.255"), Some("203.0.114.0")),
+            ("224.0.0.0", "255.255.255.255", Some("223.255.255.255"), None),
+            ("::", "1fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", None, Some("2000::")),
+            ("2001::", "2001:1ff:ffff:ffff:ffff:ffff:ffff:ffff", Some("2000:ffff::"), Some("2001:200::")),
+            ("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", Some("2001:db7::"), Some("2001:db9::")),
+            ("2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff", Some("2001:ffff::"), Some("2003::")),
+            ("2620:4f:8000::", "2620:4f:8000:ffff:ffff:ffff:ffff:ffff", Some("2620:4f:7fff::"), Some("2620:4f:8001::")),
+            ("3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff", Some("3ffe::"), Some("3fff:1000::")),
+            ("4000::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", Some("3fff:ffff::"), None),
+        ];
+        for (first, last, before, after) in edges {
+            assert!(!is_public(at(first)) && !is_public(at(last)), "{first} to {last}");
+            assert!(before.into_iter().chain(after).all(|beside| is_public(at(beside))), "beside {first}");
+        }
+    }
+
+    #[test]
+    fn providers_are_public() {
+        for public in ["8.8.8.8", "104.18.6.192", "2606:4700::6812:7c0", "2a00:1450:4001:81c::200a", "64:ff9b::808:808"]
+        {
+            assert!(is_public(at(public)), "{public}");
+        }
+    }
+
+    /// What hands out the machine's credentials, or is nobody's address, whatever the operator writes.
+    const NEVER: &[&str] = &[
+        "0.0.0.0",
+        "0.1.2.3",
+        "169.254.169.254",
+        "169.254.0.1",
+        "169.254.170.2",
+        "100.100.100.200",
+        "192.0.0.192",
+        "168.63.129.16",
+        "224.0.0.1",
+        "239.255.255.255",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::",
+        "fe80::1",
+        "febf::1",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+        "fd00:c1::a9fe:a9fe",
+        "fd00:42::42",
+        "ff02::1",
+        "::ffff:169.254.169.254",
+        "::ffff:127.0.0.1",
+        "::127.0.0.1",
+        "::a9fe:a9fe",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b::7f00:1",
+        "64:ff9b:1::a9fe:a9fe",
+        "2002:a9fe:a9fe::1",
+        "2002:7f00:1::",
+        "2001::5601:5601",
+        "fec0::1",
+    ];
+
+    #[test]
+    fn private_hosts_are_private_and_no_more() {
+        for private in ["10.1.2.3", "172.16.0.1", "192.168.1.1", "127.0.0.1", "100.64.0.1", "::1", "fd12::1", "fc00::1"]
+        {
+            assert!(may_be_private(at(private)) && !is_public(at(private)), "{private}");
+        }
+        assert!(may_be_private(at("8.8.8.8")), "it may be public, too");
+        for never in NEVER {
+            assert!(!may_be_private(at(never)) && !is_public(at(never)), "{never}");
+        }
+    }
+
+    fn private_4() -> impl Strategy<Value = Ipv4Addr> {
+        (0..NOT_PUBLIC_4.len(), any::<u32>()).prop_map(|(block, bits)| {
+            let (base, length) = NOT_PUBLIC_4[block];
+            Ipv4Addr::from_bits(base.to_bits() | bits.checked_shr(length).unwrap_or(0))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_way_of_carrying_a_private_address_is_public(private in private_4(), rest: u64) {
+            let bits = u128::from(private.to_bits());
+            let rest = u128::from(rest);
+            let carriers = [
+                bits,                                                                   // compatible
+                0xffff << 32 | bits,                                                    // mapped
+                0xffff << 48 | bits,                                                    // translated, of old
+                0x0064_ff9b << 96 | bits,                                               // NAT64
+                0x0064_ff9b_0001 << 80 | rest << 32 & ((1 << 80) - 1) | bits,           // NAT64 of one's own
+                0x2002 << 112 | bits << 80 | rest,                                      // 6to4
+                0x2001_0000 << 96 | bits << 64 | rest,                                  // Teredo, the server
+                0x2001_0000 << 96 | rest << 32 | (bits ^ 0xffff_ffff),                  // Teredo, the client
+                0xfe80 << 112 | 0x5efe << 32 | bits,                                    // ISATAP
+            ];
+            prop_assert!(!is_public(private.into()));
+            for carrier in carriers {
+                prop_assert!(!is_public(Ipv6Addr::from_bits(carrier).into()), "{}", Ipv6Addr::from_bits(carrier));
+            }
+        }
+
+        #[test]
+        fn what_the_standard_library_calls_special_is_not_public(address: u32, other: u128) {
+            let four = Ipv4Addr::from_bits(address);
+            let special = four.is_private() || four.is_loopback() || four.is_link_local() || four.is_multicast()
+                || four.is_broadcast() || four.is_documentation() || four.is_unspecified();
+            prop_assert!(!(special && is_public(four.into())));
+            let six = Ipv6Addr::from_bits(other);
+            let special = six.is_unique_local() || six.is_unicast_link_local() || six.is_multicast() || six.is_loopback();
+            prop_assert!(!(special && is_public(six.into())));
+        }
+    }
+}

@@ -82,3 +82,176 @@ fn is_name(text: &str) -> bool {
     let number = hexadecimal || last.bytes().all(|byte| byte.is_ascii_digit());
     text.len() <= 253 && text.split('.').all(label) && !number
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hosts(all: &[&str]) -> Result<Hosts, String> {
+        Hosts::new(all.iter().map(ToString::to_string).collect())
+    }
+
+    fn known() -> Hosts {
+        hosts(&["api.openai.com", "*.openai.azure.com", "localhost"]).expect("good")
+    }
+
+    #[test]
+    fn names_and_names_below_a_suffix_are_hosts() {
+        for good in
+            ["api.openai.com", "localhost", "a", "xn--bcher-kva.example", "1.example", "a.3com", "*.b.c", "*.a.b.c"]
+        {
+            assert_eq!(hosts(&[good]).map(|_| ()), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_is() {
+        let long = format!("{}.com", "a".repeat(64));
+        let longer = format!("{}com", "a.".repeat(126));
+        let bad = [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "API.openai.com",
+            "api.openai.com.",
+            "api.openai.com:443",
+            "user@host.com",
+            "https://a.com",
+            "a.com/b",
+            "a b.com",
+            "a_b.com",
+            "-a.com",
+            "a-.com",
+            "bücher.example",
+            "a.com\n",
+            "a%2eb.com",
+            "*",
+            "*.",
+            "*.com",
+            "*.*.com",
+            "a.*.com",
+            "*a.b.com",
+            "*.B.com",
+            "*.a.com.",
+            "127.0.0.1",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0x7f.1",
+            "0177.0.0.1",
+            "a.0x",
+            "a.1",
+            "[::1]",
+            "::1",
+            "*.0.0.1",
+            &long,
+            &longer,
+        ];
+        for bad in bad {
+            let why = hosts(&[bad]).expect_err(bad);
+            assert!(why.starts_with(&format!("`{bad}` must ")), "{why}");
+        }
+    }
+
+    #[test]
+    fn only_these_hosts_are_allowed() {
+        for allowed in ["api.openai.com", "mine.openai.azure.com", "a.b.openai.azure.com", "localhost"] {
+            assert!(known().allow(allowed), "{allowed}");
+        }
+        let refused = [
+            "",
+            "openai.com",
+            "xapi.openai.com",
+            "x.api.openai.com",
+            "api.openai.com.evil.example",
+            "api.openai.com.",
+            "API.OPENAI.COM",
+            "openai.azure.com",
+            ".openai.azure.com",
+            "*.openai.azure.com",
+            "evil-openai.azure.com",
+            "x..openai.azure.com",
+            "evil.com/.openai.azure.com",
+            "evil.com#.openai.azure.com",
+            "u@x.openai.azure.com",
+            "evil.com\\.openai.azure.com",
+            "x.openai.azure.com.evil.example",
+            "x.localhost",
+            "127.0.0.1",
+        ];
+        for refused in refused {
+            assert!(!known().allow(refused), "{refused}");
+        }
+        assert!(!Hosts::default().allow("api.openai.com"));
+    }
+
+    #[test]
+    fn a_url_is_https_to_one_of_the_hosts_and_nothing_more() {
+        for good in ["https://api.openai.com", "https://api.openai.com:443/v1?a=b", "HTTPS://api.openai.com/"] {
+            assert_eq!(permitted(&good.parse().expect("a URL"), &known()), Ok("api.openai.com"));
+        }
+        let bad = [
+            ("http://api.openai.com/", "only https"),
+            ("ftp://api.openai.com/", "only https"),
+            ("/v1", "only https"),
+            ("api.openai.com:443", "only https"),
+            ("https://s3cret@api.openai.com/", "a user"),
+            ("https://api.openai.com@evil.example/", "a user"),
+            ("https://api.openai.com:s3cret@evil.example/", "a user"),
+            ("https://api.openai.com:8443/", "port 443"),
+            ("https://api.openai.com:0443/", "port 443"),
+            ("https://api.openai.com:/", "port 443"),
+            ("https://api.openai.com.:443/", "lower-case"),
+            ("https://API.openai.com/", "lower-case"),
+            ("https://api.openai.com./", "lower-case"),
+            ("https://127.0.0.1/", "lower-case"),
+            ("https://2130706433/", "lower-case"),
+            ("https://017700000001/", "lower-case"),
+            ("https://0x7f000001/", "lower-case"),
+            ("https://0x7f.0.0.1/", "lower-case"),
+            ("https://127.1/", "lower-case"),
+            ("https://[::1]/", "lower-case"),
+            ("https://[::ffff:127.0.0.1]/", "lower-case"),
+            ("https://[::ffff:7f00:1]:443/", "lower-case"),
+            ("https://169.254.169.254/", "lower-case"),
+            ("https://s3cret.evil.example/", "among these"),
+            ("https://api.openai.com.evil.example/", "among these"),
+            ("https://evil-openai.azure.com/", "among these"),
+        ];
+        for (url, rule) in bad {
+            let Err(Error::Forbidden { why }) = permitted(&url.parse().expect(url), &known()) else { panic!("{url}") };
+            assert!(why.contains(rule) && !why.contains("s3cret") && !why.contains("evil"), "{url}: {why}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_does_not_become_one() {
+        for broken in ["https://api.openai.com\\@evil.example/", "https:// api.openai.com", "https://a b/", "https://"]
+        {
+            let url: Result<Uri, _> = broken.parse();
+            assert!(url.is_err() || permitted(&url.expect("parsed"), &known()).is_err(), "{broken}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_address_is_a_host(four: u32, six: u128) {
+            let dotted = std::net::Ipv4Addr::from_bits(four).to_string();
+            let colons = std::net::Ipv6Addr::from_bits(six).to_string();
+            let numbers = [four.to_string(), format!("{four:#x}"), format!("0{four:o}")];
+            for text in [dotted.clone(), format!("{dotted}."), format!("[{colons}]"), colons].iter().chain(&numbers) {
+                prop_assert!(hosts(&[text]).is_err(), "{}", text);
+            }
+        }
+
+        #[test]
+        fn what_would_begin_another_part_of_a_url_is_in_no_host(before in "[a-z.]{0,9}", part in "[@:/\\\\?#%]") {
+            let text = format!("{before}{part}api.openai.com");
+            prop_assert!(hosts(&[&text]).is_err() && !known().allow(&text));
+        }
+    }
+}

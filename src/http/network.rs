@@ -42,3 +42,30 @@ pub(super) fn no_such_host(cause: &io::Error) -> bool {
     let text = cause.to_string();
     DEFINITE.iter().any(|definite| text.ends_with(definite))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_that_there_is_none_counts_as_none() {
+        let said =
+            |text: &str| no_such_host(&io::Error::other(format!("failed to lookup address information: {text}")));
+        for none in ["Name or service not known", "No address associated with hostname", "Name does not resolve"] {
+            assert!(said(none), "{none}");
+        }
+        for trouble in
+            ["Temporary failure in name resolution", "Non-recoverable failure in name resolution", "Try again", ""]
+        {
+            assert!(!said(trouble), "{trouble}");
+        }
+        assert!(!no_such_host(&io::Error::from_raw_os_error(11)));
+    }
+
+    /// The system answers without asking anybody: such a label is too long for DNS.
+    #[tokio::test]
+    async fn the_systems_own_words_are_known() {
+        let cause = System.resolve(&format!("{}.invalid", "a".repeat(64))).await.expect_err("no such name");
+        assert!(no_such_host(&cause), "{cause}");
+    }
+}

@@ -57,3 +57,34 @@ impl Proxy {
         exchange::beside(connection.with_upgrades(), upgraded).await.map(TokioIo::new)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_a_host_and_a_port() {
+        for good in ["http://proxy:3128", "http://10.0.0.1:8080/", "http://[::1]:3128"] {
+            assert_eq!(Proxy::parse(good).map(|_| ()), Ok(()), "{good}");
+        }
+        let bad = [
+            "",
+            "proxy:3128",
+            "https://proxy:3128",
+            "http://proxy",
+            "http://:3128",
+            "http://proxy:0",
+            "http://proxy:x",
+            "http://user:s3cret@proxy:3128",
+            "http://proxy:3128/path",
+            "http://proxy:3128?q",
+            "http://pro xy:3128",
+            "socks5://proxy:1080",
+            "http://proxy:99999",
+        ];
+        for bad in bad {
+            let why = Proxy::parse(bad).expect_err(bad);
+            assert!(!why.contains("s3cret"), "{why}");
+        }
+    }
+}

@@ -9,6 +9,8 @@
 //! let client = world.client();
 //! ```
 
+#![allow(dead_code, reason = "no test needs all of it")]
+
 mod authority;
 mod serve;
 
