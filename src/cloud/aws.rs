@@ -69,3 +69,79 @@ pub fn account_id(access_key_id: &str) -> Option<String> {
     let first = bytes.get(..6)?.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
     Some(format!("{:012}", (first & 0x7fff_ffff_ff80) >> 7))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use http::{HeaderMap, Method};
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+    const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
+
+    /// The time of AWS's examples: 2015-08-30 12:36.
+    fn example_time() -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_440_938_160)
+    }
+
+    fn request(method: Method, url: &str, body: &str) -> Request {
+        let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static(FORM))]);
+        Request { method, url: url.parse().unwrap(), headers, body: Zeroizing::new(body.as_bytes().to_vec()) }
+    }
+
+    fn signed(mut request: Request, service: &str, session_token: Option<&str>) -> HeaderMap {
+        let keys = Keys { access_key_id: "AKIDEXAMPLE", secret_access_key: SECRET, session_token };
+        sign(&mut request, &keys, service, "us-east-1", example_time()).unwrap();
+        request.headers
+    }
+
+    #[test]
+    fn the_example_that_aws_publishes() {
+        let url = "https://iam.amazonaws.com/?Action=ListUsers&Version=2010-05-08";
+        let headers = signed(request(Method::GET, url, ""), "iam", None);
+        assert_eq!(headers["x-amz-date"], "20150830T123600Z");
+        assert_eq!(
+            headers["authorization"],
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/iam/aws4_request, \
+             SignedHeaders=content-type;host;x-amz-date, \
+             Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7"
+        );
+        assert!(headers["authorization"].is_sensitive());
+    }
+
+    #[test]
+    fn the_question_who_am_i() {
+        let asked = request(
+            Method::POST,
+            "https://sts.us-east-1.amazonaws.com/",
+            "Action=GetCallerIdentity&Version=2011-06-15",
+        );
+        let headers = signed(asked, "sts", None);
+        let signature = "Signature=52a8540fea00e731072179f763577cbe2a45eac2c5d32fb4d785f3eefac88165";
+        assert!(headers["authorization"].to_str().unwrap().ends_with(signature));
+    }
+
+    #[test]
+    fn a_session_token_is_sent_and_signed() {
+        let asked = || request(Method::POST, "https://sts.us-east-1.amazonaws.com/", "");
+        let headers = signed(asked(), "sts", Some("FwoGZXIvYXdzEXAMPLE"));
+        assert_eq!(headers["x-amz-security-token"], "FwoGZXIvYXdzEXAMPLE");
+        assert!(headers["x-amz-security-token"].is_sensitive());
+        let authorization = headers["authorization"].to_str().unwrap();
+        assert!(authorization.contains("SignedHeaders=content-type;host;x-amz-date;x-amz-security-token,"));
+        let another = signed(asked(), "sts", Some("FwoGZXIvYXdzEXAMPLF"));
+        assert_ne!(headers["authorization"], another["authorization"]);
+    }
+
+    #[test]
+    fn the_account_is_inside_the_key_id() {
+        assert_eq!(account_id("ASIAQNZGKIQY56JQ7WML").as_deref(), Some("029608264753"));
+        assert_eq!(account_id("ASIAY34FZKBOKMUTVV7A").as_deref(), Some("609629065308"));
+        assert_eq!(account_id("AKIAIOSFODNN7EXAMPLE"), None, "older than 2019");
+        assert_eq!(account_id("AKIAJOSFODNN7EXAMPLE"), None, "older than 2019");
+        assert_eq!(account_id("AKIA"), None);
+    }
+}

@@ -23,7 +23,7 @@ mod upload;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use describe::Limits;
+use jiff::Timestamp;
 pub use probe::{Learned, Outcome, Probe, Verdict};
 pub use registry::{LoadError, Registry};
 use serde::Deserialize;
@@ -119,6 +119,10 @@ pub struct Parsed {
     pub secret: Secret,
     /// What the upload says about itself and is no secret.
     pub public_identity: BTreeMap<String, String>,
+    /// When the upload itself says that it ends.
+    pub expires_at: Option<Timestamp>,
+    /// What its owner should know, in a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// Why an upload or metadata was refused: the field and the rule, never the value.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::checks::Values;
@@ -34,10 +35,14 @@ impl Provider {
             .iter()
             .filter_map(|name| Some((name.clone(), values.get(name)?.to_string())))
             .collect();
+        let (mut expires_at, mut warnings) = (None, Vec::new());
         for check in &self.checks {
-            public_identity.extend(check.run(&values)?);
+            let told = check.run(&values, Timestamp::now())?;
+            public_identity.extend(told.identity);
+            expires_at = [expires_at, told.expires_at].into_iter().flatten().min();
+            warnings.extend(told.warnings);
         }
-        Ok(Parsed { secret: self.canonical(&values)?, public_identity })
+        Ok(Parsed { secret: self.canonical(&values)?, public_identity, expires_at, warnings })
     }
 
     fn given_fields(&self, fields: &BTreeMap<String, Secret>) -> Result<Given, Invalid> {
