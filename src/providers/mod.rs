@@ -12,19 +12,24 @@
 mod checks;
 mod document;
 mod entry;
+mod field;
 mod format;
+mod layout;
 mod nearest;
+mod pattern;
 pub mod probe;
 mod registry;
 mod schema;
 mod upload;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 pub use probe::{Learned, Outcome, Probe, Verdict};
 pub use registry::{LoadError, Registry};
 use serde::Deserialize;
+use serde_saphyr::Spanned;
 
 use crate::crypto::{Seal, Secret};
 
@@ -41,14 +46,37 @@ pub struct Provider {
     pub seal: Seal,
     /// Where its documentation is; empty where there is none.
     pub docs: String,
+    /// What programs read it from: the name of each variable, with a template of its value.
+    pub environment: BTreeMap<String, String>,
+    /// How often the provider may be asked.
+    pub limits: Limits,
+    /// How old a secret may become before its owner is told to replace it.
+    pub rotation_days: Option<u32>,
     /// The rule for fields that the entry does not name, where it allows them.
     other_fields: Option<format::Rules>,
     refused_fields: BTreeMap<String, String>,
+    /// Lists of fields, one of which must be there whole, and nothing of the others.
+    either: Vec<Vec<String>>,
     document: entry::Document,
     public_identity: Vec<String>,
     checks: Vec<checks::Check>,
     metadata: schema::Schema,
+    /// How it is asked whether it accepts a credential, as it is written.
+    #[expect(dead_code, reason = "the connection tests are compiled from it")]
+    test: Option<Spanned<serde_json::Value>>,
     lore: Arc<format::Lore>,
+}
+
+/// How often a provider may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// For each org.
+    pub per_minute: NonZeroU32,
+    /// How many of those at once, for each org.
+    pub burst: NonZeroU32,
+    /// How many requests may be under way for all orgs together.
+    pub at_once: NonZeroU32,
 }
 
 /// One field of an upload.
@@ -62,6 +90,9 @@ pub struct Field {
     /// Completes the sentence "must be …".
     pub must_be: Option<String>,
     aliases: Vec<String>,
+    only_with: Option<String>,
+    /// Follows "is missing: ".
+    if_missing: Option<String>,
     rules: format::Rules,
 }
 
@@ -112,6 +143,8 @@ pub struct Parsed {
     pub secret: Secret,
     /// What the upload says about itself and is no secret.
     pub public_identity: BTreeMap<String, String>,
+    /// What its owner should know, in a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// Why an upload or metadata was refused: the field and the rule, never the value.
@@ -132,6 +165,13 @@ impl Provider {
     /// Whether there is a connection test for a credential with this metadata.
     pub fn is_tested(&self, _metadata: &probe::Metadata) -> bool {
         false
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let number = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        Self { per_minute: number(60), burst: number(10), at_once: number(8) }
     }
 }
 
