@@ -109,7 +109,7 @@ impl App {
         let keyring = keyring(&config)?;
         let store = store(&config)?;
         let owner_hosts = http::Hosts::new(config.outbound.owner_hosts.clone())
-            .map_err(|why| Error::Outbound(format!("owner_hosts: {why}")))?;
+            .map_err(|why| Error::Outbound(http::Wrong::new("owner_hosts", why)))?;
         let limits = Limits {
             ttl: config.cache.ttl,
             max_bytes: config.cache.max_bytes.bytes(),

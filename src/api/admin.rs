@@ -135,9 +135,9 @@ fn provider(entry: &Provider) -> pb::Provider {
         document_field: entry.document_field().unwrap_or_default().into(),
         public_identity: entry.public_identity().to_vec(),
         test: entry.test_summary(),
-        limits: entry.limits().map(limits),
-        rotation_days: entry.rotation_days().unwrap_or_default(),
-        environment: entry.environment(),
+        limits: Some(limits(entry.limits)),
+        rotation_days: entry.rotation_days.unwrap_or_default(),
+        environment: entry.environment.clone(),
         metadata: Some(convert::wire_metadata(entry.metadata_schema().clone())),
     }
 }

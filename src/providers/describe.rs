@@ -1,39 +1,13 @@
 //! What an entry says about itself to those who fill in a form or read a page.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value};
 
 use super::{Field, Provider};
 
-/// How often the provider is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// For each org.
-    pub per_minute: u32,
-    pub burst: u32,
-    /// For all orgs together.
-    pub at_once: u32,
-}
-
 impl Provider {
-    /// How many days old a secret may become before its owner is told.
-    pub const fn rotation_days(&self) -> Option<u32> {
-        None
-    }
-
-    pub const fn limits(&self) -> Option<Limits> {
-        None
-    }
-
-    /// Variables that programs read, each with a template of its value.
-    pub const fn environment(&self) -> BTreeMap<String, String> {
-        BTreeMap::new()
-    }
-
     /// Groups of fields of which one must be there whole.
-    pub const fn either(&self) -> &[Vec<String>] {
-        &[]
+    pub fn either(&self) -> &[Vec<String>] {
+        &self.either
     }
 
     /// Whether fields that it does not name are taken.
@@ -43,7 +17,7 @@ impl Provider {
 
     /// How a document may be written.
     pub fn document_shapes(&self) -> Vec<&'static str> {
-        vec!["json"]
+        std::iter::once("json").chain(self.document.shapes.iter().map(|shape| shape.as_str())).collect()
     }
 
     /// The name under which the whole document may come as if it were a field.
@@ -57,8 +31,14 @@ impl Provider {
     }
 
     /// The requests of the connection test; empty where there is none.
-    pub const fn test_summary(&self) -> Vec<String> {
-        Vec::new()
+    pub fn test_summary(&self) -> Vec<String> {
+        let steps = self.test.iter().flat_map(|test| &test.steps);
+        let mut requests: Vec<String> = steps.map(|step| format!("{} {}", step.method, step.address)).collect();
+        requests.dedup();
+        if self.owner_test {
+            requests.push("what metadata.test says".into());
+        }
+        requests
     }
 
     /// The JSON Schema of each key of the metadata, as it is applied.

@@ -6,9 +6,11 @@ use zeroize::Zeroizing;
 pub const MAX_BYTES: usize = 64 * 1024;
 pub const MAX_DEPTH: usize = 8;
 
-/// A member's value. Everything but texts and objects is of no interest.
+/// A member's value. Lists, fractions and null are of no interest.
 pub enum Node {
     Text(Zeroizing<String>),
+    /// A whole number or a truth value, as it is written.
+    Bare(String),
     Object(Vec<(Zeroizing<String>, Self)>),
     Other,
 }
@@ -90,16 +92,16 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Other)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
-        Ok(Node::Other)
+    fn visit_bool<E>(self, truth: bool) -> Result<Node, E> {
+        Ok(Node::Bare(truth.to_string()))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
-        Ok(Node::Other)
+    fn visit_i64<E>(self, number: i64) -> Result<Node, E> {
+        Ok(Node::Bare(number.to_string()))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Node, E> {
-        Ok(Node::Other)
+    fn visit_u64<E>(self, number: u64) -> Result<Node, E> {
+        Ok(Node::Bare(number.to_string()))
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Node, E> {

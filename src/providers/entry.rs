@@ -2,14 +2,18 @@
 //! `config/providers.yml`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use regex::{Regex, RegexBuilder, RegexSetBuilder};
+use regex::RegexSetBuilder;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::checks::Check;
-use super::format::{KnownKey, Lore, Refusal, Rules, Shape};
+use super::field::{FieldEntry, OtherFields, RemarkEntry};
+use super::format::{KnownFile, KnownKey, Lore};
+use super::layout::Layout;
+use super::pattern::Pattern;
 use super::probe::{Limits, plan};
 use super::schema::{Schema, SchemaMap};
 use super::{Category, Class, Field, FingerprintMode, Provider};
@@ -44,6 +48,7 @@ pub struct Document {
     pub field: Option<String>,
     pub inside: Vec<String>,
     pub ignore: Vec<String>,
+    pub shapes: Vec<Layout>,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +56,8 @@ pub struct Document {
 struct File {
     placeholders: Vec<Spanned<String>>,
     known_keys: Vec<KnownKeyEntry>,
+    #[serde(default)]
+    known_files: Vec<KnownFileEntry>,
     common_metadata: SchemaMap,
     providers: Vec<Entry>,
 }
@@ -61,8 +68,25 @@ struct KnownKeyEntry {
     what: String,
     provider: Option<String>,
     #[serde(default)]
+    also: Vec<String>,
+    #[serde(default)]
     public: bool,
     pattern: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KnownFileEntry {
+    pattern: Spanned<String>,
+    why: String,
+    #[serde(default)]
+    except: Vec<String>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotation {
+    days: NonZeroU32,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +107,8 @@ struct Entry {
     #[serde(default)]
     document: Document,
     #[serde(default)]
+    either: Vec<Vec<Spanned<String>>>,
+    #[serde(default)]
     public_identity: Vec<Spanned<String>>,
     #[serde(default)]
     checks: Vec<Spanned<Check>>,
@@ -91,56 +117,15 @@ struct Entry {
     test: Option<plan::Entry>,
     #[serde(default)]
     owner_test: bool,
+    #[serde(default)]
+    environment: BTreeMap<String, Spanned<String>>,
+    rotation: Option<Rotation>,
     metadata: SchemaMap,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FieldEntry {
-    name: Spanned<String>,
-    example: Spanned<String>,
-    #[serde(default)]
-    aliases: Vec<Spanned<String>>,
-    #[serde(default = "yes")]
-    secret: bool,
-    #[serde(default = "yes")]
-    required: bool,
-    #[serde(default)]
-    shape: Shape,
-    #[serde(default = "max_bytes")]
-    max_bytes: usize,
-    must_be: Option<String>,
-    #[serde(default)]
-    patterns: Vec<Spanned<String>>,
-    #[serde(default)]
-    refuse: Vec<RefusalEntry>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OtherFields {
-    shape: Shape,
-    max_bytes: usize,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RefusalEntry {
-    pattern: Spanned<String>,
-    why: String,
-}
-
-const fn yes() -> bool {
-    true
-}
-
-const fn max_bytes() -> usize {
-    4096
 }
 
 fn lore(file: &File, ids: &BTreeSet<&str>) -> Result<Lore, Flaw> {
     for placeholder in &file.placeholders {
-        pattern(placeholder)?;
+        Pattern::new(placeholder)?;
     }
     let placeholders = RegexSetBuilder::new(file.placeholders.iter().map(|placeholder| &placeholder.value))
         .case_insensitive(true)
@@ -150,12 +135,21 @@ fn lore(file: &File, ids: &BTreeSet<&str>) -> Result<Lore, Flaw> {
         Ok(KnownKey {
             what: known.what.clone(),
             provider: known.provider.clone(),
+            also: known.also.clone(),
             registered: known.provider.as_deref().is_some_and(|provider| ids.contains(provider)),
             public: known.public,
-            pattern: pattern(&known.pattern)?,
+            pattern: Pattern::new(&known.pattern)?,
         })
     });
-    Ok(Lore { placeholders, known_keys: known_keys.collect::<Result<_, _>>()? })
+    let known_files = file.known_files.iter().map(|known| {
+        let remark = RemarkEntry { pattern: known.pattern.clone(), why: known.why.clone() }.build()?;
+        Ok(KnownFile { remark, except: known.except.clone() })
+    });
+    Ok(Lore {
+        placeholders,
+        known_keys: known_keys.collect::<Result<_, _>>()?,
+        known_files: known_files.collect::<Result<_, _>>()?,
+    })
 }
 
 impl Entry {
@@ -170,6 +164,8 @@ impl Entry {
         }
         self.names_once()?;
         let fields = self.fields.iter().map(FieldEntry::build).collect::<Result<Vec<_>, _>>()?;
+        self.combined(&fields)?;
+        self.environment(&fields)?;
         for shown in &self.public_identity {
             if !fields.iter().any(|field| field.name == shown.value && !field.secret) {
                 return Err(at(shown, format!("public_identity: {} is not a field with secret: false", shown.value)));
@@ -193,7 +189,14 @@ impl Entry {
             fingerprint: self.fingerprint,
             seal: self.seal.unwrap_or(Seal::Aes256Gcm),
             docs: self.docs.as_ref().map_or_else(String::new, |docs| docs.value.clone()),
+            environment: self
+                .environment
+                .iter()
+                .map(|(name, template)| (name.clone(), template.value.clone()))
+                .collect(),
             limits: self.limits,
+            rotation_days: self.rotation.map(|rotation| rotation.days.get()),
+            either: self.either.iter().map(|list| list.iter().map(|name| name.value.clone()).collect()).collect(),
             other_fields: self.other_fields.as_ref().map(OtherFields::build),
             refused_fields: self.refused_fields.clone(),
             document: self.document.clone(),
@@ -217,73 +220,79 @@ impl Entry {
         }
         Ok(())
     }
-}
 
-impl FieldEntry {
-    fn build(&self) -> Result<Field, Flaw> {
-        if !id_shape(&self.name.value) {
-            let rule = "a field's name is 2 to 64 lower-case letters, digits and _, beginning with a letter";
-            return Err(at(&self.name, rule));
+    /// What `either` and `only_with` say must be possible.
+    fn combined(&self, fields: &[Field]) -> Result<(), Flaw> {
+        let mut names = BTreeSet::new();
+        for name in self.either.iter().flatten() {
+            let Some(field) = fields.iter().find(|field| field.name == name.value) else {
+                return Err(at(name, format!("either: there is no field {}", name.value)));
+            };
+            if field.required {
+                return Err(at(name, format!("either: {} must say required: false", name.value)));
+            }
+            if !names.insert(name.value.as_str()) {
+                return Err(at(name, format!("either: {} is there twice", name.value)));
+            }
         }
-        if !self.patterns.is_empty() && self.must_be.is_none() {
-            return Err(at(&self.name, format!("{} has patterns but does not say what it must_be", self.name.value)));
+        if self.either.len() == 1 || self.either.iter().any(Vec::is_empty) {
+            return Err(at(&self.id, "either: there must be two lists or more, and none of them empty"));
         }
-        let refuse = self.refuse.iter();
-        let rules = Rules {
-            shape: self.shape,
-            max_bytes: self.max_bytes,
-            must_be: self.must_be.clone(),
-            patterns: self.patterns.iter().map(whole).collect::<Result<_, _>>()?,
-            refuse: refuse
-                .map(|refusal| Ok(Refusal { pattern: pattern(&refusal.pattern)?, why: refusal.why.clone() }))
-                .collect::<Result<_, _>>()?,
-        };
-        rules.accept_example(&self.example.value).map_err(|why| {
-            at(&self.example, format!("the example of {} does not pass its own rules: {why}", self.name.value))
-        })?;
-        Ok(Field {
-            name: self.name.value.clone(),
-            secret: self.secret,
-            required: self.required,
-            example: self.example.value.clone(),
-            must_be: self.must_be.clone(),
-            aliases: self.aliases.iter().map(|alias| alias.value.clone()).collect(),
-            rules,
-        })
+        for entry in &self.fields {
+            let Some(partner) = &entry.only_with else { continue };
+            let known = fields.iter().any(|field| field.name == partner.value && field.name != entry.name.value);
+            if !known || entry.required {
+                let rule = "only_with names another field, and goes with required: false";
+                return Err(at(partner, rule));
+            }
+        }
+        Ok(())
+    }
+
+    /// A variable's name is one that a shell takes, and its template uses nothing that cannot be there.
+    fn environment(&self, fields: &[Field]) -> Result<(), Flaw> {
+        for (name, template) in &self.environment {
+            let shell = name.starts_with(|c: char| c.is_ascii_uppercase())
+                && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+                || name.starts_with("TF_VAR_");
+            if !shell {
+                return Err(at(template, format!("environment: {name} is not the name of a variable")));
+            }
+            for used in template.value.split('{').skip(1) {
+                let Some((used, _)) = used.split_once('}') else {
+                    return Err(at(template, format!("environment: {name} has a {{ without its }}")));
+                };
+                let (used, optional) = used.strip_suffix('?').map_or((used, false), |used| (used, true));
+                match self.presence(used.strip_suffix(".path").unwrap_or(used), fields) {
+                    None => return Err(at(template, format!("environment: {name} uses {used}, which is not there"))),
+                    Some(false) if !optional => {
+                        return Err(at(
+                            template,
+                            format!("environment: {name} uses {used}, which may be absent: add a ?"),
+                        ));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what a template names is always there; nothing where it never is.
+    fn presence(&self, name: &str, fields: &[Field]) -> Option<bool> {
+        let mut made = self.test.iter().flat_map(|test| &test.names);
+        if let Some(made) = made.find(|made| made.name.value == name) {
+            return Some(made.default.is_some());
+        }
+        match name.strip_prefix("metadata.") {
+            Some(key) => self.metadata.contains_key(key).then_some(false),
+            None if name == "secret" => Some(true),
+            None => fields.iter().find(|field| field.name == name).map(|field| field.required),
+        }
     }
 }
 
-impl OtherFields {
-    fn build(&self) -> Rules {
-        Rules { shape: self.shape, max_bytes: self.max_bytes, ..Rules::default() }
-    }
-}
-
-/// A pattern for a whole value. An alternative without its own anchors must not let half a value through.
-fn whole(text: &Spanned<String>) -> Result<Regex, Flaw> {
-    if !text.value.starts_with('^') || !text.value.ends_with('$') {
-        return Err(at(text, "a pattern of a field must begin with ^ and end with $"));
-    }
-    pattern(text)?;
-    compile(&format!(r"\A(?:{})\z", text.value)).map_err(|error| at(text, bad_pattern(&error)))
-}
-
-fn pattern(text: &Spanned<String>) -> Result<Regex, Flaw> {
-    compile(&text.value).map_err(|error| at(text, bad_pattern(&error)))
-}
-
-/// A range such as `{100,4096}` alone would hold a megabyte for as long as the daemon runs.
-fn compile(pattern: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(pattern).size_limit(128 * 1024).build()
-}
-
-/// The last line of the library's several says what is wrong; the others draw it.
-pub fn bad_pattern(error: &regex::Error) -> String {
-    let words = error.to_string();
-    format!("bad pattern: {}", words.lines().last().unwrap_or_default().trim_start_matches("error: "))
-}
-
-fn id_shape(id: &str) -> bool {
+pub fn id_shape(id: &str) -> bool {
     (2..=64).contains(&id.len())
         && id.starts_with(|c: char| c.is_ascii_lowercase())
         && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')

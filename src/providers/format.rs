@@ -1,7 +1,9 @@
 //! One value of an upload: what pasting broke is put right, then the field's rules are applied.
 
-use regex::{Regex, RegexSet};
+use regex::RegexSet;
 use zeroize::Zeroizing;
+
+use super::pattern::Pattern;
 
 /// How a value may be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -23,14 +25,16 @@ pub struct Rules {
     pub max_bytes: usize,
     /// Completes the sentence "must be …".
     pub must_be: Option<String>,
-    pub patterns: Vec<Regex>,
-    pub refuse: Vec<Refusal>,
+    pub patterns: Vec<Pattern>,
+    pub refuse: Vec<Remark>,
+    /// What is taken all the same, with a sentence to keep.
+    pub warn: Vec<Remark>,
 }
 
-/// Something that people paste instead, and the sentence that puts them right.
+/// What people send, and the sentence that is said about it.
 #[derive(Clone, Debug)]
-pub struct Refusal {
-    pub pattern: Regex,
+pub struct Remark {
+    pub pattern: Pattern,
     pub why: String,
 }
 
@@ -39,6 +43,7 @@ pub struct Refusal {
 pub struct Lore {
     pub placeholders: RegexSet,
     pub known_keys: Vec<KnownKey>,
+    pub known_files: Vec<KnownFile>,
 }
 
 /// What keys of one kind look like.
@@ -46,10 +51,20 @@ pub struct Lore {
 pub struct KnownKey {
     pub what: String,
     pub provider: Option<String>,
+    /// Who takes it beside that provider.
+    pub also: Vec<String>,
     /// Whether the registry has that provider, so that it can be recommended.
     pub registered: bool,
     pub public: bool,
-    pub pattern: Regex,
+    pub pattern: Pattern,
+}
+
+/// A file that people send by mistake.
+#[derive(Clone, Debug)]
+pub struct KnownFile {
+    pub remark: Remark,
+    /// The providers that say it better.
+    pub except: Vec<String>,
 }
 
 impl Shape {
@@ -85,6 +100,11 @@ impl Rules {
         Ok(value)
     }
 
+    /// What the owner of an accepted value should know.
+    pub fn warnings(&self, value: &str) -> impl Iterator<Item = &str> {
+        self.warn.iter().filter(|warning| warning.pattern.is_match(value)).map(|warning| warning.why.as_str())
+    }
+
     /// What the registry's own examples must pass.
     pub fn accept_example(&self, example: &str) -> Result<(), String> {
         let value = self.shape.clean(example);
@@ -115,7 +135,16 @@ impl Lore {
     pub fn not_of_another(&self, value: &str, provider: &str) -> Result<(), String> {
         let known = self.known_keys.iter().find(|known| known.pattern.is_match(value));
         match known {
-            Some(known) if known.provider.as_deref() != Some(provider) => Err(known.advice()),
+            Some(known) if !known.is_of(provider) => Err(known.advice()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses what is recognisably no credential at all.
+    pub fn not_a_mistake(&self, file: &str, provider: &str) -> Result<(), String> {
+        let mistaken = |known: &&KnownFile| known.remark.pattern.is_match(file);
+        match self.known_files.iter().find(mistaken) {
+            Some(known) if known.except.iter().all(|except| except != provider) => Err(known.remark.why.clone()),
             _ => Ok(()),
         }
     }
@@ -128,6 +157,10 @@ impl Lore {
 }
 
 impl KnownKey {
+    fn is_of(&self, provider: &str) -> bool {
+        self.provider.iter().chain(&self.also).any(|owner| owner == provider)
+    }
+
     fn advice(&self) -> String {
         match &self.provider {
             Some(provider) if self.registered => format!("this looks like {}; set it up as {provider}", self.what),

@@ -13,8 +13,11 @@ mod checks;
 mod describe;
 mod document;
 mod entry;
+mod field;
 mod format;
+mod layout;
 mod nearest;
+mod pattern;
 pub mod probe;
 mod registry;
 mod schema;
@@ -24,7 +27,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-pub use probe::{Learned, Outcome, Probe, Verdict};
+pub use probe::{Learned, Limits, Outcome, Probe, Verdict};
 pub use registry::{LoadError, Registry};
 use serde::Deserialize;
 
@@ -43,11 +46,17 @@ pub struct Provider {
     pub seal: Seal,
     /// Where its documentation is; empty where there is none.
     pub docs: String,
+    /// What programs read it from: the name of each variable, with a template of its value.
+    pub environment: BTreeMap<String, String>,
     /// How often it may be asked.
-    pub limits: probe::Limits,
+    pub limits: Limits,
+    /// How old a secret may become before its owner is told to replace it.
+    pub rotation_days: Option<u32>,
     /// The rule for fields that the entry does not name, where it allows them.
     other_fields: Option<format::Rules>,
     refused_fields: BTreeMap<String, String>,
+    /// Lists of fields, one of which must be there whole, and nothing of the others.
+    either: Vec<Vec<String>>,
     document: entry::Document,
     public_identity: Vec<String>,
     checks: Vec<checks::Check>,
@@ -69,6 +78,9 @@ pub struct Field {
     /// Completes the sentence "must be …".
     pub must_be: Option<String>,
     aliases: Vec<String>,
+    only_with: Option<String>,
+    /// Follows "is missing: ".
+    if_missing: Option<String>,
     rules: format::Rules,
 }
 

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::checks::Values;
 use super::document::{self, Node};
+use super::layout;
 use super::nearest::nearest;
 use super::{Field, Invalid, Parsed, Provider, Upload};
 use crate::crypto::Secret;
@@ -42,6 +43,7 @@ impl Provider {
             expires_at = [expires_at, told.expires_at].into_iter().flatten().min();
             warnings.extend(told.warnings);
         }
+        warnings.extend(self.warnings(&values));
         Ok(Parsed { secret: self.canonical(&values)?, public_identity, expires_at, warnings })
     }
 
@@ -70,6 +72,14 @@ impl Provider {
         if bare.is_empty() {
             return Err(refuse("is empty".into()));
         }
+        if self.other_fields.is_none() {
+            self.lore.not_a_mistake(bare, &self.id).map_err(refuse)?;
+        }
+        if let Some(pairs) = self.written_otherwise(bare) {
+            let mut pairs = pairs.map_err(refuse)?;
+            pairs.retain(|(name, _)| !self.ignores(name));
+            return Ok(pairs);
+        }
         if let ([only], None) = (self.fields.as_slice(), &self.other_fields)
             && !bare.starts_with('{')
         {
@@ -84,23 +94,44 @@ impl Provider {
         }
         members
             .into_iter()
-            .filter(|(name, _)| !self.document.ignore.iter().any(|ignored| ignored == name.as_str()))
-            .map(|(name, node)| match node {
-                Node::Text(value) => Ok((name, value)),
-                Node::Object(_) | Node::Other => {
-                    let label = self.field(&name).map_or(label, |field| &field.name);
-                    Err(Invalid::new(label, "must be a text, in quotes"))
-                }
+            .map(|(name, node)| match (node, self.field(&name)) {
+                (Node::Text(value), _) => Ok((name, value)),
+                // A number that is meant as one, such as a duration. Of a secret it would be a cut off one.
+                (Node::Bare(value), Some(field)) if !field.secret => Ok((name, Zeroizing::new(value))),
+                (_, field) => Err(Invalid::new(field.map_or(label, |field| &field.name), "must be a text, in quotes")),
             })
             .collect()
     }
 
+    /// The fields of a file in one of the entry's other layouts. A bare key may hold what looks like an assignment, so that
+    /// where one may come, only one of its names makes it a file.
+    fn written_otherwise(&self, text: &str) -> Option<Result<layout::Pairs, String>> {
+        let pairs = layout::read(text, &self.document.shapes)?;
+        match (self.fields.as_slice(), &pairs) {
+            ([_], Ok(pairs)) if !pairs.iter().any(|(name, _)| self.field(name).is_some()) => None,
+            ([_], Err(_)) => None,
+            _ => Some(pairs),
+        }
+    }
+
+    /// Whether a tool prints this beside the fields, and nobody needs it.
+    fn ignores(&self, name: &str) -> bool {
+        let fits = |ignored: &String| match (ignored.strip_prefix('*'), ignored.strip_suffix('*')) {
+            (Some(suffix), _) => name.ends_with(suffix),
+            (_, Some(prefix)) => name.starts_with(prefix),
+            _ => name == ignored,
+        };
+        self.field(name).is_none() && self.document.ignore.iter().any(fits)
+    }
+
     /// Takes the fields out of the object that a tool has wrapped around them.
     fn unpacked(&self, mut members: Vec<(Zeroizing<String>, Node)>) -> Vec<(Zeroizing<String>, Node)> {
+        members.retain(|(name, _)| !self.ignores(name));
         match members.pop() {
-            Some((name, Node::Object(inner)))
+            Some((name, Node::Object(mut inner)))
                 if members.is_empty() && self.document.inside.iter().any(|wrap| wrap == name.as_str()) =>
             {
+                inner.retain(|(name, _)| !self.ignores(name));
                 inner
             }
             Some(last) => {
@@ -139,12 +170,54 @@ impl Provider {
             }
         }
         if let Some(missing) = self.fields.iter().find(|field| field.required && !values.contains_key(&field.name)) {
-            return Err(Invalid::new(&missing.name, "is missing"));
+            let why =
+                missing.if_missing.as_ref().map_or_else(|| "is missing".into(), |why| format!("is missing: {why}"));
+            return Err(Invalid::new(&missing.name, why));
         }
         if values.is_empty() {
             return Err(Invalid::new("fields", "must hold at least one"));
         }
+        self.one_of(&values)?;
         Ok(values)
+    }
+
+    /// One of the lists of `either` must be there whole, and nothing of the others.
+    fn one_of(&self, values: &Values) -> Result<(), Invalid> {
+        let given = |name: &&String| values.contains_key(name.as_str());
+        let mut begun = self.either.iter().filter(|list| list.iter().any(|name| given(&name)));
+        let lists = || self.either.iter().map(|list| list.join(" and ")).collect::<Vec<_>>().join(", or ");
+        match (begun.next(), begun.next()) {
+            (None, _) => {
+                if let Some(first) = self.either.first().and_then(|list| list.first()) {
+                    return Err(Invalid::new(first, format!("is missing: give {}", lists())));
+                }
+            }
+            (Some(_), Some(other)) => {
+                let extra = other.iter().find(given).map_or("fields", String::as_str);
+                return Err(Invalid::new(extra, format!("is one too many: give {}", lists())));
+            }
+            (Some(list), None) => {
+                if let Some(missing) = list.iter().find(|name| !given(name)) {
+                    return Err(Invalid::new(missing, format!("is missing: give {}", lists())));
+                }
+            }
+        }
+        for field in self.fields.iter().filter(|field| values.contains_key(&field.name)) {
+            if let Some(partner) = field.only_with.as_ref().filter(|partner| !given(partner)) {
+                return Err(Invalid::new(&field.name, format!("does not belong here: it comes only with {partner}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn warnings(&self, values: &Values) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for field in &self.fields {
+            if let Some(value) = values.get(&field.name) {
+                warnings.extend(field.rules.warnings(value).map(str::to_owned));
+            }
+        }
+        warnings
     }
 
     /// Never says the name: people mix up names and values.

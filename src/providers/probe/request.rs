@@ -157,13 +157,13 @@ pub fn assertion(assert: &Assert, values: &Values, at: SystemTime) -> Result<Zer
             google::assertion(&account, &audience, &scope, at)
         }
         AssertBy::AzureCertificate => {
-            let key = key("private_key_pem", values, None)?;
+            let key = key("private_key", values, None)?;
             let application =
-                Application { client_id: text("client_id")?, certificate: text("certificate_pem")?, key: &key };
+                Application { client_id: text("client_id")?, certificate: text("certificate")?, key: &key };
             azure::assertion(&application, &audience, at)
         }
         AssertBy::SnowflakeKeyPair => {
-            let key = key("private_key", values, Some("private_key_passphrase"))?;
+            let key = key("private_key", values, Some("pass_phrase"))?;
             snowflake::assertion(text("account")?, text("user")?, &key, at)
         }
     };

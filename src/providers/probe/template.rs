@@ -1,5 +1,7 @@
 //! Texts with values in them, and how a value is kept from becoming more than a value.
 
+use std::fmt;
+
 use http::Uri;
 use http::uri::PathAndQuery;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -109,6 +111,17 @@ impl Template {
             }
         }
         Ok(filled)
+    }
+}
+
+/// As the registry writes it.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.parts.iter().try_for_each(|part| match part {
+            Part::Text(text) => f.write_str(text),
+            Part::Value { name, optional: false } => write!(f, "{{{name}}}"),
+            Part::Value { name, optional: true } => write!(f, "{{{name}?}}"),
+        })
     }
 }
 

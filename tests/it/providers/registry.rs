@@ -9,7 +9,10 @@ use super::*;
 fn the_embedded_registry_has_its_entries_in_the_files_order() {
     let registry = registry();
     let ids: Vec<&str> = registry.all().map(|provider| provider.id.as_str()).collect();
-    assert_eq!(ids, ["gcp_service_account", "aws_keys", "openai", "cloudflare", "saas_generic"]);
+    let all = "gcp_service_account aws_iam_role aws_keys azure_service_principal oci_api_key openai anthropic gemini \
+               azure_openai aws_bedrock gcp_vertex cloudflare huggingface dockerhub github databricks snowflake slack \
+               stripe datadog saas_generic";
+    assert_eq!(ids, all.split(' ').collect::<Vec<_>>());
     let entry = |id| registry.get(id).unwrap();
     assert_eq!(entry("cloudflare").seal, Seal::Fernet);
     assert_eq!(entry("openai").seal, Seal::Aes256Gcm);
@@ -18,7 +21,7 @@ fn the_embedded_registry_has_its_entries_in_the_files_order() {
     assert_eq!(entry("openai").category.as_str(), "genai");
     assert_eq!(entry("saas_generic").class.as_str(), "manual");
     assert!(registry.get("OpenAI").is_none());
-    assert_eq!(registry.nearest("opneai"), ["openai"]);
+    assert_eq!(registry.nearest("opneai").first().map(String::as_str), Some("openai"));
 }
 
 /// A registry of one provider, as small as it can be, with one line replaced.

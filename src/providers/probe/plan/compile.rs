@@ -10,7 +10,8 @@ use super::scope::{Kind, Scope};
 use super::{Answer, Assert, Body, Ends, Name, Node, Sign, Step, Test, Where};
 use crate::http::Hosts;
 use crate::providers::Field;
-use crate::providers::entry::{Flaw, at, bad_pattern};
+use crate::providers::entry::{Flaw, at};
+use crate::providers::pattern::bad_pattern;
 use crate::providers::probe::Verdict;
 use crate::providers::probe::template::{Address, Pointer, Template};
 

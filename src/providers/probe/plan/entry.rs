@@ -117,8 +117,8 @@ impl AssertBy {
     pub const fn reads(self) -> &'static [&'static str] {
         match self {
             Self::GoogleServiceAccount => &["client_email", "private_key_id", "private_key"],
-            Self::AzureCertificate => &["client_id", "certificate_pem", "private_key_pem"],
-            Self::SnowflakeKeyPair => &["account", "user", "private_key", "private_key_passphrase?"],
+            Self::AzureCertificate => &["client_id", "certificate", "private_key"],
+            Self::SnowflakeKeyPair => &["account", "user", "private_key", "pass_phrase?"],
         }
     }
 }
