@@ -21,6 +21,7 @@ mod house;
 mod leak;
 mod life;
 mod listen;
+mod live;
 mod outbound;
 mod providers;
 mod readme;
