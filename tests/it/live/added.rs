@@ -16,7 +16,7 @@ const ENTRY: &str = "
         example: wp_EXAMPLEexampleEXAMPLEexampleEXAM
     environment: { WEATHER_API_KEY: '{api_key}' }
     limits: { per_minute: 30, burst: 3, at_once: 2 }
-    rotation: 180
+    rotation: { days: 180 }
     metadata:
       region: { enum: [eu, us] }
     test:
