@@ -17,7 +17,7 @@ use super::{Error, Request, Response};
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("strongroom/", env!("CARGO_PKG_VERSION")));
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// Of an answer: its head's bytes, and its lines.
+/// Of an answer: its head's lines, and bytes; a last read may bring as many again.
 const HEAD: usize = 64 * 1024;
 const LINES: usize = 128;
 

@@ -5,7 +5,7 @@ use strongroom::http::System;
 use super::*;
 
 fn over(script: &Arc<Script>, settings: Settings) -> Client {
-    Client::over(Settings { limits: limits(), ..settings }, Arc::clone(script) as Arc<dyn Network>).expect("good")
+    Client::over(settings, Arc::clone(script) as Arc<dyn Network>).expect("good")
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn an_address_that_says_nothing_does_not_take_all_the_time() {
         }
     }
     let world = World::start(|_| Answer::status(200));
-    let limits = Limits { connect: Duration::from_secs(2), total: Duration::from_secs(5), ..Limits::default() };
+    let limits = Limits { connect: Duration::from_secs(4), total: Duration::from_secs(10), ..Limits::default() };
     let settings = Settings { limits, ..world.settings(&[]) };
     let client = Client::over(settings, Arc::new(Swallows(world.address))).expect("good");
     ask(&client).await.expect("an answer");
