@@ -39,7 +39,12 @@ pub(super) fn tested(reply: &ValidateCredentialResponse, provider: &str) -> Resu
         None => "try again later".into(),
     };
     match probe.outcome.as_str() {
-        "ok" | "untested" | "insufficient_permission" => {
+        // There is nothing to do about a provider without a test.
+        "untested" => {
+            tell(&told, "");
+            Ok(())
+        }
+        "ok" | "insufficient_permission" => {
             tell(&told, &probe.hint);
             Ok(())
         }
