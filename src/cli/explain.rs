@@ -39,7 +39,12 @@ pub(super) fn tested(reply: &ValidateCredentialResponse, provider: &str) -> Resu
         None => "try again later".into(),
     };
     match probe.outcome.as_str() {
-        "ok" | "untested" | "insufficient_permission" => {
+        // There is nothing to do about a provider without a test.
+        "untested" => {
+            tell(&told, "");
+            Ok(())
+        }
+        "ok" | "insufficient_permission" => {
             tell(&told, &probe.hint);
             Ok(())
         }
@@ -53,9 +58,10 @@ pub(super) fn tested(reply: &ValidateCredentialResponse, provider: &str) -> Resu
 /// What the provider said.
 fn found(provider: &str, probe: &ProbeResult) -> String {
     let words = match (probe.outcome.as_str(), probe.reason.as_str()) {
-        ("ok", _) => return format!("{provider} accepts it"),
-        ("untested", "skipped") => return "it was not tested, as you asked".into(),
-        ("untested", _) => return format!("there is no connection test for {provider}"),
+        ("ok", _) => format!("{provider} accepts it"),
+        ("untested", "skipped") => return "it was not tested".into(),
+        ("untested", "no_test") => return format!("there is no connection test for {provider}"),
+        ("untested", _) => format!("{provider} was not asked"),
         ("invalid_credential", _) => format!("{provider} does not accept it"),
         ("insufficient_permission", _) => format!("{provider} accepts it, but it may not do what the test does"),
         ("not_found", _) => format!("{provider} does not find what it is for"),
@@ -245,6 +251,8 @@ mod tests {
         assert_eq!(words.len(), outcomes.len());
         assert!(words.iter().all(|words| words.contains("openai") && !words.contains('_')), "{words:?}");
         assert_eq!(found("x", &probe("brand_new", "why")), "the connection test says brand_new (why)");
+        assert_eq!(found("x", &probe("ok", "limited")), "x accepts it (limited)");
+        assert_eq!(found("x", &probe("untested", "no_test")), "there is no connection test for x");
     }
 
     #[test]

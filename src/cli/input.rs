@@ -52,7 +52,7 @@ pub(super) struct Upload {
 }
 
 /// The upload itself.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Uploaded {
     pub fields: BTreeMap<String, Secret>,
     pub document: Option<Secret>,

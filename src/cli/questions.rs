@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::error::Failure;
+use super::error::{Exit, Failure};
 use super::input::{Answer, Inputs, Uploaded};
 use super::output::{escape, say};
 use super::providers::{example, must_be};
@@ -12,6 +12,7 @@ use crate::pb::v1::{FieldGroup, Provider, ProviderField};
 
 /// How often a question is asked until it is answered.
 const TRIES: usize = 3;
+const LONGEST_EXAMPLE: usize = 48;
 
 /// The whole upload, question by question.
 pub(super) fn upload(provider: &Provider, inputs: &mut Inputs) -> Result<Uploaded, Failure> {
@@ -37,6 +38,23 @@ pub(super) fn upload(provider: &Provider, inputs: &mut Inputs) -> Result<Uploade
         others(&mut fields, inputs)?;
     }
     Ok(Uploaded { fields, document: None })
+}
+
+/// Asks anew for the one field that the server found wrong; any other refusal stands.
+pub(super) fn correct(
+    provider: &Provider,
+    uploaded: &mut Uploaded,
+    refused: Failure,
+    inputs: &mut Inputs,
+) -> Result<(), Failure> {
+    let is_about = |field: &&ProviderField| refused.message().starts_with(&format!("{}: ", field.name));
+    let wrong = provider.fields.iter().find(|field| uploaded.fields.contains_key(&field.name) && is_about(field));
+    let Some(field) = wrong.filter(|_| refused.exit() == Exit::Invalid) else { return Err(refused) };
+    say(escape(refused.message()));
+    if let Some(value) = value(field, true, inputs)? {
+        uploaded.fields.insert(field.name.clone(), value);
+    }
+    Ok(())
 }
 
 /// For whoever may not read the registry: what it consists of is not known, so it is taken as a whole.
@@ -105,7 +123,7 @@ fn value(field: &ProviderField, needed: bool, inputs: &mut Inputs) -> Result<Opt
     let such_as = match field.example.as_str() {
         "" => String::new(),
         same if same == field.must_be => String::new(),
-        _ => format!(", such as {}", example(field)),
+        _ => format!(", such as {}", shortened(&example(field))),
     };
     say(escape(&format!("{}: {}{such_as}", field.name, must_be(field))));
     for _ in 0..TRIES {
@@ -147,6 +165,14 @@ fn others(fields: &mut BTreeMap<String, Secret>, inputs: &mut Inputs) -> Result<
         if let Answer::Given(value) = inputs.hidden(&format!("{name} (does not show)"))? {
             fields.insert(name, value);
         }
+    }
+}
+
+/// An example as long as a line says no more than its beginning.
+fn shortened(example: &str) -> String {
+    match example.char_indices().nth(LONGEST_EXAMPLE) {
+        Some((end, _)) => format!("{}…", &example[..end]),
+        None => example.to_owned(),
     }
 }
 
@@ -242,6 +268,32 @@ mod tests {
         let provider = Provider { other_fields: true, ..Provider::default() };
         let uploaded = upload(&provider, &mut terminal("\n\nlogin\nlogin\npassword\n\n", &["me", "s3cret"])).unwrap();
         assert_eq!(texts(&uploaded), [("login", "me"), ("password", "s3cret")]);
+    }
+
+    #[test]
+    fn only_the_field_that_was_wrong_is_asked_again() {
+        let mut uploaded = upload(&aws(), &mut terminal("\nAKIA\n", &["old", ""])).unwrap();
+        let refused = || Failure::new(Exit::Invalid, "secret_access_key: must be longer");
+        correct(&aws(), &mut uploaded, refused(), &mut terminal("", &["new"])).unwrap();
+        assert_eq!(texts(&uploaded), [("access_key_id", "AKIA"), ("secret_access_key", "new")]);
+
+        for stands in [
+            Failure::new(Exit::Invalid, "metadata.region: must match"),
+            Failure::new(Exit::Invalid, "session_token: was not asked for"),
+            Failure::new(Exit::Denied, "secret_access_key: no"),
+        ] {
+            let (exit, message) = (stands.exit(), stands.message().to_owned());
+            let failure = correct(&aws(), &mut uploaded, stands, &mut terminal("", &["unread"])).unwrap_err();
+            assert_eq!((failure.exit(), failure.message()), (exit, message.as_str()));
+        }
+        let mut whole = Uploaded { document: Some(Secret::from("{}".to_owned())), ..Uploaded::default() };
+        assert!(correct(&aws(), &mut whole, refused(), &mut terminal("", &["unread"])).is_err(), "a file is put right");
+    }
+
+    #[test]
+    fn a_long_example_is_shown_by_its_beginning() {
+        assert_eq!(shortened("sk-1"), "sk-1");
+        assert_eq!(shortened(&"é".repeat(60)), format!("{}…", "é".repeat(48)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::input::{Upload, Uploaded};
 use super::output::progress;
 use super::{explain, providers, questions, values, view};
 use crate::pb::v1::{
-    SetupCredentialRequest, SetupCredentialResponse, ValidateCredentialRequest, ValidateCredentialResponse,
+    Provider, SetupCredentialRequest, SetupCredentialResponse, ValidateCredentialRequest, ValidateCredentialResponse,
 };
 
 /// Store a credential, or rotate it where there is one already.
@@ -52,31 +52,38 @@ pub(super) struct Setup {
 impl Setup {
     pub async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let metadata = metadata(self.metadata.as_deref())?;
-        let upload = match self.upload.read(&mut context.inputs)? {
-            Some(upload) => upload,
+        let (mut upload, asked) = match self.upload.read(&mut context.inputs)? {
+            Some(upload) => (upload, None),
             None if context.inputs.terminal => ask(context, &self.target.provider).await?,
-            None => Uploaded { document: Some(context.inputs.secret("stdin")?), ..Uploaded::default() },
+            None => (Uploaded { document: Some(context.inputs.secret("stdin")?), ..Uploaded::default() }, None),
         };
-        let request = self.request(upload, metadata);
         let mut client = context.server.credentials().await?;
-        if !request.no_probe {
-            progress("storing it, and testing the connection …");
-        }
-        let reply = client.setup_credential(request).await?.into_inner();
+        let reply = loop {
+            if !self.no_probe {
+                progress("storing it, and testing the connection …");
+            }
+            match (client.setup_credential(self.request(upload.clone(), metadata.clone())).await, &asked) {
+                (Ok(reply), _) => break reply.into_inner(),
+                (Err(status), None) => return Err(status.into()),
+                (Err(status), Some(entry)) => {
+                    questions::correct(entry, &mut upload, status.into(), &mut context.inputs)?;
+                }
+            }
+        };
         context.out.show(&reply, sheet)?;
         explain::stored(&reply, &present(reply.credential.clone())?)
     }
 
-    fn request(self, upload: Uploaded, metadata: Option<pbjson_types::Struct>) -> SetupCredentialRequest {
+    fn request(&self, upload: Uploaded, metadata: Option<pbjson_types::Struct>) -> SetupCredentialRequest {
         SetupCredentialRequest {
-            org: self.target.org,
-            project: self.target.project,
-            provider: self.target.provider,
-            name: self.target.name,
+            org: self.target.org.clone(),
+            project: self.target.project.clone(),
+            provider: self.target.provider.clone(),
+            name: self.target.name.clone(),
             fields: upload.fields,
             document: upload.document,
             metadata,
-            labels: self.labels.into_iter().collect(),
+            labels: self.labels.iter().cloned().collect(),
             no_probe: self.no_probe,
             expires_at: self.expires_at,
             etag: self.expected.etag(),
@@ -84,11 +91,13 @@ impl Setup {
     }
 }
 
-/// In a terminal, where nothing was named.
-async fn ask(context: &mut Context, provider: &str) -> Result<Uploaded, Failure> {
+/// In a terminal, where nothing was named. The entry, where it may be read, can be asked about again.
+async fn ask(context: &mut Context, provider: &str) -> Result<(Uploaded, Option<Provider>), Failure> {
     match providers::one(context, provider).await {
-        Ok(entry) => questions::upload(&entry, &mut context.inputs),
-        Err(failure) if failure.exit() == Exit::Denied => questions::unknown(provider, &mut context.inputs),
+        Ok(entry) => Ok((questions::upload(&entry, &mut context.inputs)?, Some(entry))),
+        Err(failure) if failure.exit() == Exit::Denied => {
+            Ok((questions::unknown(provider, &mut context.inputs)?, None))
+        }
         Err(failure) => Err(failure),
     }
 }

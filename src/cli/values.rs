@@ -15,8 +15,8 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    pub fn etag(self) -> String {
-        self.etag.unwrap_or_default()
+    pub fn etag(&self) -> String {
+        self.etag.clone().unwrap_or_default()
     }
 }
 

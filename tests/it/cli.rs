@@ -107,6 +107,8 @@ fn in_a_terminal_each_field_is_asked_for_and_no_secret_shows() {
     let daemon = Daemon::start(home.path());
     let key = openai_key("typed");
     let mut terminal = Terminal::start(&daemon, &daemon.token, "setup acme openai --no-probe");
+    terminal.type_unseen("api_key (does not show)", "sk-of-nobody");
+    terminal.wait_for("api_key: must be a project, service account or user key");
     terminal.type_unseen("api_key (does not show)", &key);
     let (screen, code) = terminal.end();
     assert_eq!(code, Some(0), "{screen}");
@@ -138,6 +140,24 @@ fn in_a_terminal_the_file_of_the_clouds_own_tool_is_enough() {
     terminal.type_in("cannot open its file", &file.display().to_string());
     let (screen, code) = terminal.end();
     assert_eq!(code, Some(0), "{screen}");
+}
+
+#[test]
+fn an_outcome_says_what_comes_next() {
+    let home = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(home.path());
+    let setup = ["setup", "acme", "saas_generic", "--name", "crm"];
+    let done = daemon.cli(&daemon.token, &setup, Some(r#"{"password": "hunter2222"}"#));
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(0), "{said}");
+    assert!(said.contains("; version 1 waits, and nothing is served"), "{said}");
+    let next = said.split("hint: `strongroom ").nth(1).unwrap().split('`').next().unwrap();
+    assert_eq!(next, "activate acme saas_generic 1 --name crm");
+    run(&daemon, &daemon.token, next, 0);
+    let (_, said) = run(&daemon, &daemon.token, "validate acme saas_generic --name crm", 0);
+    assert!(said.contains("version 1 is served") && !said.contains("hint"), "{said}");
+    let (_, said) = run(&daemon, &daemon.token, "validate acme saas_generic --name crm --metadata {}", 2);
+    assert!(said.contains("a stored credential has its own"), "{said}");
 }
 
 /// It learns nothing of the registry, and the server has the last word.

@@ -86,7 +86,7 @@ impl Terminal {
     }
 
     #[track_caller]
-    fn wait_for(&mut self, words: &str) {
+    pub fn wait_for(&mut self, words: &str) {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(at) = self.shown[self.read..].find(words) {
