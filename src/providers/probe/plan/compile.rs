@@ -77,6 +77,8 @@ impl Compiler<'_> {
 
     fn name(&mut self, name: &entry::Name) -> Compiled<Name> {
         let kind = self.scope.kind(&name.of.value).map_err(|rule| wrong(&name.of, "names.of", rule))?;
+        // What is chosen is the registry's own words, whatever it was chosen by.
+        let kind = if name.choose.is_some() { Kind::Shown } else { kind };
         self.scope.add(&name.name.value, kind).map_err(|rule| wrong(&name.name, "names.name", rule))?;
         let pattern = match &name.pattern {
             Some(text) => {
@@ -137,7 +139,7 @@ impl Compiler<'_> {
             self.scope.forget(&assert.name);
         }
         for (name, text) in &step.keep {
-            self.scope.add(name, Kind::Secret).map_err(|rule| wrong(text, "keep", rule))?;
+            self.scope.keep(name).map_err(|rule| wrong(text, "keep", rule))?;
         }
         Ok(compiled)
     }

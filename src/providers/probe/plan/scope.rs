@@ -1,6 +1,6 @@
 //! Which names the templates of a test may use, and where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::providers::Field;
 
@@ -15,6 +15,7 @@ pub enum Kind {
 /// The names that are known at one point of a test.
 pub struct Scope<'a> {
     known: BTreeMap<String, Kind>,
+    kept: BTreeSet<String>,
     metadata: &'a [String],
     /// Whether fields may have names that the entry does not know.
     free: bool,
@@ -24,7 +25,7 @@ impl<'a> Scope<'a> {
     pub fn new(fields: &[Field], free: bool, metadata: &'a [String]) -> Self {
         let kind = |field: &Field| if field.secret { Kind::Secret } else { Kind::Shown };
         let known = fields.iter().map(|field| (field.name.clone(), kind(field))).collect();
-        Self { known, metadata, free }
+        Self { known, kept: BTreeSet::new(), metadata, free }
     }
 
     pub fn kind(&self, name: &str) -> Result<Kind, String> {
@@ -53,6 +54,15 @@ impl<'a> Scope<'a> {
             Some(_) => Err(format!("the name {name} is there already")),
             None => Ok(()),
         }
+    }
+
+    /// What an answer told. Steps that stand for each other keep it under one name.
+    pub fn keep(&mut self, name: &str) -> Result<(), String> {
+        if !self.kept.contains(name) {
+            self.add(name, Kind::Secret)?;
+            self.kept.insert(name.to_owned());
+        }
+        Ok(())
     }
 
     /// An assertion is known to its own step alone.
