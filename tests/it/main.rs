@@ -10,6 +10,7 @@
 mod api;
 mod bad_input;
 mod cli_help;
+mod cloud;
 mod config;
 mod crash;
 mod crypto;
