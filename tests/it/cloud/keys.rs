@@ -72,6 +72,7 @@ fn what_is_no_key_for_us_is_told_apart() {
         (openssl!("ec"), KeyError::NotRsa),
         (openssl!("pss"), KeyError::NotRsa),
         (openssl!("small"), KeyError::TooSmall),
+        (openssl!("large"), KeyError::TooLarge),
         (openssl!("exponent3"), KeyError::UnusualExponent),
         ("", KeyError::Unreadable),
         ("MIIEvQIBADANBgkqhkiG9w0BAQEFAASC", KeyError::Unreadable),
@@ -83,6 +84,7 @@ fn what_is_no_key_for_us_is_told_apart() {
     }
     assert_eq!(refused(openssl!("old-openssl"), Some(PASSPHRASE)), KeyError::OldEncryption);
     assert_eq!(refused(openssl!("old-pbes1"), Some(PASSPHRASE)), KeyError::OldEncryption);
+    assert_eq!(refused(openssl!("locked-camellia"), Some(PASSPHRASE)), KeyError::UnknownEncryption);
 }
 
 /// Such a file is an attack on the daemon's time and memory: even the right passphrase does not open it.
