@@ -433,7 +433,7 @@ def main(home):
             except Exception as flaw:
                 status, answer, more, verdict = 500, {}, {}, f"FLAW {flaw!r}"
             with open(home / "judged", "a") as judged:
-                print(f"{verdict}: {request.method} {request.host}{request.path.split('?')[0]}", file=judged)
+                print(f"{verdict}: {request.method} {request.host.lower()}{request.path.split('?')[0]}", file=judged)
             data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
             self.send_response(status)
             for name, value in {**more, "content-length": str(len(data))}.items():
