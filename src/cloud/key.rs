@@ -9,8 +9,8 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeyPair;
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
 use jsonwebtoken::{EncodingKey, Header};
-use pkcs8::PrivateKeyInfoRef;
 use pkcs8::der::Decode as _;
+use pkcs8::{ObjectIdentifier, PrivateKeyInfoRef};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -30,6 +30,8 @@ pub struct PrivateKey {
 pub enum KeyError {
     #[error("is not readable as PEM; it may be cut off, upload the whole file")]
     Unreadable,
+    #[error("is not readable as an RSA key; it may be cut off, upload the whole file")]
+    Damaged,
     #[error("is locked with a passphrase, and none came with it")]
     PassphraseMissing,
     #[error("does not open with this passphrase")]
@@ -102,8 +104,8 @@ impl PrivateKey {
     }
 
     fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
-        let info = PrivateKeyInfoRef::from_der(der).map_err(|_| KeyError::Unreadable)?;
-        if info.algorithm.oid != pkcs8::ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1") {
+        let info = PrivateKeyInfoRef::from_der(der).map_err(|_| KeyError::Damaged)?;
+        if info.algorithm.oid != RSA_ENCRYPTION {
             return Err(KeyError::NotRsa);
         }
         Self::from_pkcs1(info.private_key.as_bytes())
@@ -114,12 +116,12 @@ impl PrivateKey {
             "TooSmall" => KeyError::TooSmall,
             "TooLarge" => KeyError::TooLarge,
             "WrongAlgorithm" => KeyError::NotRsa,
-            _ => KeyError::Unreadable,
+            _ => KeyError::Damaged,
         })?;
         if !pair.public_key().as_ref().ends_with(&DER_65537) {
             return Err(KeyError::UnusualExponent);
         }
-        let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_| KeyError::Unreadable)?;
+        let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_| KeyError::Damaged)?;
         let spki = spki.as_ref().to_vec();
         Ok(Self { pair, spki, pkcs1: Zeroizing::new(der.to_vec()) })
     }
@@ -130,6 +132,8 @@ impl fmt::Debug for PrivateKey {
         f.write_str("PrivateKey(…)")
     }
 }
+
+const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
 /// The last member of an `RSAPublicKey` (RFC 8017) is the exponent: INTEGER, three bytes, 65537.
 const DER_65537: [u8; 5] = [0x02, 0x03, 0x01, 0x00, 0x01];

@@ -11,6 +11,7 @@ mod api;
 mod bad_input;
 mod cli;
 mod cli_help;
+mod cloud;
 mod config;
 mod crash;
 mod crypto;

@@ -1,9 +1,10 @@
 //! PKCS#8 under a passphrase (PBES2, RFC 8018).
 
-use pkcs8::der::Decode as _;
+use pkcs8::der::asn1::AnyRef;
+use pkcs8::der::{Decode as _, ErrorKind};
 use pkcs8::pkcs5::EncryptionScheme;
-use pkcs8::pkcs5::pbes2::{Kdf, ScryptParams};
-use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument};
+use pkcs8::pkcs5::pbes2::{Kdf, PBES2_OID, ScryptParams};
+use pkcs8::{AlgorithmIdentifierRef, EncryptedPrivateKeyInfoRef, ObjectIdentifier, SecretDocument};
 
 use super::KeyError;
 
@@ -14,9 +15,12 @@ const MAX_SCRYPT_MEMORY: u64 = 64 * 1024 * 1024;
 const MAX_SCRYPT_PARALLEL: u64 = 4;
 
 pub(super) fn open(der: &[u8], passphrase: &str) -> Result<SecretDocument, KeyError> {
+    if scheme(der).ok_or(KeyError::Damaged)? != PBES2_OID {
+        return Err(KeyError::OldEncryption);
+    }
     let locked = EncryptedPrivateKeyInfoRef::from_der(der).map_err(|error| match error.kind() {
-        pkcs8::der::ErrorKind::OidUnknown { .. } => KeyError::UnknownEncryption,
-        _ => KeyError::Unreadable,
+        ErrorKind::OidUnknown { .. } => KeyError::UnknownEncryption,
+        _ => KeyError::Damaged,
     })?;
     let EncryptionScheme::Pbes2(scheme) = &locked.encryption_algorithm else {
         return Err(KeyError::OldEncryption);
@@ -25,6 +29,12 @@ pub(super) fn open(der: &[u8], passphrase: &str) -> Result<SecretDocument, KeyEr
         return Err(KeyError::TooCostly);
     }
     locked.decrypt(passphrase).map_err(|_| KeyError::PassphraseWrong)
+}
+
+/// Which way of locking the file names, known or not.
+fn scheme(der: &[u8]) -> Option<ObjectIdentifier> {
+    let (algorithm, _) = AlgorithmIdentifierRef::from_der_partial(AnyRef::from_der(der).ok()?.value()).ok()?;
+    Some(algorithm.oid)
 }
 
 fn is_affordable(kdf: &Kdf) -> bool {
