@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use regex::RegexSetBuilder;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
 
 use super::checks::Check;
@@ -14,7 +15,7 @@ use super::field::{FieldEntry, OtherFields, RemarkEntry};
 use super::format::{KnownFile, KnownKey, Lore};
 use super::layout::Layout;
 use super::pattern::Pattern;
-use super::schema::{Schema, SchemaMap};
+use super::schema::{Schema, SchemaMap, checked};
 use super::{Category, Class, Field, FingerprintMode, Limits, Provider};
 use crate::crypto::Seal;
 
@@ -37,7 +38,8 @@ pub fn read(text: &str) -> Result<Vec<Provider>, Flaw> {
         }
     }
     let lore = Arc::new(lore(&file, &ids)?);
-    file.providers.iter().map(|entry| entry.build(&file.common_metadata, &lore)).collect()
+    let common = checked(&file.common_metadata)?;
+    file.providers.iter().map(|entry| entry.build(&common, &lore)).collect()
 }
 
 /// How a file is read beyond the JSON object that holds the fields.
@@ -111,7 +113,7 @@ struct Entry {
     public_identity: Vec<Spanned<String>>,
     #[serde(default)]
     checks: Vec<Spanned<Check>>,
-    test: Option<Spanned<serde_json::Value>>,
+    test: Option<Spanned<Value>>,
     #[serde(default)]
     environment: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
@@ -150,7 +152,7 @@ fn lore(file: &File, ids: &BTreeSet<&str>) -> Result<Lore, Flaw> {
 }
 
 impl Entry {
-    fn build(&self, common: &SchemaMap, lore: &Arc<Lore>) -> Result<Provider, Flaw> {
+    fn build(&self, common: &Map<String, Value>, lore: &Arc<Lore>) -> Result<Provider, Flaw> {
         if let Some(docs) = &self.docs
             && !docs.value.starts_with("https://")
         {
@@ -197,7 +199,7 @@ impl Entry {
             document: self.document.clone(),
             public_identity: self.public_identity.iter().map(|shown| shown.value.clone()).collect(),
             checks: self.checks.iter().map(|check| check.value).collect(),
-            metadata: Schema::compile(common, &self.metadata)?,
+            metadata: Schema::new(common, &self.metadata)?,
             lore: Arc::clone(lore),
         })
     }
