@@ -138,7 +138,7 @@ fn provider(entry: &Provider) -> pb::Provider {
         limits: Some(limits(entry.limits)),
         rotation_days: entry.rotation_days.unwrap_or_default(),
         environment: entry.environment.clone(),
-        metadata: Some(convert::wire_metadata(entry.metadata_schema().clone())),
+        metadata: Some(convert::wire_metadata(entry.metadata_schema())),
     }
 }
 

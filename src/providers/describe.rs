@@ -42,8 +42,8 @@ impl Provider {
     }
 
     /// The JSON Schema of each key of the metadata, as it is applied.
-    pub const fn metadata_schema(&self) -> &Map<String, Value> {
-        &self.metadata.properties
+    pub fn metadata_schema(&self) -> Map<String, Value> {
+        self.metadata.properties().cloned().unwrap_or_default()
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use regex::RegexSetBuilder;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
 
 use super::checks::Check;
@@ -15,7 +16,7 @@ use super::format::{KnownFile, KnownKey, Lore};
 use super::layout::Layout;
 use super::pattern::Pattern;
 use super::probe::{Limits, plan};
-use super::schema::{Schema, SchemaMap};
+use super::schema::{Schema, SchemaMap, checked};
 use super::{Category, Class, Field, FingerprintMode, Provider};
 use crate::crypto::Seal;
 
@@ -38,7 +39,8 @@ pub fn read(text: &str) -> Result<Vec<Provider>, Flaw> {
         }
     }
     let lore = Arc::new(lore(&file, &ids)?);
-    file.providers.iter().map(|entry| entry.build(&file.common_metadata, &lore)).collect()
+    let common = checked(&file.common_metadata)?;
+    file.providers.iter().map(|entry| entry.build(&common, &lore)).collect()
 }
 
 /// How a file is read beyond the JSON object that holds the fields.
@@ -153,7 +155,7 @@ fn lore(file: &File, ids: &BTreeSet<&str>) -> Result<Lore, Flaw> {
 }
 
 impl Entry {
-    fn build(&self, common: &SchemaMap, lore: &Arc<Lore>) -> Result<Provider, Flaw> {
+    fn build(&self, common: &Map<String, Value>, lore: &Arc<Lore>) -> Result<Provider, Flaw> {
         if let Some(docs) = &self.docs
             && !docs.value.starts_with("https://")
         {
@@ -177,7 +179,7 @@ impl Entry {
                 return Err(at(check, format!("checks: this check reads the field {lacking}, which is not there")));
             }
         }
-        let metadata = Schema::compile(common, &self.metadata)?;
+        let metadata = Schema::new(common, &self.metadata)?;
         let test = self.test.as_ref();
         let test = test.map(|test| plan::compile(test, &fields, self.other_fields.is_some(), metadata.keys()));
         Ok(Provider {

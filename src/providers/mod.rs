@@ -56,7 +56,7 @@ pub struct Provider {
     other_fields: Option<format::Rules>,
     refused_fields: BTreeMap<String, String>,
     /// Lists of fields, one of which must be there whole, and nothing of the others.
-    either: Vec<Vec<String>>,
+    pub either: Vec<Vec<String>>,
     document: entry::Document,
     public_identity: Vec<String>,
     checks: Vec<checks::Check>,

@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use regex::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder};
 use serde_saphyr::Spanned;
 
 use super::entry::{Flaw, at};
@@ -31,7 +31,10 @@ impl Pattern {
 
     pub fn is_match(&self, value: &str) -> bool {
         // It has been compiled before, so it is there.
-        self.compiled.get_or_init(|| compile(&self.text).ok()).as_ref().is_some_and(|regex| regex.is_match(value))
+        self.compiled
+            .get_or_init(|| compile(&self.text).ok())
+            .as_ref()
+            .is_some_and(|regex| regex.is_match(value.as_bytes()))
     }
 
     fn checked(place: &Spanned<String>, text: String) -> Result<Self, Flaw> {
@@ -40,9 +43,10 @@ impl Pattern {
     }
 }
 
-/// A range such as `{100,4096}` alone would hold a megabyte for as long as the daemon runs.
+/// A range such as `{100,4096}` alone would hold a megabyte for as long as the daemon runs. Classes such as `\s` and `(?i)`
+/// mean ASCII: with all of Unicode in them they take fifty times as much.
 fn compile(pattern: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(pattern).size_limit(128 * 1024).build()
+    RegexBuilder::new(pattern).unicode(false).size_limit(128 * 1024).dfa_size_limit(64 * 1024).build()
 }
 
 /// The last line of the library's several says what is wrong; the others draw it.

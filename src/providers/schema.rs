@@ -1,6 +1,7 @@
 //! Metadata: what may be said about a credential in clear, by a JSON Schema per provider.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{Draft, PatternOptions, ValidationError, Validator};
@@ -22,9 +23,9 @@ const MAX_DEPTH: usize = 8;
 #[derive(Debug)]
 pub struct Schema {
     keys: Vec<String>,
-    /// The schema of each key, as it is applied.
-    pub properties: Map<String, Value>,
-    validator: Validator,
+    whole: Value,
+    /// Made when it is first needed: it takes a hundred times the room of what it is made from.
+    validator: OnceLock<Option<Validator>>,
 }
 
 impl Provider {
@@ -52,7 +53,10 @@ impl Provider {
             }
         }
         let metadata = Value::Object(metadata);
-        self.metadata.validator.validate(&metadata).map_err(|error| self.metadata.refusal(&error))
+        // Each of its keys was compiled when the registry was read, so it is there.
+        let validator = self.metadata.validator.get_or_init(|| validator(&self.metadata.whole).ok());
+        let validator = validator.as_ref().ok_or_else(|| Invalid::new("metadata", "cannot be checked"))?;
+        validator.validate(&metadata).map_err(|error| self.metadata.refusal(&error))
     }
 
     /// Does not say the key: people paste secrets into the strangest places.
@@ -68,26 +72,29 @@ impl Provider {
 
 impl Schema {
     /// One schema of what every provider has and what this one adds.
-    pub fn compile(common: &SchemaMap, own: &SchemaMap) -> Result<Self, Flaw> {
-        let mut properties = Map::new();
-        for (key, place) in own.iter().chain(common) {
-            let mut schema = place.value.clone();
-            bound(&mut schema).map_err(|rule| at(place, format!("metadata key {key}: {rule}")))?;
-            // Alone first, for the line.
-            validator(&schema).map_err(|error| at(place, format!("metadata key {key}: {error}")))?;
+    pub fn new(common: &Map<String, Value>, own: &SchemaMap) -> Result<Self, Flaw> {
+        let mut properties = common.clone();
+        for (key, schema) in checked(own)? {
             if properties.insert(key.clone(), schema).is_some() {
-                let own = own.get(key).unwrap_or(place);
-                return Err(at(own, format!("metadata key {key}: every provider has it already")));
+                let place = own.get(&key);
+                let rule = format!("metadata key {key}: every provider has it already");
+                return Err(
+                    place.map_or_else(|| Flaw { line: None, rule: rule.clone() }, |place| at(place, rule.clone()))
+                );
             }
         }
         let keys = own.keys().chain(common.keys()).cloned().collect();
-        let whole = json!({ "type": "object", "properties": &properties, "additionalProperties": false });
-        let validator = validator(&whole).map_err(|error| Flaw { line: None, rule: format!("metadata: {error}") })?;
-        Ok(Self { keys, properties, validator })
+        let whole = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+        Ok(Self { keys, whole, validator: OnceLock::new() })
     }
 
     pub fn keys(&self) -> &[String] {
         &self.keys
+    }
+
+    /// The schema of each key, as it is applied.
+    pub fn properties(&self) -> Option<&Map<String, Value>> {
+        self.whole.get("properties")?.as_object()
     }
 
     fn refusal(&self, error: &ValidationError<'_>) -> Invalid {
@@ -104,6 +111,18 @@ impl Schema {
         }
         path
     }
+}
+
+/// The schema of each key with its limits, when each is one.
+pub fn checked(keys: &SchemaMap) -> Result<Map<String, Value>, Flaw> {
+    let mut properties = Map::new();
+    for (key, place) in keys {
+        let mut schema = place.value.clone();
+        bound(&mut schema).map_err(|rule| at(place, format!("metadata key {key}: {rule}")))?;
+        validator(&schema).map_err(|error| at(place, format!("metadata key {key}: {error}")))?;
+        properties.insert(key.clone(), schema);
+    }
+    Ok(properties)
 }
 
 fn validator(schema: &Value) -> Result<Validator, ValidationError<'static>> {

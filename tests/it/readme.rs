@@ -8,12 +8,13 @@ use std::process::Command;
 
 use regex::Regex;
 use strongroom::config::Config;
-use strongroom::providers::{FingerprintMode, Registry};
+use strongroom::providers::{FingerprintMode, Provider, Registry};
 
 use self::session::Session;
 use crate::daemon::program;
 
-const LONGEST: usize = 150;
+/// Without the rows of tables: a provider is a row, and whoever adds one must not shorten the rest.
+const LONGEST: usize = 138;
 const WIDEST: usize = 120;
 
 fn root() -> &'static Path {
@@ -88,7 +89,8 @@ fn the_demo_minds_nobody_elses_settings() {
 #[test]
 fn it_is_short() {
     let text = readme();
-    assert!(text.lines().count() <= LONGEST, "{} lines", text.lines().count());
+    let lines = text.lines().filter(|line| !line.starts_with('|')).count();
+    assert!(lines <= LONGEST, "{lines} lines");
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.starts_with('|')) {
         assert!(line.chars().count() <= WIDEST, "README.md:{}: {} wide", number + 1, line.chars().count());
     }
@@ -96,27 +98,38 @@ fn it_is_short() {
 
 #[test]
 fn the_table_of_providers_is_the_registry() {
-    let mut table =
-        String::from("| provider | what it is | upload ([optional]) | fingerprint | seal |\n|---|---|---|---|---|\n");
+    let mut table = String::from(
+        "| provider | what it is | upload ([optional]) | fingerprint | seal | replace after |\n|---|---|---|---|---|---|\n",
+    );
     for provider in Registry::embedded().unwrap().all() {
-        let fields: Vec<_> = provider.fields.iter().filter(|field| field.secret || field.required).collect();
-        let names: Vec<_> = fields
-            .iter()
-            .map(|field| if field.required { field.name.clone() } else { format!("[{}]", field.name) })
-            .collect();
-        let upload = match names.len() {
-            0 => "any fields".to_owned(),
-            1..=3 => names.join(", "),
-            _ => "the file that the provider hands out".to_owned(),
-        };
         let fingerprint = match provider.fingerprint {
             FingerprintMode::Plain => "plain",
             FingerprintMode::Keyed => "keyed",
         };
         let seal = strongroom::vault::Word::word(provider.seal);
-        table += &format!("| `{}` | {} | {upload} | {fingerprint} | {seal} |\n", provider.id, provider.title);
+        let days = provider.rotation_days.map_or_else(String::new, |days| format!("{days} days"));
+        table += &format!(
+            "| `{}` | {} | {} | {fingerprint} | {seal} | {days} |\n",
+            provider.id,
+            provider.title,
+            upload(provider)
+        );
     }
     holds(&table);
+}
+
+fn upload(provider: &Provider) -> String {
+    let chosen = |name: &String| provider.either.iter().flatten().any(|other| other == name);
+    let needed: Vec<&str> =
+        provider.fields.iter().filter(|field| field.required).map(|field| field.name.as_str()).collect();
+    if needed.len() > 5 {
+        return "the file that the provider hands out".into();
+    }
+    let either: Vec<String> = provider.either.iter().map(|list| list.join(" + ")).collect();
+    let more = provider.fields.iter().filter(|field| field.secret && !field.required && !chosen(&field.name));
+    let parts = needed.iter().map(|name| (*name).to_owned()).chain((!either.is_empty()).then(|| either.join(" or ")));
+    let parts: Vec<String> = parts.chain(more.map(|field| format!("[{}]", field.name))).collect();
+    if parts.is_empty() { "any fields".into() } else { parts.join(", ") }
 }
 
 #[test]

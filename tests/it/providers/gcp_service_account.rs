@@ -51,7 +51,9 @@ fn a_google_key_file_is_held_to_what_google_hands_out() {
     bad("project_id", "Acme".into(), "must be a project id");
     bad("private_key_id", "xyz".into(), "must be 40 hexadecimal digits");
     bad("client_email", "someone@gmail.com".into(), "must be a service account's address");
-    bad("client_id", 104_857_600_u64.into(), "must be a text");
+    bad("client_id", Value::Null, "must be a text");
+    bad("private_key", 104_857_600_u64.into(), "must be a text");
+    bad("client_id", 104_857_600_u64.into(), "must be a number of 15 to 25 digits");
     bad("client_id", "12".into(), "must be a number of 15 to 25 digits");
     bad("universe_domain", "evil.example".into(), "must be googleapis.com");
     for hostile in [

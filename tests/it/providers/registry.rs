@@ -25,7 +25,7 @@ fn the_embedded_registry_has_its_entries_in_the_files_order() {
 }
 
 /// A registry of one provider, as small as it can be, with one line replaced.
-fn small(from: &str, to: &str) -> String {
+pub fn small(from: &str, to: &str) -> String {
     let yaml = r"placeholders: ['^changeme$']
 known_keys:
   - { what: an Other key, pattern: '^other-' }
