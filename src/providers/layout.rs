@@ -29,7 +29,7 @@ pub type Pairs = Vec<(Zeroizing<String>, Zeroizing<String>)>;
 /// Reads a file in the first of these layouts that it looks like; nothing where it looks like none.
 pub fn read(text: &str, allowed: &[Layout]) -> Option<Result<Pairs, String>> {
     let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with(['#', ';']))?;
-    let layout = if first.starts_with('[') && first.ends_with(']') && !first.contains(['{', '"']) {
+    let layout = if first.starts_with('[') && first.ends_with(']') && !first.contains(['{', '"', ',']) {
         Layout::Ini
     } else if let Some((name, _)) = first.split_once('=')
         && !name.contains([',', '{', '"', '\''])
