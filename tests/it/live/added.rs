@@ -84,7 +84,7 @@ fn a_mistake_in_an_entry_is_named_with_its_line() {
         ("'https://{host}/v2/whoami'", "'http://{host}/v2/whoami'", "https"),
         ("'https://{host}/v2/whoami'", "'https://{host}/v2/{api_key}'", "secret"),
         ("outcome: invalid_credential", "outcome: invalid", "invalid"),
-        ("reason: disabled", "reason: because", "because"),
+        ("reason: disabled", "reason: because", "reason"),
         ("'^false$'", "'^(false$'", "pattern"),
         ("metadata.region, choose", "metadata.regoin, choose", "regoin"),
     ] {

@@ -68,7 +68,7 @@ async fn outcomes() {
         (vec![aad(700016)], NotFound, "account"),
         (vec![aad(90002)], NotFound, "account"),
         (vec![aad(700024)], Misconfigured, "clock_skew"),
-        (vec![aad(700027)], Misconfigured, ""),
+        (vec![aad(700027)], InvalidCredential, "rejected"),
         (vec![aad(53003)], InsufficientPermission, ""),
         (vec![aad(65001)], InsufficientPermission, ""),
         (vec![aad(500011)], Misconfigured, ""),
@@ -78,7 +78,7 @@ async fn outcomes() {
         (vec![token(), arm(404, "SubscriptionNotFound")], NotFound, "subscription"),
         (vec![token(), arm(401, "InvalidAuthenticationTokenTenant")], Misconfigured, ""),
         (vec![token(), says(429, &[("retry-after", "17")], "{}")], RateLimited, "throttled"),
-        (vec![says(503, &[], "{}")], ProviderUnreachable, "5xx"),
+        (vec![says(503, &[], "{}")], ProviderUnreachable, "overloaded"),
     ] {
         gives("azure_service_principal", answers, verdict, reason).await;
     }

@@ -76,7 +76,7 @@ async fn outcomes() {
         (vec![grant("invalid_grant", "Invalid grant: account not found")], NotFound, "account"),
         (vec![grant("invalid_grant", late)], Misconfigured, "clock_skew"),
         (vec![grant("invalid_scope", "Invalid OAuth scope")], Misconfigured, ""),
-        (vec![says(503, &[], "{}")], ProviderUnreachable, "5xx"),
+        (vec![says(503, &[], "{}")], ProviderUnreachable, "overloaded"),
         (vec![says(200, &[], TOKEN), api(403, "PERMISSION_DENIED", "SERVICE_DISABLED")], Misconfigured, "api_disabled"),
         (
             vec![says(200, &[], TOKEN), api(403, "PERMISSION_DENIED", "IAM_PERMISSION_DENIED")],
@@ -84,7 +84,7 @@ async fn outcomes() {
             "",
         ),
         (vec![says(200, &[], TOKEN), api(404, "NOT_FOUND", "")], NotFound, "project"),
-        (vec![says(200, &[], TOKEN), api(429, "RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED")], RateLimited, "throttled"),
+        (vec![says(200, &[], TOKEN), api(429, "RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED")], RateLimited, ""),
     ] {
         let script: Vec<_> = std::iter::once(known.clone()).chain(answers).collect();
         gives("gcp_service_account", script, verdict, reason).await;

@@ -79,7 +79,7 @@ async fn snowflake_by_token_and_by_key() {
             (no(403, "390422"), InsufficientPermission, ""),
             (no(404, "404"), NotFound, ""),
             (says(429, &[], "{}"), RateLimited, "throttled"),
-            (says(503, &[], "{}"), ProviderUnreachable, "5xx"),
+            (says(503, &[], "{}"), ProviderUnreachable, "overloaded"),
         ],
     )
     .await;

@@ -63,7 +63,7 @@ async fn openai() {
                 RateLimited,
                 "quota_exhausted",
             ),
-            (says(503, &[], "busy"), ProviderUnreachable, "5xx"),
+            (says(503, &[], "busy"), ProviderUnreachable, "overloaded"),
         ],
     )
     .await;
@@ -271,7 +271,7 @@ async fn dockerhub() {
                 "wrong_type",
             ),
             (says(429, &[("x-retry-after", "60")], "{}"), RateLimited, "throttled"),
-            (says(503, &[], "{}"), ProviderUnreachable, "5xx"),
+            (says(503, &[], "{}"), ProviderUnreachable, "overloaded"),
         ],
     )
     .await;
@@ -295,7 +295,10 @@ async fn github() {
     assert_eq!(outcome.learned.expires_at, Some("2037-02-03T04:05:06Z".parse().unwrap()));
     assert_eq!(outcome.learned.identity.get("login").map(String::as_str), Some("octo"));
 
-    let installation = sample::one("token", &format!("ghs_123456_{}", "a.b-c_".repeat(40)));
+    let installation = sample::one(
+        "token",
+        &format!("ghs_123456_eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiIxMjM0NTYifQ.{}", "Zq8Rk2Vn5_".repeat(20)),
+    );
     let (_, asked) = ask("github", &installation, &json!({}), [says(200, &[], r#"{"total_count":1}"#)]).await;
     assert_eq!(line(&asked[0]), "GET api.github.com/installation/repositories?per_page=1");
 
@@ -336,7 +339,7 @@ async fn databricks() {
         (says(403, &[], r#"{"error_code":"403","message":"Source IP address: 192.0.2.1 is blocked by Databricks IP ACL for workspace"}"#), InsufficientPermission, "ip_restricted"),
         (says(404, &[], "{}"), NotFound, ""),
         (says(429, &[], "{}"), RateLimited, "throttled"),
-        (says(503, &[], "{}"), ProviderUnreachable, "5xx"),
+        (says(503, &[], "{}"), ProviderUnreachable, "overloaded"),
     ]).await;
 }
 

@@ -33,8 +33,8 @@ pub const CLIENT: &str = "1f2e3d4c-5b6a-4798-8978-766655443322";
 pub const AZURE_SECRET: &str = "Zq~8Q~Rk2Vn5Wm1Tx7Ly4Bc9Dh3Fj6Gs0Pa_Ue9";
 pub const AZURE_OPENAI: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 pub const GOOGLE_KEY_ID: &str = "89abcdef0123456789abcdef0123456789abcdef";
-pub const OCI_TENANCY: &str = "ocid1.tenancy.oc1..aaaaaaaaq2w3e4r5t6y7u2i3o4p5a6s7d2f3g4h5j6k7l2z3x4c5v6b7n2m3q4w5";
-pub const OCI_USER: &str = "ocid1.user.oc1..aaaaaaaaw3e4r5t6y7u2i3o4p5a6s7d2f3g4h5j6k7l2z3x4c5v6b7n2m3q4w5e6";
+pub const OCI_TENANCY: &str = "ocid1.tenancy.oc1..aaaaaaaaq2w3e4r5t6y7u2i3o4p5a6s7d2f3g4h5j6k7l2z3x4c5v6b7n2m3";
+pub const OCI_USER: &str = "ocid1.user.oc1..3m2n7b6v5c4x3z2l7k6j5h4g3f2d7s6a5p4o3i2u7y6t5r4e3w2qaaaaaaaa";
 
 /// The upload of a provider, as its customers would send it.
 pub fn upload(provider: &str) -> Upload {
