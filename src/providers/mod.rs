@@ -112,6 +112,10 @@ pub struct Parsed {
     pub secret: Secret,
     /// What the upload says about itself and is no secret.
     pub public_identity: BTreeMap<String, String>,
+    /// What its owner should know, in a sentence each.
+    pub warnings: Vec<String>,
+    /// When it ends, where the upload says so.
+    pub expires_at: Option<jiff::Timestamp>,
 }
 
 /// Why an upload or metadata was refused: the field and the rule, never the value.

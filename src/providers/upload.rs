@@ -37,7 +37,7 @@ impl Provider {
         for check in &self.checks {
             public_identity.extend(check.run(&values)?);
         }
-        Ok(Parsed { secret: self.canonical(&values)?, public_identity })
+        Ok(Parsed { secret: self.canonical(&values)?, public_identity, warnings: Vec::new(), expires_at: None })
     }
 
     fn given_fields(&self, fields: &BTreeMap<String, Secret>) -> Result<Given, Invalid> {

@@ -91,6 +91,9 @@ pub fn version(credential: Uuid, version: u32) -> NewVersion {
         created_by: "tester".into(),
         activate: false,
         probe: None,
+        probe_at: None,
+        expires_at: None,
+        warnings: Vec::new(),
     }
 }
 
@@ -158,6 +161,9 @@ pub fn probe(outcome: &str) -> ProbeRecord {
         hint: "bring a new one".into(),
         at: tick(),
         retry_after_seconds: Some(30),
+        identity: BTreeMap::new(),
+        expires_at: None,
+        warnings: Vec::new(),
     }
 }
 
