@@ -98,15 +98,20 @@ pub(super) struct Validate {
 
     #[command(flatten)]
     upload: Upload,
+
+    /// What is known about the upload and is no secret, such as its region.
+    #[arg(long, value_name = "JSON|@FILE")]
+    metadata: Option<String>,
 }
 
 impl Validate {
     pub async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        let metadata = self.metadata.as_deref().map(|text| values::json_object("--metadata", text)).transpose()?;
         // Unlike setup, stdin counts only when it is named: a script's stdin is often just there.
         let upload = self.upload.read(&mut context.inputs)?.unwrap_or_default();
         let Target { org, provider, project, name } = self.target;
         let (fields, document) = (upload.fields, upload.document);
-        let request = ValidateCredentialRequest { org, project, provider, name, fields, document };
+        let request = ValidateCredentialRequest { org, project, provider, name, fields, document, metadata };
         let mut client = context.server.credentials().await?;
         progress("testing the connection …");
         let reply = client.validate_credential(request).await?.into_inner();
@@ -117,25 +122,30 @@ impl Validate {
 
 fn sheet(it: &SetupCredentialResponse) -> String {
     let (credential, version) = (it.credential.clone().unwrap_or_default(), it.version.clone().unwrap_or_default());
-    view::sheet([
+    let about = [
         ("credential", view::path(&credential.org, &credential.project, &credential.provider, &credential.name)),
         ("id", credential.id),
         ("version", view::version_number(version.version)),
         ("state", version.state),
         ("fingerprint", version.fingerprint),
         ("identity", view::pairs(&version.public_identity)),
-        ("connection test", it.probe.as_ref().map(view::outcome).unwrap_or_default()),
         ("etag", credential.etag),
-    ])
+    ];
+    view::sheet(about.into_iter().chain(found(it.probe.as_ref())))
 }
 
 fn validated_sheet(it: &ValidateCredentialResponse) -> String {
-    view::sheet([
-        ("connection test", it.probe.as_ref().map(view::outcome).unwrap_or_default()),
+    let about = [
         ("fingerprint", it.fingerprint.clone()),
         ("identity", view::pairs(&it.public_identity)),
         ("state", it.credential.as_ref().map(|credential| credential.state.clone()).unwrap_or_default()),
-    ])
+    ];
+    view::sheet(found(it.probe.as_ref()).into_iter().chain(about))
+}
+
+/// The verdict of a test, and what to make of it. What is wrong is said once more on stderr, with the exit code.
+fn found(probe: Option<&ProbeResult>) -> Vec<(&'static str, String)> {
+    probe.map(view::test_lines).unwrap_or_default()
 }
 
 /// A refused upload is stored, as a version that is never served: the command has failed all the same. One whose test
