@@ -2,6 +2,7 @@
 
 mod changes;
 mod commits;
+mod health;
 mod model;
 mod pages;
 mod sqlite;
@@ -37,6 +38,8 @@ macro_rules! conformance {
                     watchers_are_woken_and_resume, ready;
                 pages: lists_match_a_model, tombstones_are_listed_when_asked_for, health_and_labels, audit_pages,
                     due_in_order;
+                health: test_confirms_what_it_goes_by, health_is_told_once_with_a_record, old_tests_go_with_the_new,
+                    what_is_due_is_found_by_provider;
                 model: random_changes_match_a_model;
             }
         }

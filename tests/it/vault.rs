@@ -1,9 +1,11 @@
 //! The vault with an outside world that does as it is told: a provider that answers what a test wants, a key service that
 //! counts, waits and fails. Store, crypto and policies are the real ones.
 
+mod health;
 mod keys;
 mod pages;
 mod probes;
+mod schedule;
 
 use std::collections::BTreeMap;
 use std::path::Path as File;

@@ -26,7 +26,8 @@ UPDATE org_integration_credential_states
     SET probe_at = (unixepoch() + abs(random() % 86400)) * 1000000 WHERE state IN ('pending', 'active');
 UPDATE credentials SET
     declared_expires_at = expires_at,
-    tell_at = CASE WHEN deleted_at IS NULL THEN coalesce(expires_at - 1209600000000, failing_since) END,
+    tell_at = CASE WHEN deleted_at IS NULL AND disabled = 0
+        THEN coalesce(failing_since, expires_at - 1209600000000) END,
     secret_created_at = coalesce((SELECT v.created_at FROM org_integration_credentials v
         WHERE v.credential_id = credentials.id
           AND v.version = coalesce(credentials.active_version, credentials.latest_version)), created_at),

@@ -129,7 +129,7 @@ pub async fn rotate_refuses_old_knowledge(place: &impl Place) {
     assert_eq!(stale(&store, rotation(at(&gone), version(first.id, 3))).await, Some(gone));
 }
 
-fn settlement(credential: &Credential, version: u32, from: V, settlement: Settlement) -> Change {
+pub fn settlement(credential: &Credential, version: u32, from: V, settlement: Settlement) -> Change {
     settled(credential, version, from, settlement, probe("any"))
 }
 
