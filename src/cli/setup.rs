@@ -129,9 +129,9 @@ fn sheet(it: &SetupCredentialResponse) -> String {
         ("state", version.state),
         ("fingerprint", version.fingerprint),
         ("identity", view::pairs(&version.public_identity)),
-        ("etag", credential.etag),
     ];
-    view::sheet(about.into_iter().chain(found(it.probe.as_ref())))
+    let etag = [("etag", credential.etag)];
+    view::sheet(about.into_iter().chain(found(it.probe.as_ref())).chain(etag))
 }
 
 fn validated_sheet(it: &ValidateCredentialResponse) -> String {

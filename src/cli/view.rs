@@ -111,7 +111,9 @@ fn sentences<'a>(key: &'a str, sentences: &[String]) -> Vec<(&'a str, String)> {
 
 /// What a test found: the verdict, what to do, and what the provider told.
 pub(super) fn test_lines(it: &ProbeResult) -> Vec<(&'static str, String)> {
-    let mut lines = vec![("connection test", outcome(it)), ("what to do", it.hint.clone())];
+    // Whoever left a test out knows how.
+    let hint = if it.reason == "skipped" { String::new() } else { it.hint.clone() };
+    let mut lines = vec![("connection test", outcome(it)), ("what to do", hint)];
     lines.push(("try again in", it.retry_after.as_ref().map(|wait| format!("{} s", wait.seconds)).unwrap_or_default()));
     lines.push(("provider says", pairs(&it.identity)));
     lines.push(("ends", time(it.expires_at.as_ref())));
@@ -328,6 +330,62 @@ mod tests {
         assert!(sheet.starts_with("credential      acme/openai\n"), "{sheet}");
         assert!(sheet.contains("2027-01-15T08:00:00Z") && !sheet.contains("expires"), "{sheet}");
         assert!(sheet.lines().all(|line| line == line.trim_end()));
+    }
+
+    #[test]
+    fn a_sheet_tells_since_when_and_what_was_found() {
+        let at = |seconds| Some(pbjson_types::Timestamp { seconds, nanos: 0 });
+        let result = |outcome: &str, hint: &str| ProbeResult {
+            outcome: outcome.into(),
+            reason: "revoked".into(),
+            hint: hint.into(),
+            at: at(1_800_000_000),
+            ..ProbeResult::default()
+        };
+        let failing = Credential {
+            health: "failing".into(),
+            failing_since: at(1_800_000_000),
+            rotate_by: at(1_900_000_000),
+            last_test: Some(result("invalid_credential", "")),
+            warnings: vec!["it is old".into(), "it may do everything".into()],
+            ..credential("openai")
+        };
+        let tests = [PastTest { version: 2, result: Some(result("invalid_credential", "make a new one")) }];
+        let text = shown(&failing, &tests);
+        for line in [
+            "health          failing since 2027-01-15T08:00:00Z",
+            "rotate by       2030-03-17T17:46:40Z",
+            "last test       invalid_credential (revoked) at 2027-01-15T08:00:00Z",
+            "warning         it is old",
+            "                it may do everything",
+            "2027-01-15T08:00:00Z  2        invalid_credential (revoked)  make a new one",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert_eq!(shown(&failing, &[]), credential_sheet(&failing));
+    }
+
+    #[test]
+    fn a_test_is_explained() {
+        let found = ProbeResult {
+            outcome: "rate_limited".into(),
+            reason: "throttled".into(),
+            hint: "try again later".into(),
+            retry_after: Some(pbjson_types::Duration { seconds: 30, nanos: 0 }),
+            identity: BTreeMap::from([("login".into(), "octocat".into())]),
+            warnings: vec!["it may do everything".into()],
+            ..ProbeResult::default()
+        };
+        let text = sheet(test_lines(&found));
+        for line in [
+            "connection test  rate_limited (throttled)",
+            "what to do       try again later",
+            "try again in     30 s",
+            "provider says    login=octocat",
+            "warning          it may do everything",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod commits;
 mod health;
 mod model;
 mod pages;
+mod random;
 mod sqlite;
 
 use std::collections::BTreeMap;
