@@ -9,7 +9,7 @@ use crate::providers::Provider;
 use crate::store::{Credential, Health};
 use crate::vault::Vault;
 
-const DAY: Duration = Duration::from_hours(24);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What is shown beside a credential's row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Vault {
         }
         warnings.extend(ending(credential, now));
         warnings.dedup();
-        let is_tested = provider.is_some_and(|it| self.is_tested(it, &credential.metadata).is_ok());
+        let is_tested = provider.is_some_and(|it| self.untested(it, &credential.metadata).is_none());
         Outlook { rotate_by, warnings, next_test_at: credential.next_test_at.filter(|_| is_tested) }
     }
 }

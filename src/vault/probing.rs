@@ -40,17 +40,17 @@ pub struct Job {
 }
 
 impl Vault {
-    /// Whether a credential with this metadata would be tested now; if not, why.
-    pub(super) fn is_tested(&self, provider: &Provider, metadata: &Metadata) -> Result<(), Outcome> {
+    /// Why a credential with this metadata would not be tested now; nothing, when it would.
+    pub(super) fn untested(&self, provider: &Provider, metadata: &Metadata) -> Option<Outcome> {
         if !provider.is_tested(metadata) {
-            return Err(Outcome::untested());
+            return Some(Outcome::untested());
         }
         if !self.testing.enabled {
             let hint = "connection tests are turned off in the configuration (probe.enabled): activate the version with \
                         `strongroom activate`, or set it up with --no-probe";
-            return Err(Outcome::new(Verdict::Untested, "disabled", hint));
+            return Some(Outcome::new(Verdict::Untested, "disabled", hint));
         }
-        Ok(())
+        None
     }
 
     /// Tests a stored version, or joins the test of it that is under way.

@@ -36,9 +36,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How many of each provider it looks at.
 const BATCH: u32 = 512;
 /// After the first test that went wrong; then twice as long each time.
-const FIRST_RETRY: Duration = Duration::from_mins(1);
+const FIRST_RETRY: Duration = Duration::from_secs(60);
 /// A test that was begun with a setup is over by then, or its daemon has crashed.
-const GRACE: Duration = Duration::from_mins(1);
+const GRACE: Duration = Duration::from_secs(60);
 
 impl Vault {
     /// Runs until shutdown.
@@ -115,7 +115,7 @@ impl Vault {
 
     async fn revalidate(self: &Arc<Self>, credential: &Credential, version: &Version, slots: &Arc<Semaphore>) {
         let Ok(provider) = self.provider(&credential.path.provider) else { return };
-        if self.is_tested(&provider, &credential.metadata).is_err() {
+        if self.untested(&provider, &credential.metadata).is_some() {
             return self.postpone(credential, version, "untested", 0, self.testing.every).await;
         }
         let caller = Caller::system();
@@ -234,7 +234,7 @@ impl Running {
 mod tests {
     use super::*;
 
-    const DAY: Duration = Duration::from_hours(24);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
 
     #[test]
     fn back_off_doubles_up_to_the_schedule() {
@@ -257,7 +257,7 @@ mod tests {
         let mut outcome = Outcome::new(Verdict::RateLimited, "throttled", "");
         let wait = |outcome: &Outcome| next(outcome, failures(outcome, 0), DAY, now).unwrap().duration_since(now);
         assert!(wait(&outcome) < jiff::SignedDuration::from_mins(2));
-        outcome.retry_after = Some(Duration::from_hours(2));
+        outcome.retry_after = Some(Duration::from_secs(2 * 3600));
         assert_eq!(wait(&outcome), jiff::SignedDuration::from_hours(2));
         let well = Outcome::new(Verdict::InsufficientPermission, "missing_scope", "");
         assert_eq!(failures(&well, 7), 0);

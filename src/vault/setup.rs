@@ -24,7 +24,7 @@ impl Vault {
         let mut trail = Trail::begin(caller, Action::Setup);
         let result = self.store_permitted(caller, &request, &mut trail).await;
         let (stored, provider, secret) = self.guard.finish(trail, result).await?;
-        if request.no_probe || self.is_tested(&provider, &stored.credential.metadata).is_err() {
+        if request.no_probe || self.untested(&provider, &stored.credential.metadata).is_some() {
             return Ok(stored);
         }
         let SetupDone { credential, version, .. } = stored;
@@ -101,10 +101,9 @@ impl Vault {
         let identity = keeper::identity(&request.path, id, number);
         let kept = self.keeper.seal(&identity, provider.seal, &parsed.secret).await?;
         let metadata = request.metadata.as_ref().or(existing.as_ref().map(|it| &it.metadata));
-        let untested = match self.is_tested(provider, metadata.unwrap_or(&Metadata::new())) {
-            _ if request.no_probe => Some(Outcome::skipped()),
-            Err(untested) => Some(untested),
-            Ok(()) => None,
+        let untested = match request.no_probe {
+            true => Some(Outcome::skipped()),
+            false => self.untested(provider, metadata.unwrap_or(&Metadata::new())),
         };
         let version = Box::new(NewVersion {
             version: number,

@@ -79,9 +79,9 @@ impl Vault {
         };
         trail.fingerprint(&shown);
         self.guard.admit(permit, trail).await?;
-        let mut probe = match self.is_tested(&provider, &metadata) {
-            Err(untested) => untested,
-            Ok(()) => {
+        let mut probe = match self.untested(&provider, &metadata) {
+            Some(untested) => untested,
+            None => {
                 let outcome = match self.pace.admit(&provider, &request.path.org, Patience::Now).await {
                     Ok(_turn) => self.ask(&provider, &parsed.secret, &metadata).await,
                     Err(wait) => probing::throttled(wait),
@@ -110,7 +110,7 @@ impl Vault {
             newest.ok_or_else(|| Error::Corrupt { what: format!("credential {} has no version", credential.id) })?;
         trail.version(newest.version, &newest.fingerprint);
         let provider = self.provider(&credential.path.provider)?;
-        if let Err(untested) = self.is_tested(&provider, &credential.metadata) {
+        if let Some(untested) = self.untested(&provider, &credential.metadata) {
             self.guard.admit(permit, trail).await?;
             return Ok(validated(untested, Timestamp::now(), newest, credential));
         }

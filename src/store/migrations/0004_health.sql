@@ -40,7 +40,7 @@ UPDATE credentials SET
 
 CREATE INDEX credentials_to_test ON credentials (provider, next_test_at, org, id) WHERE next_test_at IS NOT NULL;
 CREATE INDEX credentials_to_tell ON credentials (tell_at, id) WHERE tell_at IS NOT NULL;
-CREATE INDEX credentials_unhealthy ON credentials (told_health)
+CREATE INDEX credentials_unhealthy ON credentials (told_health, deleted_at, disabled)
     WHERE told_health <> 'ok' AND deleted_at IS NULL AND disabled = 0;
 
 -- The newest tests of each credential.
