@@ -21,7 +21,7 @@ use crate::kms::{Keyring, Kms};
 use crate::providers::probe::Live;
 use crate::providers::{self, Registry};
 use crate::store::{Sqlite, Store};
-use crate::vault::{self, Limits, Parts, Policies, Vault, policy};
+use crate::vault::{self, Limits, Parts, Policies, Testing, Vault, policy};
 use crate::{http, memory, telemetry};
 
 /// A daemon that is ready to open its doors.
@@ -115,7 +115,12 @@ impl App {
             max_bytes: config.cache.max_bytes.bytes(),
             org_bytes: (config.cache.max_bytes.bytes() as f64 * config.cache.org_share) as u64,
         };
-        let probe_timeout = config.probe.timeout;
+        let testing = Testing {
+            enabled: config.probe.enabled,
+            timeout: config.probe.timeout,
+            every: config.probe.every,
+            at_once: config.probe.at_once as usize,
+        };
         let vault = Vault::new(Parts {
             store: Arc::clone(&store),
             keyring,
@@ -123,7 +128,7 @@ impl App {
             policies,
             probe: Arc::new(Live::new(client, owner_hosts)),
             limits,
-            probe_timeout,
+            testing,
         })?;
         vault.check_keys().await?;
         if !vault.opens_what_is_kept().await? {

@@ -11,7 +11,7 @@ use strongroom::kms::{Keyring, Local};
 use strongroom::providers::Registry;
 use strongroom::providers::probe::Live;
 use strongroom::store::{Sqlite, Store};
-use strongroom::vault::{Caller, Limits, Parts, Policies, Vault};
+use strongroom::vault::{Caller, Limits, Parts, Policies, Testing, Vault};
 
 pub struct Inside {
     pub store: Arc<dyn Store>,
@@ -32,7 +32,12 @@ impl Inside {
             policies: Policies::embedded().unwrap(),
             probe: Arc::new(Live::new(client, http::Hosts::default())),
             limits: Limits { ttl: Duration::from_secs(300), max_bytes: 1 << 26, org_bytes: 1 << 24 },
-            probe_timeout: Duration::from_secs(10),
+            testing: Testing {
+                enabled: true,
+                timeout: Duration::from_secs(10),
+                every: Duration::from_secs(24 * 3600),
+                at_once: 16,
+            },
         })
         .unwrap();
         let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault));

@@ -9,7 +9,7 @@ use cedar_policy::{
 };
 use jiff::Timestamp;
 use strongroom::vault::policy::Resource;
-use strongroom::vault::{Action, Caller, Credential, CredentialState, Path as Name, Policies};
+use strongroom::vault::{Action, Caller, Credential, CredentialState, Health, Path as Name, Policies};
 use uuid::Uuid;
 
 use crate::Plan;
@@ -101,6 +101,12 @@ fn credential() -> Credential {
         created_at: Timestamp::now(),
         updated_at: Timestamp::now(),
         expires_at: None,
+        declared_expires_at: None,
+        secret_created_at: Timestamp::now(),
+        warnings: Vec::new(),
+        last_test: None,
+        next_test_at: None,
+        told_health: Health::Ok,
         deleted_at: None,
         destroy_at: None,
     }

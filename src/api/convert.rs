@@ -112,8 +112,8 @@ fn wire_value(value: serde_json::Value) -> Value {
 
 // ── Rows ──────────────────────────────────────────────────────────────────────
 
-/// Health depends on the time, so it is told.
-pub fn credential(row: vault::Credential, now: Timestamp) -> pb::Credential {
+/// Health depends on the time, so it is told; the outlook depends on the registry too.
+pub fn credential(row: vault::Credential, outlook: vault::Outlook, now: Timestamp) -> pb::Credential {
     let health = row.health(now).word().to_owned();
     let Path { org, project, provider, name } = row.path;
     pb::Credential {
@@ -136,6 +136,11 @@ pub fn credential(row: vault::Credential, now: Timestamp) -> pb::Credential {
         expires_at: row.expires_at.map(wire_time),
         deleted_at: row.deleted_at.map(wire_time),
         destroy_at: row.destroy_at.map(wire_time),
+        failing_since: row.failing_since.map(wire_time),
+        rotate_by: outlook.rotate_by.map(wire_time),
+        warnings: outlook.warnings,
+        last_test: row.last_test.map(Into::into),
+        next_test_at: outlook.next_test_at.map(wire_time),
     }
 }
 
@@ -166,7 +171,18 @@ impl From<vault::ProbeRecord> for pb::ProbeResult {
             hint: record.hint,
             at: Some(wire_time(record.at)),
             retry_after: record.retry_after_seconds.map(|seconds| wire_duration(Duration::from_secs(seconds))),
+            identity: record.identity,
+            expires_at: record.expires_at.map(wire_time),
+            warnings: record.warnings,
         }
+    }
+}
+
+impl From<vault::Tested> for pb::PastTest {
+    fn from(row: vault::Tested) -> Self {
+        let vault::Tested { version, at, outcome, reason, hint } = row;
+        let result = pb::ProbeResult { outcome, reason, hint, at: Some(wire_time(at)), ..pb::ProbeResult::default() };
+        Self { version, result: Some(result) }
     }
 }
 
@@ -177,6 +193,9 @@ pub fn outcome(outcome: vault::Outcome, at: Timestamp) -> pb::ProbeResult {
         hint: outcome.hint,
         at: Some(wire_time(at)),
         retry_after: outcome.retry_after.map(wire_duration),
+        identity: outcome.learned.identity,
+        expires_at: outcome.learned.expires_at.map(wire_time),
+        warnings: outcome.learned.warnings,
     }
 }
 

@@ -1,6 +1,7 @@
 //! CredentialService: one handler per rpc.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
@@ -11,7 +12,8 @@ use super::{Api, convert, words};
 use crate::crypto::Secret;
 use crate::pb::v1 as pb;
 use crate::vault::{
-    Activate, Caller, ChangeEvent, Decrypt, Delete, Error, List, Path, Setup, Update, Upload, Validate, Watch,
+    Activate, Caller, ChangeEvent, Decrypt, Delete, Error, List, Path, Seen, Setup, Update, Upload, Validate, Vault,
+    Watch,
 };
 
 pub async fn setup_credential(
@@ -31,7 +33,7 @@ pub async fn setup_credential(
     };
     let done = api.vault.setup(caller, setup).await?;
     Ok(pb::SetupCredentialResponse {
-        credential: shown(done.credential),
+        credential: shown(&api.vault, done.credential),
         version: Some(done.version.into()),
         probe: Some(done.probe.into()),
     })
@@ -44,6 +46,7 @@ pub async fn validate_credential(
 ) -> Result<pb::ValidateCredentialResponse, Fault> {
     let validate = Validate {
         upload: upload(request.fields, request.document)?,
+        metadata: request.metadata.map(convert::metadata).transpose()?,
         path: convert::path(request.org, request.project, request.provider, request.name),
     };
     let validated = api.vault.validate(caller, validate).await?;
@@ -51,7 +54,7 @@ pub async fn validate_credential(
         probe: Some(convert::outcome(validated.probe, validated.at)),
         fingerprint: validated.fingerprint,
         public_identity: validated.public_identity,
-        credential: validated.credential.and_then(shown),
+        credential: validated.credential.and_then(|row| shown(&api.vault, row)),
     })
 }
 
@@ -71,9 +74,8 @@ pub async fn list_credentials(
         page_token: request.page_token,
     };
     let page = api.vault.list(caller, list).await?;
-    let now = Timestamp::now();
     Ok(pb::ListCredentialsResponse {
-        credentials: page.items.into_iter().map(|row| convert::credential(row, now)).collect(),
+        credentials: page.items.into_iter().filter_map(|row| shown(&api.vault, row)).collect(),
         next_page_token: page.next,
     })
 }
@@ -84,7 +86,9 @@ pub async fn get_credential(
     request: pb::GetCredentialRequest,
 ) -> Result<pb::GetCredentialResponse, Fault> {
     let path = convert::path(request.org, request.project, request.provider, request.name);
-    Ok(pb::GetCredentialResponse { credential: shown(api.vault.get(caller, &path).await?) })
+    let Seen { credential, tests } = api.vault.get(caller, &path).await?;
+    let tests = tests.into_iter().map(Into::into).collect();
+    Ok(pb::GetCredentialResponse { credential: shown(&api.vault, credential), tests })
 }
 
 pub async fn delete_credential(
@@ -98,7 +102,7 @@ pub async fn delete_credential(
         etag: convert::given(request.etag),
         destroy_after: destroy_after.filter(|delay| !delay.is_zero()),
     };
-    Ok(pb::DeleteCredentialResponse { credential: shown(api.vault.delete(caller, delete).await?) })
+    Ok(pb::DeleteCredentialResponse { credential: shown(&api.vault, api.vault.delete(caller, delete).await?) })
 }
 
 pub async fn undelete_credential(
@@ -107,7 +111,7 @@ pub async fn undelete_credential(
     request: pb::UndeleteCredentialRequest,
 ) -> Result<pb::UndeleteCredentialResponse, Fault> {
     let path = convert::path(request.org, request.project, request.provider, request.name);
-    Ok(pb::UndeleteCredentialResponse { credential: shown(api.vault.undelete(caller, &path).await?) })
+    Ok(pb::UndeleteCredentialResponse { credential: shown(&api.vault, api.vault.undelete(caller, &path).await?) })
 }
 
 pub async fn update_metadata(
@@ -122,7 +126,7 @@ pub async fn update_metadata(
         disabled: request.disabled,
         etag: convert::given(request.etag),
     };
-    Ok(pb::UpdateMetadataResponse { credential: shown(api.vault.update_metadata(caller, update).await?) })
+    Ok(pb::UpdateMetadataResponse { credential: shown(&api.vault, api.vault.update_metadata(caller, update).await?) })
 }
 
 pub async fn decrypt_credential(
@@ -181,7 +185,7 @@ pub async fn activate_version(
         etag: convert::given(request.etag),
     };
     let (credential, version) = api.vault.activate(caller, activate).await?;
-    Ok(pb::ActivateVersionResponse { credential: shown(credential), version: Some(version.into()) })
+    Ok(pb::ActivateVersionResponse { credential: shown(&api.vault, credential), version: Some(version.into()) })
 }
 
 /// What a watch answers.
@@ -200,21 +204,25 @@ pub async fn watch_credentials(
         after: request.after,
     };
     let changes = api.vault.watch(caller, watch).await?;
-    Ok(Changes(changes.map(|event| event.map(change)).take_until(api.closed()).boxed()))
+    let vault = Arc::clone(&api.vault);
+    let changes = changes.map(move |event| event.map(|event| change(&vault, event)));
+    Ok(Changes(changes.take_until(api.closed()).boxed()))
 }
 
-fn change(event: ChangeEvent) -> pb::WatchCredentialsResponse {
+fn change(vault: &Vault, event: ChangeEvent) -> pb::WatchCredentialsResponse {
     pb::WatchCredentialsResponse {
         sequence: event.sequence,
         at: Some(convert::wire_time(event.at)),
         change: event.change,
         version: event.version.unwrap_or_default(),
-        credential: shown(event.credential),
+        credential: shown(vault, event.credential),
     }
 }
 
-fn shown(row: crate::vault::Credential) -> Option<pb::Credential> {
-    Some(convert::credential(row, Timestamp::now()))
+fn shown(vault: &Vault, row: crate::vault::Credential) -> Option<pb::Credential> {
+    let now = Timestamp::now();
+    let outlook = vault.outlook(&row, now);
+    Some(convert::credential(row, outlook, now))
 }
 
 /// Fields or a document, not both.

@@ -1,13 +1,15 @@
 //! Looking at credentials and choosing what is served. None of these sees a secret.
 
 use clap::Args;
+use serde::Serialize;
 
 use super::error::{Exit, Failure};
 use super::output::Array;
 use super::view::{self, Columns};
 use super::{Context, values};
 use crate::pb::v1::{
-    ActivateVersionRequest, Credential, GetCredentialRequest, ListCredentialsRequest, ListVersionsRequest,
+    ActivateVersionRequest, Credential, GetCredentialRequest, GetCredentialResponse, ListCredentialsRequest,
+    ListVersionsRequest, PastTest,
 };
 
 const PAGE: u32 = 200;
@@ -119,8 +121,19 @@ impl Show {
         let Target { org, provider, project, name } = self.target;
         let request = GetCredentialRequest { org, project, provider, name };
         let reply = context.server.credentials().await?.get_credential(request).await?;
-        context.out.show(&present(reply.into_inner().credential)?, view::credential_sheet)
+        let GetCredentialResponse { credential, tests } = reply.into_inner();
+        let shown = Shown { credential: present(credential)?, tests };
+        context.out.show(&shown, |it| view::shown(&it.credential, &it.tests))
     }
+}
+
+/// A credential as one object, with its tests among its properties.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    credential: Credential,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tests: Vec<PastTest>,
 }
 
 /// List a credential's versions, newest first.

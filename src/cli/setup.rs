@@ -146,25 +146,25 @@ impl Validate {
 
 fn sheet(it: &SetupCredentialResponse) -> String {
     let (credential, version) = (it.credential.clone().unwrap_or_default(), it.version.clone().unwrap_or_default());
-    view::sheet([
+    let about = [
         ("credential", view::path(&credential.org, &credential.project, &credential.provider, &credential.name)),
         ("id", credential.id),
         ("version", view::version_number(version.version)),
         ("state", version.state),
         ("fingerprint", version.fingerprint),
         ("identity", view::pairs(&version.public_identity)),
-        ("connection test", it.probe.as_ref().map(view::outcome).unwrap_or_default()),
-        ("etag", credential.etag),
-    ])
+    ];
+    let test = it.probe.as_ref().map(view::test_lines).unwrap_or_default();
+    view::sheet(about.into_iter().chain(test).chain([("etag", credential.etag)]))
 }
 
 fn validated_sheet(it: &ValidateCredentialResponse) -> String {
-    view::sheet([
-        ("connection test", it.probe.as_ref().map(view::outcome).unwrap_or_default()),
+    let about = [
         ("fingerprint", it.fingerprint.clone()),
         ("identity", view::pairs(&it.public_identity)),
         ("state", it.credential.as_ref().map(|credential| credential.state.clone()).unwrap_or_default()),
-    ])
+    ];
+    view::sheet(it.probe.as_ref().map(view::test_lines).unwrap_or_default().into_iter().chain(about))
 }
 
 #[cfg(test)]

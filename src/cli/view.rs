@@ -6,7 +6,7 @@ use comfy_table::{ColumnConstraint, Row, Table, Width, presets};
 use jiff::Timestamp;
 
 use super::output::escape;
-use crate::pb::v1::{AuditRecord, Credential, ProbeResult, Token, Version, WatchCredentialsResponse};
+use crate::pb::v1::{AuditRecord, Credential, PastTest, ProbeResult, Token, Version, WatchCredentialsResponse};
 
 /// A table that may come a page at a time: one header, and columns that do not get narrower.
 pub(super) struct Columns {
@@ -18,6 +18,7 @@ pub(super) const CREDENTIALS: &[&str] =
     &["PROJECT", "PROVIDER", "NAME", "STATE", "HEALTH", "SERVED", "FINGERPRINT", "EXPIRES", "UPDATED"];
 pub(super) const VERSIONS: &[&str] =
     &["VERSION", "STATE", "FINGERPRINT", "TEST", "SEAL", "KMS KEY", "BY", "CREATED", "ACTIVATED", "DESTROYED"];
+pub(super) const TESTS: &[&str] = &["TESTED", "VERSION", "OUTCOME", "HINT"];
 pub(super) const TOKENS: &[&str] =
     &["ID", "NAME", "ROLE", "ORG", "PROJECTS", "PROVIDERS", "BY", "CREATED", "EXPIRES", "REVOKED"];
 pub(super) const AUDIT: &[&str] =
@@ -93,12 +94,49 @@ pub(super) fn credential_row(it: &Credential) -> Vec<String> {
     ]
 }
 
+/// How it is, and since when or until when.
+fn health(it: &Credential) -> String {
+    let (since, end) = (time(it.failing_since.as_ref()), time(it.expires_at.as_ref()));
+    match it.health.as_str() {
+        "failing" if !since.is_empty() => format!("failing since {since}"),
+        "expiring" if !end.is_empty() => format!("expiring, ends {end}"),
+        "expired" if !end.is_empty() => format!("expired since {end}"),
+        other => other.to_owned(),
+    }
+}
+
+/// One line for each sentence, the first behind the key.
+fn sentences<'a>(key: &'a str, sentences: &[String]) -> Vec<(&'a str, String)> {
+    let keys = std::iter::once(key).chain(std::iter::repeat(""));
+    keys.zip(sentences.iter().cloned()).collect()
+}
+
+/// What a test found: the verdict, and what the provider told.
+pub(super) fn test_lines(it: &ProbeResult) -> Vec<(&'static str, String)> {
+    let mut lines = vec![("connection test", outcome(it))];
+    lines.push(("provider says", pairs(&it.identity)));
+    lines.push(("ends", time(it.expires_at.as_ref())));
+    lines.extend(sentences("warning", &it.warnings));
+    lines
+}
+
+/// A credential with the history of its tests.
+pub(super) fn shown(it: &Credential, tests: &[PastTest]) -> String {
+    let tests = Columns::new(TESTS).page(tests.iter().map(test_row));
+    if tests.is_empty() { credential_sheet(it) } else { format!("{}\n{tests}", credential_sheet(it)) }
+}
+
+fn test_row(it: &PastTest) -> Vec<String> {
+    let result = it.result.clone().unwrap_or_default();
+    vec![time(result.at.as_ref()), version_number(it.version), outcome(&result), result.hint]
+}
+
 pub(super) fn credential_sheet(it: &Credential) -> String {
-    sheet([
+    let about = [
         ("credential", path(&it.org, &it.project, &it.provider, &it.name)),
         ("id", it.id.clone()),
         ("state", it.state.clone()),
-        ("health", it.health.clone()),
+        ("health", health(it)),
         ("served version", version_number(it.active_version)),
         ("latest version", version_number(it.latest_version)),
         ("fingerprint", it.fingerprint.clone()),
@@ -108,10 +146,18 @@ pub(super) fn credential_sheet(it: &Credential) -> String {
         ("created", time(it.created_at.as_ref())),
         ("updated", time(it.updated_at.as_ref())),
         ("expires", time(it.expires_at.as_ref())),
+        ("rotate by", time(it.rotate_by.as_ref())),
+        ("last test", it.last_test.as_ref().map(last_test).unwrap_or_default()),
+        ("next test", time(it.next_test_at.as_ref())),
         ("deleted", time(it.deleted_at.as_ref())),
         ("destroyed at", time(it.destroy_at.as_ref())),
         ("etag", it.etag.clone()),
-    ])
+    ];
+    sheet(about.into_iter().chain(sentences("warning", &it.warnings)))
+}
+
+fn last_test(it: &ProbeResult) -> String {
+    format!("{} at {}", outcome(it), time(it.at.as_ref()))
 }
 
 pub(super) fn version_row(it: &Version) -> Vec<String> {

@@ -22,6 +22,15 @@ pub enum Change {
         token: Option<Uuid>,
     },
 
+    /// A plaintext is about to go to its provider: confirms that the credential is live, at this revision, that the
+    /// version is still in the state `from`, and that the caller's token is not revoked. Writes nothing else.
+    Test {
+        target: Target,
+        version: u32,
+        from: VersionState,
+        token: Option<Uuid>,
+    },
+
     /// A new credential with its first version.
     Create {
         id: Uuid,
@@ -48,6 +57,23 @@ pub enum Change {
         from: VersionState,
         settlement: Settlement,
         probe: ProbeRecord,
+        /// When it is tested next.
+        probe_at: Option<Timestamp>,
+        /// How many tests in a row have not found it well.
+        failures: u32,
+    },
+
+    /// Puts a version's next test off. Nothing else of the credential changes, and nobody is told.
+    Postpone {
+        credential: Uuid,
+        version: u32,
+        probe_at: Timestamp,
+        failures: u32,
+    },
+
+    /// Time has changed a credential's health: tells those who watch. Nothing else of the credential changes.
+    Tell {
+        target: Target,
     },
 
     /// Serves another version, pending or superseded; the one served before becomes superseded.
@@ -111,6 +137,11 @@ pub struct NewVersion {
     /// Serve it at once, untested.
     pub activate: bool,
     pub probe: Option<ProbeRecord>,
+    /// When it is tested by itself, should nothing else settle it before.
+    pub probe_at: Option<Timestamp>,
+    /// What the upload itself told.
+    pub expires_at: Option<Timestamp>,
+    pub warnings: Vec<String>,
 }
 
 /// What a test decides.

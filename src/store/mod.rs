@@ -14,7 +14,7 @@ pub use change::{Change, NewVersion, Settlement, Target};
 use jiff::Timestamp;
 pub use row::{
     AuditFilter, ChangeEvent, Credential, CredentialState, Cursor, Draft, Filter, Health, OrgKey, Path, ProbeRecord,
-    Record, Sealed, Token, Version, VersionState,
+    Record, Sealed, Tested, ToTest, Token, Version, VersionState,
 };
 pub use sqlite::Sqlite;
 use tokio::sync::watch;
@@ -51,6 +51,8 @@ pub struct Receipt {
     pub sequence: u64,
     /// The credential after a change of one.
     pub credential: Option<Credential>,
+    /// The credential's health before and after, where the change changed it. That has a record of its own.
+    pub health: Option<(Health, Health)>,
 }
 
 /// A place to keep rows. An adapter passes `tests/it/store.rs`, the suite that every adapter runs.
@@ -102,6 +104,19 @@ pub trait Store: Send + Sync {
 
     /// Deleted credentials whose ciphertext is due to be destroyed.
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error>;
+
+    /// Live, enabled credentials of these providers whose next test is due, the longest overdue of each provider first;
+    /// at most `limit` of each.
+    async fn to_test(&self, providers: &[String], now: Timestamp, limit: u32) -> Result<Vec<ToTest>, Error>;
+
+    /// Live credentials whose health time has changed since it was told.
+    async fn to_tell(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error>;
+
+    /// A credential's newest tests, newest first.
+    async fn tests(&self, credential: Uuid) -> Result<Vec<Tested>, Error>;
+
+    /// How many live, enabled credentials were told to be in each health but ok.
+    async fn unhealthy(&self) -> Result<Vec<(Health, u64)>, Error>;
 
     /// Proves that a read works and that a commit would not be refused for a reason already known.
     async fn ready(&self) -> Result<(), Error>;

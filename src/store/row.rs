@@ -28,16 +28,28 @@ pub struct Credential {
     pub failing_since: Option<Timestamp>,
     pub active_version: Option<u32>,
     pub latest_version: u32,
-    /// Of the served version, or of the newest when none is served. So is the public identity.
+    /// Of the served version, or of the newest when none is served. So are the public identity, with what the provider
+    /// told, the warnings and the last test.
     pub fingerprint: String,
     pub public_identity: BTreeMap<String, String>,
+    /// When that version was set up.
+    pub secret_created_at: Timestamp,
+    pub warnings: Vec<String>,
+    pub last_test: Option<ProbeRecord>,
+    /// When one of its versions is tested next; never while it is disabled or deleted.
+    pub next_test_at: Option<Timestamp>,
     pub metadata: serde_json::Map<String, serde_json::Value>,
     pub labels: BTreeMap<String, String>,
     /// Grows with every change; the etag.
     pub revision: u64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    /// The earliest end that is known: the owner's word, the upload's or the provider's.
     pub expires_at: Option<Timestamp>,
+    /// The owner's word, beside that in the metadata.
+    pub declared_expires_at: Option<Timestamp>,
+    /// What those who watch were told last.
+    pub told_health: Health,
     pub deleted_at: Option<Timestamp>,
     /// When a deleted credential's ciphertext is destroyed.
     pub destroy_at: Option<Timestamp>,
@@ -76,6 +88,19 @@ impl Credential {
             _ => Health::Ok,
         }
     }
+
+    /// When time alone will change its health.
+    pub fn health_changes_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let end = self.expires_at.filter(|_| self.deleted_at.is_none() && !self.disabled)?;
+        let soon = end.saturating_sub(Health::EXPIRING).unwrap_or(Timestamp::MIN);
+        [soon, end].into_iter().find(|at| *at > now && self.health(*at) != self.health(now))
+    }
+
+    /// What the owner said about its end.
+    pub fn declared_end(&self) -> Option<Timestamp> {
+        let in_metadata = self.metadata.get("expires_at").and_then(|end| end.as_str()?.parse().ok());
+        [self.declared_expires_at, in_metadata].into_iter().flatten().min()
+    }
 }
 
 /// A row of `org_integration_credentials`, without its ciphertext.
@@ -91,7 +116,16 @@ pub struct Version {
     pub seal: Seal,
     pub kms_key: String,
     pub kms_key_version: String,
+    /// What the upload itself told.
+    pub expires_at: Option<Timestamp>,
+    pub warnings: Vec<String>,
     pub probe: Option<ProbeRecord>,
+    /// The newest test that found it well.
+    pub learned: Option<ProbeRecord>,
+    /// When it is tested next, if it is served or the newest and pending.
+    pub probe_at: Option<Timestamp>,
+    /// How many tests in a row have not found it well.
+    pub failures: u32,
     pub created_by: String,
     pub created_at: Timestamp,
     pub activated_at: Option<Timestamp>,
@@ -128,6 +162,36 @@ pub struct ProbeRecord {
     pub hint: String,
     pub at: Timestamp,
     pub retry_after_seconds: Option<u64>,
+    /// What the provider told, where it did. Nothing of it is secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub identity: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+impl ProbeRecord {
+    /// How a test says that all is well.
+    pub const OK: &str = "ok";
+}
+
+/// One of the tests that a credential's history keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tested {
+    pub version: u32,
+    pub at: Timestamp,
+    pub outcome: String,
+    pub reason: String,
+    pub hint: String,
+}
+
+/// A credential that is to be tested now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToTest {
+    pub credential: Uuid,
+    pub provider: String,
+    pub org: String,
 }
 
 /// What to list. Empty parts match everything.

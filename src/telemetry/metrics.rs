@@ -70,6 +70,13 @@ fn describe() {
         "strongroom_audit_records_total",
         "Operations that ended, by action and outcome; each has its audit record, but for AUDIT_UNAVAILABLE."
     );
+    describe_counter!("strongroom_probes_total", "Connection tests that asked a provider, by provider and outcome.");
+    describe_histogram!("strongroom_probe_seconds", Unit::Seconds, "How long providers took to answer, by provider.");
+    describe_counter!(
+        "strongroom_health_changes_total",
+        "Credentials whose health changed, by provider and new health."
+    );
+    describe_gauge!("strongroom_credentials_unhealthy", "Enabled credentials that are not well, by health.");
     describe_gauge!("strongroom_connections", "Open connections, by listener.");
     describe_counter!("strongroom_connections_refused_total", "Connections over the limit, by listener.");
     describe_counter!("strongroom_log_lines_dropped_total", "Log lines lost because the queue to stderr was full.");

@@ -37,6 +37,8 @@ actions! {
     // The daemon's own doing: never asked of a policy.
     Authenticate = "authenticate",
     Probe = "probe",
+    Revalidate = "revalidate",
+    Health = "health",
     Destroy = "destroy",
     KeepOrgKey = "keepOrgKey",
 }

@@ -71,7 +71,7 @@ impl Vault {
             let released = match cached {
                 Some(secret) => {
                     metrics::counter!("strongroom_cache_hits_total").increment(1);
-                    self.guard.release(Opened::new(permit, &credential, version, secret)?, trail).await
+                    self.guard.release(Opened::to_serve(permit, &credential, version, secret)?, trail).await
                 }
                 None => {
                     metrics::counter!("strongroom_cache_misses_total").increment(1);
@@ -151,14 +151,14 @@ impl Vault {
         let vault = Arc::clone(self);
         let record = trail.clone();
         let work = async move {
-            let opening = vault.keeper.open(&credential, version);
+            let opening = vault.keeper.open(&permit, &credential, version);
             let opened = if fresh { opening.await } else { vault.cache.fill(&credential, version, opening).await };
             let secret = match opened {
                 Ok(secret) => secret,
                 // Destroyed or replaced since it was looked up is not damage.
                 Err(error) => return Err(vault.changed_or(&credential, error).await),
             };
-            let opened = Opened::new(permit, &credential, version, secret)?;
+            let opened = Opened::to_serve(permit, &credential, version, secret)?;
             let released = vault.guard.release(opened, &record).await;
             if released.is_err() {
                 vault.cache.forget(&credential).await;
@@ -168,7 +168,7 @@ impl Vault {
         tokio::spawn(work).await.unwrap_or_else(|fault| Err(Withheld::Failed(Error::bug(fault))))
     }
 
-    async fn changed_or(&self, credential: &Credential, error: Error) -> Withheld {
+    pub(super) async fn changed_or(&self, credential: &Credential, error: Error) -> Withheld {
         match self.store.credential_by_id(credential.id).await {
             Ok(Some(now)) if now.revision == credential.revision => Withheld::Failed(error),
             Ok(_) => Withheld::Stale,

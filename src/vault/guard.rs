@@ -3,7 +3,8 @@
 //! ```text
 //!   permit(caller, action, resource)  → Permit                policy says yes; only this file makes one
 //!   commit(&Permit, change, trail)    → Receipt               the change and its record, one transaction
-//!   Opened::new(Permit, …)            → Opened                a plaintext that nobody can read yet
+//!   Opened::to_serve(Permit, …)       → Opened                a plaintext that nobody can read yet, and what for
+//!   Opened::to_test(Permit, …)        → Opened
 //!   release(Opened, trail)            → Secret                after record and confirmation are durable
 //!   finish(trail, result)             → result                what failed is recorded too, or nothing is said but why not
 //! ```
@@ -15,7 +16,7 @@ use arc_swap::ArcSwap;
 use uuid::Uuid;
 
 use crate::crypto::Secret;
-use crate::store::{self, Change, Credential, Receipt, Store, Target};
+use crate::store::{self, Change, Credential, Receipt, Store, Target, Version, VersionState, Word as _};
 use crate::vault::error::Dependency;
 use crate::vault::policy::{Policies, Resource};
 use crate::vault::trail::{OK, Trail};
@@ -42,21 +43,47 @@ pub struct Opened {
     permit: Permit,
     target: Target,
     version: u32,
+    purpose: Purpose,
     secret: Secret,
+}
+
+/// What a plaintext is for: what must still hold when it is released.
+#[derive(Clone, Copy)]
+enum Purpose {
+    /// An answer: the version is the one that is served.
+    Serve,
+    /// A connection test: the version is still in this state.
+    Test { from: VersionState },
 }
 
 impl Opened {
     /// Takes a permit to decrypt this very credential.
-    pub fn new(permit: Permit, credential: &Credential, version: u32, secret: Secret) -> Result<Self, Error> {
-        if permit.action != Action::Decrypt || permit.credential != Some(credential.id) {
-            return Err(Error::bug("a plaintext was opened under another permit"));
+    pub fn to_serve(permit: Permit, credential: &Credential, version: u32, secret: Secret) -> Result<Self, Error> {
+        permit.fits(&[Action::Decrypt], credential)?;
+        Ok(Self { permit, target: target(credential), version, purpose: Purpose::Serve, secret })
+    }
+
+    /// Takes a permit to test this very credential.
+    pub fn to_test(permit: Permit, credential: &Credential, version: &Version, secret: Secret) -> Result<Self, Error> {
+        permit.fits(TESTS, credential)?;
+        let purpose = Purpose::Test { from: version.state };
+        Ok(Self { permit, target: target(credential), version: version.version, purpose, secret })
+    }
+}
+
+const TESTS: &[Action] = &[Action::Validate, Action::Revalidate];
+
+impl Permit {
+    fn fits(&self, actions: &[Action], credential: &Credential) -> Result<(), Error> {
+        if actions.contains(&self.action) && self.credential == Some(credential.id) {
+            return Ok(());
         }
-        let target = Target { credential: credential.id, revision: credential.revision };
-        Ok(Self { permit, target, version, secret })
+        Err(Error::bug("a plaintext was opened under another permit"))
     }
 }
 
 /// Why a plaintext was not released.
+#[derive(Clone)]
 pub enum Withheld {
     /// What was opened is not what is to be served any more, or not under these rules: look again.
     Stale,
@@ -128,9 +155,31 @@ impl Guard {
         Permit { token: None, action: Action::Destroy, credential: None, policies: None }
     }
 
+    /// For the tests that the daemon makes on its own. Opens this credential for its provider, never for an answer.
+    pub const fn own_test(credential: &Credential) -> Permit {
+        Permit { token: None, action: Action::Revalidate, credential: Some(credential.id), policies: None }
+    }
+
     /// Makes a change together with its record.
-    pub async fn commit(&self, _permit: &Permit, change: Change, trail: &Trail) -> Result<Receipt, store::Error> {
-        self.store.commit(change, trail.record()).await
+    pub async fn commit(&self, permit: &Permit, change: Change, trail: &Trail) -> Result<Receipt, store::Error> {
+        self.commit_as(permit, change, trail, OK).await
+    }
+
+    /// Makes a change together with a record that ends otherwise than well.
+    pub async fn commit_as(
+        &self,
+        _permit: &Permit,
+        change: Change,
+        trail: &Trail,
+        outcome: &str,
+    ) -> Result<Receipt, store::Error> {
+        let record = if outcome == OK { trail.record() } else { trail.record_of(outcome) };
+        let receipt = self.store.commit(change, record).await?;
+        if let (Some((_, health)), Some(credential)) = (receipt.health, &receipt.credential) {
+            let labels = [("provider", credential.path.provider.clone()), ("health", health.word().to_owned())];
+            metrics::counter!("strongroom_health_changes_total", &labels).increment(1);
+        }
+        Ok(receipt)
     }
 
     /// Records a read before it is answered.
@@ -138,14 +187,43 @@ impl Guard {
         self.commit(&permit, Change::Record, trail).await.map(drop).map_err(unrecorded)
     }
 
-    /// Hands out a plaintext: in one transaction, appends the record and confirms that this version is still the one to
-    /// serve and this token still good.
+    /// Records a caller's part in a test that is under way for another, and confirms what a release would.
+    pub async fn join_test(
+        &self,
+        permit: Permit,
+        credential: &Credential,
+        version: &Version,
+        trail: &Trail,
+    ) -> Result<(), Withheld> {
+        permit.fits(TESTS, credential)?;
+        let purpose = Purpose::Test { from: version.state };
+        self.confirm(&permit, target(credential), version.version, purpose, trail).await
+    }
+
+    /// Hands out a plaintext: in one transaction, appends the record and confirms that this version may still be used for
+    /// this purpose and this token is still good.
     pub async fn release(&self, opened: Opened, trail: &Trail) -> Result<Secret, Withheld> {
-        let Opened { permit, target, version, secret } = opened;
-        let change = Change::Serve { target, version, token: permit.token };
+        let Opened { permit, target, version, purpose, secret } = opened;
+        self.confirm(&permit, target, version, purpose, trail).await.map(|()| secret)
+    }
+
+    async fn confirm(
+        &self,
+        permit: &Permit,
+        target: Target,
+        version: u32,
+        purpose: Purpose,
+        trail: &Trail,
+    ) -> Result<(), Withheld> {
+        let token = permit.token;
+        let change = match purpose {
+            Purpose::Serve => Change::Serve { target, version, token },
+            Purpose::Test { from } => Change::Test { target, version, from, token },
+        };
+        // The rules may have changed since they allowed it: then they are asked again. The daemon's own work has none.
+        let same_rules = || permit.policies.as_ref().is_none_or(|then| Arc::ptr_eq(then, &self.policies.load()));
         match self.store.commit(change, trail.record()).await {
-            // The rules may have changed since they allowed it: then they are asked again.
-            Ok(_) if permit.policies.is_some_and(|then| Arc::ptr_eq(&then, &self.policies.load())) => Ok(secret),
+            Ok(_) if same_rules() => Ok(()),
             Ok(_) | Err(store::Error::Stale { .. }) => Err(Withheld::Stale),
             Err(error) => Err(Withheld::Failed(unrecorded(error))),
         }
@@ -153,6 +231,16 @@ impl Guard {
 
     /// Ends an operation: records what failed, and writes the log line. A failure that cannot be recorded is not told.
     pub async fn finish<T>(&self, trail: Trail, result: Result<T, Error>) -> Result<T, Error> {
+        self.finish_as(trail, result, OK).await
+    }
+
+    /// The same, for what was recorded with another outcome when nothing failed.
+    pub async fn finish_as<T>(
+        &self,
+        trail: Trail,
+        result: Result<T, Error>,
+        recorded_as: &'static str,
+    ) -> Result<T, Error> {
         let result = match result {
             Ok(value) => Ok(value),
             // There is no place to record it; the log line is all there is.
@@ -162,14 +250,18 @@ impl Guard {
                 Err(unwritten) => Err(unrecorded(unwritten)),
             },
         };
-        let outcome = result.as_ref().err().map_or(OK, Error::reason);
+        let outcome = result.as_ref().err().map_or(recorded_as, Error::reason);
         trail.log(outcome);
         match self.recorded.get(&trail.action) {
-            Some(counter) if result.is_ok() => counter.increment(1),
+            Some(counter) if outcome == OK => counter.increment(1),
             _ => recorded(trail.action, outcome).increment(1),
         }
         result
     }
+}
+
+const fn target(credential: &Credential) -> Target {
+    Target { credential: credential.id, revision: credential.revision }
 }
 
 fn recorded(action: Action, outcome: &'static str) -> metrics::Counter {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::crypto;
 use crate::store::{Credential, Cursor, Filter, Path, Version};
 use crate::vault::policy::Resource;
-use crate::vault::request::{List, Page};
+use crate::vault::request::{List, Page, Seen};
 use crate::vault::trail::Trail;
 use crate::vault::{Action, Caller, Error, Provider, Vault, names};
 
@@ -72,9 +72,14 @@ impl Vault {
         Ok(Page { items, next })
     }
 
-    pub async fn get(&self, caller: &Caller, path: &Path) -> Result<Credential, Error> {
+    pub async fn get(&self, caller: &Caller, path: &Path) -> Result<Seen, Error> {
         let mut trail = Trail::begin(caller, Action::Get);
-        let result = self.get_permitted(caller, path, &mut trail).await;
+        let result = async {
+            let credential = self.get_permitted(caller, path, &mut trail).await?;
+            let tests = self.store.tests(credential.id).await?;
+            Ok(Seen { credential, tests })
+        };
+        let result = result.await;
         self.guard.finish(trail, result).await
     }
 

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::crypto::{self, Dek, Identity, Seal, Secret};
 use crate::kms::{self, Context, Keyring, Wrapped};
 use crate::store::{Change, Credential, OrgKey, Path, Sealed, Store, Version};
+use crate::vault::guard::Permit;
 use crate::vault::names::EVERYTHING;
 use crate::vault::trail::Trail;
 use crate::vault::{Action, Caller, Error};
@@ -39,8 +40,8 @@ impl Keeper {
         Ok(Kept { sealed: Sealed { blob, wrapped_dek: bytes }, kms_key: key, kms_key_version: key_version })
     }
 
-    /// Opens a stored version. Not public to the world: callers reach it with a permit, through `decrypt` and `validate`.
-    pub async fn open(&self, credential: &Credential, version: u32) -> Result<Secret, Error> {
+    /// Opens a stored version. What comes out is put under lock at once, as `Opened`; the cache keeps it besides.
+    pub async fn open(&self, _permit: &Permit, credential: &Credential, version: u32) -> Result<Secret, Error> {
         let identity = identity(&credential.path, credential.id, version);
         let missing =
             || Error::Corrupt { what: format!("credential {} has no ciphertext of version {version}", credential.id) };

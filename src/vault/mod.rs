@@ -2,18 +2,22 @@
 //! method begins a [`trail`], the inner one does the work under a permit of the [`guard`], and the guard finishes both.
 
 mod action;
+mod age;
 mod audit;
 mod cache;
 mod caller;
 mod decrypt;
 mod error;
+mod flights;
 mod guard;
 mod inspect;
 mod keeper;
 mod manage;
 mod names;
 pub mod policy;
+mod probing;
 mod request;
+mod schedule;
 mod setup;
 mod tokens;
 mod trail;
@@ -22,26 +26,30 @@ mod validate;
 mod watch;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use action::Action;
+pub use age::Outlook;
 use arc_swap::ArcSwap;
 pub use cache::Limits;
 pub use caller::{Caller, Principal};
 pub use error::{Dependency, Error};
 pub use policy::Policies;
 pub use request::*;
+pub use schedule::Testing;
 
 use self::cache::Cache;
+use self::flights::Flights;
 use self::guard::Guard;
 use self::keeper::Keeper;
 pub use crate::crypto::Secret;
 use crate::crypto::{self, Dek};
 use crate::kms::Keyring;
+use crate::providers::probe::Pace;
 pub use crate::providers::{Field, Limits as ProviderLimits, Outcome, Probe, Provider, Registry, Upload, Verdict};
 use crate::store::Store;
 pub use crate::store::{
-    ChangeEvent, Credential, CredentialState, Health, Path, ProbeRecord, Record, Token, Version, VersionState, Word,
+    ChangeEvent, Credential, CredentialState, Health, Path, ProbeRecord, Record, Tested, Token, Version, VersionState,
+    Word,
 };
 
 /// The parts that the vault is put together from.
@@ -52,8 +60,7 @@ pub struct Parts {
     pub policies: Policies,
     pub probe: Arc<dyn Probe>,
     pub limits: Limits,
-    /// How long a connection test may take.
-    pub probe_timeout: Duration,
+    pub testing: Testing,
 }
 
 pub struct Vault {
@@ -63,14 +70,16 @@ pub struct Vault {
     cache: Cache,
     registry: ArcSwap<Registry>,
     probe: Arc<dyn Probe>,
-    probe_timeout: Duration,
+    testing: Testing,
+    pace: Pace,
+    flights: Flights,
     /// Seals page tokens.
     page_key: Dek,
 }
 
 impl Vault {
     pub fn new(parts: Parts) -> Result<Arc<Self>, Error> {
-        let Parts { store, keyring, registry, policies, probe, limits, probe_timeout } = parts;
+        let Parts { store, keyring, registry, policies, probe, limits, testing } = parts;
         Ok(Arc::new(Self {
             guard: Guard::new(Arc::clone(&store), policies),
             keeper: Keeper::new(Arc::clone(&store), keyring),
@@ -78,7 +87,9 @@ impl Vault {
             registry: ArcSwap::from_pointee(registry),
             store,
             probe,
-            probe_timeout,
+            testing,
+            pace: Pace::new(),
+            flights: Flights::default(),
             page_key: Dek::new(crypto::random().map_err(Error::bug)?),
         }))
     }

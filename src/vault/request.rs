@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::crypto::Secret;
 use crate::providers::{Outcome, Upload};
-use crate::store::{Credential, CredentialState, Health, Path, ProbeRecord, Version};
+use crate::store::{Credential, CredentialState, Health, Path, ProbeRecord, Tested, Version};
 
 pub type Metadata = serde_json::Map<String, serde_json::Value>;
 pub type Labels = BTreeMap<String, String>;
@@ -38,6 +38,8 @@ pub struct Validate {
     pub path: Path,
     /// Tests this without storing it; absent, the stored credential's newest version is tested.
     pub upload: Option<Upload>,
+    /// What is said about the upload. What is stored has its own.
+    pub metadata: Option<Metadata>,
 }
 
 #[derive(Clone, Debug)]
@@ -47,6 +49,13 @@ pub struct Validated {
     pub fingerprint: String,
     pub public_identity: BTreeMap<String, String>,
     pub credential: Option<Credential>,
+}
+
+/// A credential with the history of its tests, newest first.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub credential: Credential,
+    pub tests: Vec<Tested>,
 }
 
 #[derive(Clone, Debug, Default)]

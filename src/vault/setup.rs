@@ -9,11 +9,11 @@ use uuid::Uuid;
 use crate::crypto::{Secret, fingerprint};
 use crate::providers::{FingerprintMode, Parsed};
 use crate::store::{self, Change, Credential, NewVersion, Target, VersionState};
-use crate::vault::guard::{Guard, Permit};
+use crate::vault::guard::{Permit, Withheld};
 use crate::vault::policy::Resource;
 use crate::vault::request::{Metadata, Setup, SetupDone};
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Error, Outcome, Provider, Vault, keeper, validate};
+use crate::vault::{Action, Caller, Error, Outcome, Provider, Vault, keeper, probing, schedule};
 
 /// How often a setup begins anew when another changes the same credential at the same time.
 const TRIES: usize = 5;
@@ -24,13 +24,17 @@ impl Vault {
         let mut trail = Trail::begin(caller, Action::Setup);
         let result = self.store_permitted(caller, &request, &mut trail).await;
         let (stored, provider, secret) = self.guard.finish(trail, result).await?;
-        if request.no_probe || !provider.is_tested(&stored.credential.metadata) {
+        if request.no_probe || self.untested(&provider, &stored.credential.metadata).is_some() {
             return Ok(stored);
         }
+        let SetupDone { credential, version, .. } = stored;
+        let number = version.version;
         // The test goes on when the caller hangs up: what is stored must not stay untested for that.
-        let (vault, caller) = (Arc::clone(self), caller.clone());
-        let testing = tokio::spawn(async move { vault.test_and_settle(&caller, &provider, &stored, &secret).await });
-        testing.await.map_err(Error::bug)?
+        match self.test_new(caller.clone(), credential, version, provider, secret).await {
+            Ok(tested) => self.describe(tested.credential.clone(), number).await,
+            Err(Withheld::Stale) => Err(store::Error::Stale { current: None }.into()),
+            Err(Withheld::Failed(error)) => Err(error),
+        }
     }
 
     async fn store_permitted(
@@ -97,10 +101,9 @@ impl Vault {
         let identity = keeper::identity(&request.path, id, number);
         let kept = self.keeper.seal(&identity, provider.seal, &parsed.secret).await?;
         let metadata = request.metadata.as_ref().or(existing.as_ref().map(|it| &it.metadata));
-        let untested = match (request.no_probe, provider.is_tested(metadata.unwrap_or(&Metadata::new()))) {
-            (true, _) => Some(Outcome::skipped()),
-            (false, false) => Some(Outcome::untested()),
-            (false, true) => None,
+        let untested = match request.no_probe {
+            true => Some(Outcome::skipped()),
+            false => self.untested(provider, metadata.unwrap_or(&Metadata::new())),
         };
         let version = Box::new(NewVersion {
             version: number,
@@ -113,7 +116,10 @@ impl Vault {
             sealed: kept.sealed,
             created_by: caller.principal.id.clone(),
             activate: request.no_probe,
-            probe: untested.map(|outcome| validate::record(&outcome, trail.at())),
+            probe_at: Some(schedule::first(untested.is_none(), &self.testing, trail.at())),
+            probe: untested.map(|outcome| probing::record(&outcome, trail.at())),
+            expires_at: parsed.expires_at,
+            warnings: parsed.warnings.clone(),
         });
         let change = match &existing {
             Some(existing) => Change::Rotate {
@@ -156,29 +162,12 @@ impl Vault {
         }
     }
 
-    async fn test_and_settle(
-        &self,
-        caller: &Caller,
-        provider: &Provider,
-        stored: &SetupDone,
-        secret: &Secret,
-    ) -> Result<SetupDone, Error> {
-        let SetupDone { credential, version, .. } = stored;
-        let outcome = self.test(provider, secret, &credential.metadata).await;
-        let mut trail = Trail::begin(caller, Action::Probe).about(&credential.path);
-        trail.found(credential);
-        trail.version(version.version, &version.fingerprint);
-        let result = self.settle(&Guard::own_work(), version, &outcome, &trail).await;
-        let credential = self.guard.finish(trail, result).await?;
-        self.describe(credential, version.version).await
-    }
-
     /// What became of a version.
     async fn describe(&self, credential: Credential, number: u32) -> Result<SetupDone, Error> {
         let versions = self.store.versions(credential.id).await?;
         let version = versions.into_iter().find(|version| version.version == number);
         let version = version.ok_or_else(|| Error::bug("a version was stored and is not there"))?;
-        let in_progress = || validate::record(&Outcome::untested(), version.created_at);
+        let in_progress = || probing::record(&Outcome::untested(), version.created_at);
         let probe = version.probe.clone().unwrap_or_else(in_progress);
         Ok(SetupDone { credential, version, probe })
     }
@@ -197,12 +186,18 @@ impl From<Error> for Attempt {
 }
 
 fn check_about(provider: &Provider, request: &Setup, parsed: &Parsed) -> Result<(), Error> {
-    if let Some(metadata) = &request.metadata {
-        provider.check_metadata(metadata)?;
-        parsed.agrees_with(metadata)?;
-    }
+    check_metadata(provider, request.metadata.as_ref(), parsed)?;
     if request.expires_at.is_some_and(|end| end <= Timestamp::now()) {
         return Err(Error::invalid("expires_at", "must be in the future"));
+    }
+    Ok(())
+}
+
+/// What is said about an upload fits the provider, and the upload.
+pub fn check_metadata(provider: &Provider, metadata: Option<&Metadata>, parsed: &Parsed) -> Result<(), Error> {
+    if let Some(metadata) = metadata {
+        provider.check_metadata(metadata)?;
+        parsed.agrees_with(metadata)?;
     }
     Ok(())
 }

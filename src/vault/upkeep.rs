@@ -1,4 +1,5 @@
-//! What the vault does when nobody asks: frees expired plaintext, destroys deleted ciphertext when its time has come.
+//! What the vault does when nobody asks: frees expired plaintext, destroys deleted ciphertext when its time has come, tests
+//! what is due, tells of credentials that have come near their end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::store::{self, Change, Target};
+use crate::store::{self, Change, Health, Target, Word as _};
 use crate::vault::guard::Guard;
 use crate::vault::trail::Trail;
 use crate::vault::{Action, Caller, Error, Vault};
@@ -15,22 +16,68 @@ use crate::vault::{Action, Caller, Error, Vault};
 const TEND: Duration = Duration::from_millis(250);
 
 const DESTROY: Duration = Duration::from_secs(5);
+const TELL: Duration = Duration::from_secs(1);
 const DESTROY_AT_ONCE: u32 = 100;
+
+const TELL_AT_ONCE: u32 = 100;
+const COUNT: Duration = Duration::from_secs(30);
 
 impl Vault {
     /// Runs until shutdown.
     pub async fn upkeep(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
         let mut tend = tokio::time::interval(TEND);
         let mut destroy = tokio::time::interval(DESTROY);
+        let mut tell = tokio::time::interval(TELL);
+        let mut count = tokio::time::interval(COUNT);
+        let testing = tokio::spawn(Arc::clone(&self).keep_testing(shutdown.clone()));
         loop {
             tokio::select! {
                 _ = tend.tick() => self.cache.tend().await,
                 _ = destroy.tick() => self.destroy_due().await,
+                _ = tell.tick() => self.tell_due().await,
+                _ = count.tick() => self.count_unhealthy().await,
                 // An error means that whoever could say so is gone: down as well.
                 () = async { drop(shutdown.wait_for(|down| *down).await) } => break,
             }
         }
+        if let Err(fault) = testing.await {
+            tracing::error!(cause = %fault, "the schedule of tests ended by a fault");
+        }
         self.cache.forget_all().await;
+    }
+
+    /// Tells of those whose health time alone has changed.
+    async fn tell_due(&self) {
+        let now = Timestamp::now();
+        let due = match self.store.to_tell(now, TELL_AT_ONCE).await {
+            Ok(due) => due,
+            Err(error) => {
+                return tracing::warn!(cause = %error, "whose health has changed could not be read; trying again");
+            }
+        };
+        for credential in due {
+            let mut trail = Trail::begin(&Caller::system(), Action::Health).about(&credential.path);
+            trail.found(&credential);
+            trail.fingerprint(&credential.fingerprint);
+            let change = Change::Tell { target: Target { credential: credential.id, revision: credential.revision } };
+            let health = credential.health(trail.at()).word();
+            let result = match self.guard.commit_as(&Guard::own_work(), change, &trail, health).await {
+                // Changed at the last moment: the change told of it.
+                Err(store::Error::Stale { .. }) => continue,
+                other => other.map(drop).map_err(Error::from),
+            };
+            if let Err(error) = self.guard.finish_as(trail, result, health).await {
+                tracing::error!(cause = error.cause(), "a change of health could not be told; trying again");
+            }
+        }
+    }
+
+    async fn count_unhealthy(&self) {
+        let Ok(counts) = self.store.unhealthy().await else { return };
+        for health in [Health::Failing, Health::Expiring, Health::Expired] {
+            let count = counts.iter().find(|(one, _)| *one == health).map_or(0, |(_, count)| *count);
+            metrics::gauge!("strongroom_credentials_unhealthy", "health" => health.word()).set(count as f64);
+        }
     }
 
     async fn destroy_due(&self) {

@@ -2,8 +2,10 @@
 
 mod changes;
 mod commits;
+mod health;
 mod model;
 mod pages;
+mod random;
 mod sqlite;
 
 use std::collections::BTreeMap;
@@ -37,6 +39,8 @@ macro_rules! conformance {
                     watchers_are_woken_and_resume, ready;
                 pages: lists_match_a_model, tombstones_are_listed_when_asked_for, health_and_labels, audit_pages,
                     due_in_order;
+                health: test_confirms_what_it_goes_by, health_is_told_once_with_a_record, old_tests_go_with_the_new,
+                    what_is_due_is_found_by_provider;
                 model: random_changes_match_a_model;
             }
         }
@@ -91,6 +95,9 @@ pub fn version(credential: Uuid, version: u32) -> NewVersion {
         created_by: "tester".into(),
         activate: false,
         probe: None,
+        probe_at: None,
+        expires_at: None,
+        warnings: Vec::new(),
     }
 }
 
@@ -158,6 +165,9 @@ pub fn probe(outcome: &str) -> ProbeRecord {
         hint: "bring a new one".into(),
         at: tick(),
         retry_after_seconds: Some(30),
+        identity: BTreeMap::new(),
+        expires_at: None,
+        warnings: Vec::new(),
     }
 }
 

@@ -1,9 +1,11 @@
 //! The vault with an outside world that does as it is told: a provider that answers what a test wants, a key service that
 //! counts, waits and fails. Store, crypto and policies are the real ones.
 
+mod health;
 mod keys;
 mod pages;
 mod probes;
+mod schedule;
 
 use std::collections::BTreeMap;
 use std::path::Path as File;
@@ -18,7 +20,7 @@ use strongroom::kms::{Context, Error as KmsError, Keyring, Kms, Wrapped};
 use strongroom::store::Sqlite;
 use strongroom::vault::{
     Caller, Decrypt, Delete, Limits, Metadata, Outcome, Parts, Path, Policies, Principal, Probe, Provider, Registry,
-    Setup, Upload, Vault,
+    Setup, Testing, Upload, Vault,
 };
 use tokio::sync::Semaphore;
 
@@ -73,7 +75,21 @@ impl Kms for Keys {
 
 const LIMITS: Limits = Limits { ttl: Duration::from_secs(300), max_bytes: 1 << 20, org_bytes: 1 << 18 };
 
+/// Nothing is tested by itself within a test's time.
+const TESTING: Testing =
+    Testing { enabled: true, timeout: Duration::from_millis(200), every: Duration::from_secs(24 * 3600), at_once: 4 };
+
 fn vault(directory: &File, keys: &Arc<Keys>, probe: Arc<dyn Probe>, limits: Limits) -> Arc<Vault> {
+    vault_that_tests(directory, keys, probe, limits, TESTING)
+}
+
+fn vault_that_tests(
+    directory: &File,
+    keys: &Arc<Keys>,
+    probe: Arc<dyn Probe>,
+    limits: Limits,
+    testing: Testing,
+) -> Arc<Vault> {
     Vault::new(Parts {
         store: Arc::new(Sqlite::open(&directory.join("strongroom.db")).unwrap()),
         keyring: Keyring::new(Arc::clone(keys) as Arc<dyn Kms>, []),
@@ -81,7 +97,7 @@ fn vault(directory: &File, keys: &Arc<Keys>, probe: Arc<dyn Probe>, limits: Limi
         policies: Policies::embedded().unwrap(),
         probe,
         limits,
-        probe_timeout: Duration::from_millis(200),
+        testing,
     })
     .unwrap()
 }

@@ -86,7 +86,12 @@ impl<'a> Run<'a> {
                 continue;
             }
             let Judged { outcome, go_on, kept } = self.step(step).await;
+            let limited = (last.verdict == Verdict::Ok && outcome.verdict == Verdict::Ok).then_some(last.reason);
             last = outcome;
+            // What an earlier step could not see is not made good by a later one.
+            if let (Some(limited), "") = (limited, last.reason.as_ref()) {
+                last.reason = limited;
+            }
             learned.add(std::mem::take(&mut last.learned));
             for (name, value) in kept {
                 Arc::make_mut(&mut self.values).keep(&name, value);

@@ -8,11 +8,11 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::super::{
-    Change, Credential, CredentialState, Error, NewVersion, Path, ProbeRecord, Settlement, Target, VersionState,
+    Change, Credential, CredentialState, Error, Health, NewVersion, Path, ProbeRecord, Settlement, Target, VersionState,
 };
 use super::cells::stored;
 use super::changes::{self, Happened};
-use super::{access, credentials, versions};
+use super::{access, credentials, tests, versions};
 
 type Metadata = serde_json::Map<String, serde_json::Value>;
 type Labels = BTreeMap<String, String>;
@@ -25,22 +25,30 @@ pub struct Applied {
     pub newest_change: Option<u64>,
     /// Ciphertext was destroyed, and the write-ahead log still holds the pages from before.
     pub destroyed: bool,
+    /// The credential's health before and after, where it changed.
+    pub health: Option<(Health, Health)>,
 }
 
 /// `at` is the time of everything that happens here: that of the audit record.
 pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<Applied, Error> {
     let act = Act { connection, at: stored(at) };
     match change {
-        Change::Record | Change::Serve { .. } => Ok(Applied::default()),
+        Change::Record | Change::Serve { .. } | Change::Test { .. } => Ok(Applied::default()),
         Change::Create { id, path, metadata, labels, expires_at, version } => {
             act.create(id, path, (metadata, labels), expires_at, &version)
         }
         Change::Rotate { target, metadata, labels, expires_at, version } => {
             act.rotate(target, (metadata, labels), expires_at, &version)
         }
-        Change::Settle { credential, version, from, settlement, probe } => {
-            act.settle(credential, version, from, settlement, &probe)
+        Change::Settle { credential, version, from, settlement, probe, probe_at, failures } => {
+            let (credential, from) = act.test(credential, version, from, settlement, &probe)?;
+            versions::set_next_test(connection, credential.id, version, probe_at.map(stored), failures)?;
+            act.settled(credential, version, from, settlement)
         }
+        Change::Postpone { credential, version, probe_at, failures } => {
+            act.postpone(credential, version, stored(probe_at), failures)
+        }
+        Change::Tell { target } => act.put(act.live(target)?, &[]),
         Change::Activate { target, version } => act.activate(target, version),
         Change::Update { target, metadata, labels, disabled } => act.update(target, metadata, labels, disabled),
         Change::Delete { target, destroy_at } => act.delete(target, destroy_at),
@@ -87,16 +95,22 @@ impl Act<'_> {
             public_identity: new.public_identity.clone(),
             metadata,
             labels,
-            revision: 1,
+            revision: 0,
             created_at: self.at,
             updated_at: self.at,
-            expires_at: expires_at.map(stored),
+            secret_created_at: self.at,
+            warnings: Vec::new(),
+            last_test: None,
+            next_test_at: None,
+            expires_at: None,
+            declared_expires_at: expires_at.map(stored),
+            told_health: Health::Ok,
             deleted_at: None,
             destroy_at: None,
         };
-        credentials::insert(self.connection, &credential)?;
+        credentials::insert(self.connection, &credential, None)?;
         versions::insert(self.connection, id, new, self.at)?;
-        self.told(credential, &arrived(new))
+        self.save(credential, &arrived(new))
     }
 
     fn rotate(
@@ -115,7 +129,7 @@ impl Act<'_> {
         }
         versions::insert(self.connection, credential.id, new, self.at)?;
         credential.latest_version = new.version;
-        credential.expires_at = expires_at.map(stored);
+        credential.declared_expires_at = expires_at.map(stored);
         if new.activate {
             credential.active_version = Some(new.version);
             credential.failing_since = None;
@@ -125,14 +139,15 @@ impl Act<'_> {
         self.save(credential, &arrived(new))
     }
 
-    fn settle(
+    /// Keeps what a test found.
+    fn test(
         &self,
         id: Uuid,
         number: u32,
         from: VersionState,
         settlement: Settlement,
         probe: &ProbeRecord,
-    ) -> Result<Applied, Error> {
+    ) -> Result<(Credential, VersionState), Error> {
         let credential = credentials::by_id(self.connection, id)?.ok_or(Error::Stale { current: None })?;
         let version = versions::one(self.connection, id, number)?;
         let applies = version.is_some_and(|version| version.state == from) && credential.deleted_at.is_none();
@@ -144,7 +159,11 @@ impl Act<'_> {
             return stale(credential);
         }
         versions::set_probe(self.connection, id, number, probe)?;
-        self.settled(credential, number, from, settlement)
+        if probe.outcome == ProbeRecord::OK {
+            versions::set_learned(self.connection, id, number, probe)?;
+        }
+        tests::insert(self.connection, id, number, probe)?;
+        Ok((credential, from))
     }
 
     fn settled(
@@ -177,11 +196,23 @@ impl Act<'_> {
         self.save(credential, &happened)
     }
 
+    fn postpone(&self, id: Uuid, number: u32, probe_at: Timestamp, failures: u32) -> Result<Applied, Error> {
+        let mut credential = credentials::by_id(self.connection, id)?.ok_or(Error::Stale { current: None })?;
+        if credential.deleted_at.is_some() {
+            return stale(credential);
+        }
+        versions::set_next_test(self.connection, id, number, Some(probe_at), failures)?;
+        credential.next_test_at = self.next_test(&credential)?;
+        self.put(credential, &[])
+    }
+
     fn activate(&self, target: Target, number: u32) -> Result<Applied, Error> {
         let mut credential = self.live(target)?;
         let version = versions::one(self.connection, credential.id, number)?;
-        match version.map(|version| version.state) {
-            Some(VersionState::Pending | VersionState::Superseded) => {
+        match version.map(|version| (version.state, version.probe_at)) {
+            Some((VersionState::Pending | VersionState::Superseded, probe_at)) => {
+                let probe_at = probe_at.or(Some(self.at));
+                versions::set_next_test(self.connection, credential.id, number, probe_at, 0)?;
                 self.serve(&mut credential, number)?;
                 self.save(credential, &[(Happened::Activated, Some(number))])
             }
@@ -284,21 +315,51 @@ impl Act<'_> {
                 VersionState::Pending => CredentialState::Pending,
                 VersionState::Invalid | VersionState::Superseded | VersionState::Destroyed => CredentialState::Invalid,
             };
+            let (mut identity, mut ends, mut warnings) = (BTreeMap::new(), vec![version.expires_at], version.warnings);
+            if let Some(learned) = version.learned {
+                identity = learned.identity;
+                ends.push(learned.expires_at);
+            }
+            // What the newest test warns of, be it well or not.
+            warnings.extend(version.probe.iter().flat_map(|probe| probe.warnings.iter().cloned()));
+            identity.extend(version.public_identity);
+            ends.push(credential.declared_end());
             credential.fingerprint = version.fingerprint;
-            credential.public_identity = version.public_identity;
+            credential.public_identity = identity;
+            credential.expires_at = ends.into_iter().flatten().min().map(stored);
+            credential.secret_created_at = version.created_at;
+            credential.warnings = warnings;
+            credential.last_test = version.probe;
         }
+        credential.next_test_at = self.next_test(&credential)?;
         credential.revision += 1;
         credential.updated_at = self.at;
-        credentials::save(self.connection, &credential)?;
-        self.told(credential, happened)
+        self.put(credential, happened)
     }
 
-    fn told(&self, credential: Credential, happened: &[(Happened, Option<u32>)]) -> Result<Applied, Error> {
-        let mut newest_change = None;
-        for (what, version) in happened {
-            newest_change = Some(changes::insert(self.connection, &credential, *what, *version, self.at)?);
+    fn next_test(&self, credential: &Credential) -> Result<Option<Timestamp>, Error> {
+        if credential.disabled || credential.deleted_at.is_some() {
+            return Ok(None);
         }
-        Ok(Applied { credential: Some(credential), newest_change, destroyed: false })
+        versions::next_test(self.connection, credential.id, credential.latest_version)
+    }
+
+    /// Writes the row, and tells what happened; another health too, once. While a credential is disabled or deleted, its
+    /// health is nobody's concern.
+    fn put(&self, mut credential: Credential, happened: &[(Happened, Option<u32>)]) -> Result<Applied, Error> {
+        let (before, after) = (credential.told_health, credential.health(self.at));
+        let is_minded = credential.deleted_at.is_none() && !credential.disabled;
+        let health = (is_minded && before != after).then_some((before, after));
+        if health.is_some() {
+            credential.told_health = after;
+        }
+        let change = credential.health_changes_at(self.at).map(stored);
+        credentials::save(self.connection, &credential, change)?;
+        let mut newest_change = None;
+        for (what, version) in happened.iter().copied().chain(health.map(|_| (Happened::Health, None))) {
+            newest_change = Some(changes::insert(self.connection, &credential, what, version, self.at)?);
+        }
+        Ok(Applied { credential: Some(credential), newest_change, destroyed: false, health })
     }
 }
 

@@ -20,6 +20,7 @@ pub enum Happened {
     Deleted,
     Undeleted,
     Destroyed,
+    Health,
 }
 
 impl Happened {
@@ -35,6 +36,7 @@ impl Happened {
             Self::Deleted => "deleted",
             Self::Undeleted => "undeleted",
             Self::Destroyed => "destroyed",
+            Self::Health => "health",
         }
     }
 }

@@ -13,7 +13,7 @@ pub const TABLE: &str = "credentials";
 /// In the order in which [`read`] takes them.
 pub const COLUMNS: &str = "id, org, project, provider, name, state, disabled, failing_since, active_version, \
      latest_version, fingerprint, public_identity, metadata, labels, revision, created_at, updated_at, expires_at, \
-     deleted_at, destroy_at";
+     deleted_at, destroy_at, declared_expires_at, secret_created_at, warnings, last_test, next_test_at, told_health";
 
 pub fn live(connection: &Connection, path: &Path) -> Result<Option<Credential>, Error> {
     let filter = "org = ?1 AND project = ?2 AND provider = ?3 AND name = ?4 AND deleted_at IS NULL";
@@ -36,11 +36,16 @@ pub fn due(connection: &Connection, now: Timestamp, limit: u32) -> Result<Vec<Cr
     many(connection, filter, (micros(now), limit))
 }
 
-pub fn insert(connection: &Connection, row: &Credential) -> Result<(), Error> {
+pub fn to_tell(connection: &Connection, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error> {
+    many(connection, "tell_at <= ?1 ORDER BY tell_at, id LIMIT ?2", (micros(now), limit))
+}
+
+pub fn insert(connection: &Connection, row: &Credential, tell_at: Option<Timestamp>) -> Result<(), Error> {
     let sql = format!(
-        "INSERT INTO credentials ({COLUMNS}) VALUES (:id, :org, :project, :provider, :name, :state, :disabled, \
+        "INSERT INTO credentials ({COLUMNS}, tell_at) VALUES (:id, :org, :project, :provider, :name, :state, :disabled, \
          :failing_since, :active_version, :latest_version, :fingerprint, :public_identity, :metadata, :labels, \
-         :revision, :created_at, :updated_at, :expires_at, :deleted_at, :destroy_at)"
+         :revision, :created_at, :updated_at, :expires_at, :deleted_at, :destroy_at, \
+         :declared_expires_at, :secret_created_at, :warnings, :last_test, :next_test_at, :told_health, :tell_at)"
     );
     connection.prepare_cached(&sql)?.execute(named_params! {
         ":id": row.id.as_bytes(),
@@ -63,16 +68,25 @@ pub fn insert(connection: &Connection, row: &Credential) -> Result<(), Error> {
         ":expires_at": row.expires_at.map(micros),
         ":deleted_at": row.deleted_at.map(micros),
         ":destroy_at": row.destroy_at.map(micros),
+        ":declared_expires_at": row.declared_expires_at.map(micros),
+        ":secret_created_at": micros(row.secret_created_at),
+        ":warnings": json(&row.warnings)?,
+        ":last_test": row.last_test.as_ref().map(json).transpose()?,
+        ":next_test_at": row.next_test_at.map(micros),
+        ":told_health": row.told_health.word(),
+        ":tell_at": tell_at.map(micros),
     })?;
     Ok(())
 }
 
 /// Writes back what may change in a credential's life.
-pub fn save(connection: &Connection, row: &Credential) -> Result<(), Error> {
+pub fn save(connection: &Connection, row: &Credential, tell_at: Option<Timestamp>) -> Result<(), Error> {
     let sql = "UPDATE credentials SET state = :state, disabled = :disabled, failing_since = :failing_since, \
          active_version = :active_version, latest_version = :latest_version, fingerprint = :fingerprint, \
          public_identity = :public_identity, metadata = :metadata, labels = :labels, revision = :revision, \
-         updated_at = :updated_at, expires_at = :expires_at, deleted_at = :deleted_at, destroy_at = :destroy_at \
+         updated_at = :updated_at, expires_at = :expires_at, deleted_at = :deleted_at, destroy_at = :destroy_at, \
+         declared_expires_at = :declared_expires_at, secret_created_at = :secret_created_at, warnings = :warnings, \
+         last_test = :last_test, next_test_at = :next_test_at, told_health = :told_health, tell_at = :tell_at \
          WHERE id = :id";
     connection.prepare_cached(sql)?.execute(named_params! {
         ":id": row.id.as_bytes(),
@@ -90,6 +104,13 @@ pub fn save(connection: &Connection, row: &Credential) -> Result<(), Error> {
         ":expires_at": row.expires_at.map(micros),
         ":deleted_at": row.deleted_at.map(micros),
         ":destroy_at": row.destroy_at.map(micros),
+        ":declared_expires_at": row.declared_expires_at.map(micros),
+        ":secret_created_at": micros(row.secret_created_at),
+        ":warnings": json(&row.warnings)?,
+        ":last_test": row.last_test.as_ref().map(json).transpose()?,
+        ":next_test_at": row.next_test_at.map(micros),
+        ":told_health": row.told_health.word(),
+        ":tell_at": tell_at.map(micros),
     })?;
     Ok(())
 }
@@ -120,6 +141,12 @@ pub fn read(cells: &mut Cells<'_>) -> Result<Credential, Error> {
         expires_at: cells.optional_time()?,
         deleted_at: cells.optional_time()?,
         destroy_at: cells.optional_time()?,
+        declared_expires_at: cells.optional_time()?,
+        secret_created_at: cells.time()?,
+        warnings: cells.json()?,
+        last_test: cells.optional_json()?,
+        next_test_at: cells.optional_time()?,
+        told_health: cells.word()?,
     })
 }
 

@@ -14,6 +14,7 @@ mod meta;
 mod readers;
 mod schema;
 mod serve;
+mod tests;
 mod versions;
 mod writer;
 
@@ -30,8 +31,8 @@ use self::files::Claim;
 use self::readers::Readers;
 use self::writer::{Order, Trouble, Writer};
 use super::{
-    AuditFilter, Change, ChangeEvent, Credential, Cursor, Draft, Error, Filter, OrgKey, Path, Receipt, Record, Sealed,
-    Store, Token, Version,
+    AuditFilter, Change, ChangeEvent, Credential, Cursor, Draft, Error, Filter, Health, OrgKey, Path, Receipt, Record,
+    Sealed, Store, Tested, ToTest, Token, Version,
 };
 
 /// More than this many commits do not wait in memory; the next ones wait to be let in.
@@ -152,6 +153,23 @@ impl Store for Sqlite {
 
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error> {
         self.readers.read(move |connection| credentials::due(connection, now, limit)).await
+    }
+
+    async fn to_test(&self, providers: &[String], now: Timestamp, limit: u32) -> Result<Vec<ToTest>, Error> {
+        let providers = providers.to_vec();
+        self.readers.read(move |connection| tests::due(connection, &providers, now, limit)).await
+    }
+
+    async fn to_tell(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error> {
+        self.readers.read(move |connection| credentials::to_tell(connection, now, limit)).await
+    }
+
+    async fn tests(&self, credential: Uuid) -> Result<Vec<Tested>, Error> {
+        self.readers.read(move |connection| tests::newest(connection, credential)).await
+    }
+
+    async fn unhealthy(&self) -> Result<Vec<(Health, u64)>, Error> {
+        self.readers.read(tests::unhealthy).await
     }
 
     /// After a failed commit, only a commit shows that it works again.

@@ -4,10 +4,11 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::super::Error;
 
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/0001_credentials.sql"),
     include_str!("../migrations/0002_audit.sql"),
     include_str!("../migrations/0003_access.sql"),
+    include_str!("../migrations/0004_health.sql"),
 ];
 
 #[allow(clippy::cast_possible_truncation, reason = "a handful")]

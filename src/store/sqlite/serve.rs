@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension as _};
 use uuid::Uuid;
 
-use super::super::{Change, Error, Target};
-use super::credentials;
+use super::super::{Change, Error, Target, VersionState};
+use super::{credentials, versions};
 
 /// At most about 8 MB. Beyond that, everything is forgotten and learnt again.
 const LIMIT: usize = 65_536;
@@ -43,10 +43,32 @@ impl Memo {
         Err(Error::Stale { current: current.map(Box::new) })
     }
 
+    /// Confirms what a plaintext is tested on. Writes nothing, and remembers nothing: tests are rare.
+    pub fn confirm_test(
+        &mut self,
+        connection: &Connection,
+        target: Target,
+        version: u32,
+        from: VersionState,
+        token: Option<Uuid>,
+    ) -> Result<(), Error> {
+        if let Some(token) = token {
+            self.confirm_token(connection, token)?;
+        }
+        let current = credentials::by_id(connection, target.credential)?;
+        let is_same = current.as_ref().is_some_and(|now| now.revision == target.revision && now.deleted_at.is_none());
+        if is_same && versions::one(connection, target.credential, version)?.is_some_and(|it| it.state == from) {
+            return Ok(());
+        }
+        Err(Error::Stale { current: current.map(Box::new) })
+    }
+
     /// Forgets what a change is about to touch.
     pub fn forget(&mut self, change: &Change) {
         match change {
-            Change::Record | Change::Serve { .. } | Change::KeepOrgKey(_) => (),
+            Change::Record | Change::Serve { .. } | Change::Test { .. } | Change::KeepOrgKey(_) => (),
+            // These leave the revision and what is served alone.
+            Change::Postpone { .. } | Change::Tell { .. } => (),
             Change::Create { id, .. } => self.forget_credential(*id),
             Change::Settle { credential, .. } => self.forget_credential(*credential),
             Change::Rotate { target, .. }

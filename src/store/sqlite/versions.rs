@@ -12,7 +12,8 @@ const TABLE: &str = "org_integration_credentials";
 
 /// In the order in which [`read`] takes them.
 const COLUMNS: &str = "v.credential_id, v.version, s.state, v.fingerprint, v.digest, v.public_identity, v.seal, \
-     v.kms_key, v.kms_key_version, s.probe, v.created_by, v.created_at, s.activated_at, s.destroyed_at";
+     v.kms_key, v.kms_key_version, s.probe, v.created_by, v.created_at, s.activated_at, s.destroyed_at, \
+     s.expires_at, s.warnings, s.learned, s.probe_at, s.failures";
 
 const JOINED: &str = "org_integration_credentials v LEFT JOIN org_integration_credential_states s \
      ON s.credential_id = v.credential_id AND s.version = v.version";
@@ -64,8 +65,9 @@ pub fn insert(connection: &Connection, credential: Uuid, new: &NewVersion, at: T
         ":sealed_blob": new.sealed.blob,
         ":wrapped_dek": new.sealed.wrapped_dek,
     })?;
-    let sql = "INSERT INTO org_integration_credential_states (credential_id, version, state, probe, activated_at) \
-         VALUES (:credential, :version, :state, :probe, :activated_at)";
+    let sql = "INSERT INTO org_integration_credential_states (credential_id, version, state, probe, activated_at, \
+         probe_at, expires_at, warnings) \
+         VALUES (:credential, :version, :state, :probe, :activated_at, :probe_at, :expires_at, :warnings)";
     let state = if new.activate { VersionState::Active } else { VersionState::Pending };
     connection.prepare_cached(sql)?.execute(named_params! {
         ":credential": credential.as_bytes(),
@@ -73,6 +75,9 @@ pub fn insert(connection: &Connection, credential: Uuid, new: &NewVersion, at: T
         ":state": state.word(),
         ":probe": new.probe.as_ref().map(json).transpose()?,
         ":activated_at": new.activate.then_some(micros(at)),
+        ":probe_at": new.probe_at.map(micros),
+        ":expires_at": new.expires_at.map(micros),
+        ":warnings": json(&new.warnings)?,
     })?;
     Ok(())
 }
@@ -94,6 +99,34 @@ pub fn set_probe(connection: &Connection, credential: Uuid, version: u32, probe:
     let sql = "UPDATE org_integration_credential_states SET probe = ?3 WHERE credential_id = ?1 AND version = ?2";
     connection.prepare_cached(sql)?.execute((credential.as_bytes(), version, json(probe)?))?;
     Ok(())
+}
+
+/// What a test found well stays known when a later one finds nothing out.
+pub fn set_learned(connection: &Connection, credential: Uuid, version: u32, probe: &ProbeRecord) -> Result<(), Error> {
+    let sql = "UPDATE org_integration_credential_states SET learned = ?3 WHERE credential_id = ?1 AND version = ?2";
+    connection.prepare_cached(sql)?.execute((credential.as_bytes(), version, json(probe)?))?;
+    Ok(())
+}
+
+pub fn set_next_test(
+    connection: &Connection,
+    credential: Uuid,
+    version: u32,
+    at: Option<Timestamp>,
+    failures: u32,
+) -> Result<(), Error> {
+    let sql = "UPDATE org_integration_credential_states SET probe_at = ?3, failures = ?4 \
+         WHERE credential_id = ?1 AND version = ?2";
+    connection.prepare_cached(sql)?.execute((credential.as_bytes(), version, at.map(micros), failures))?;
+    Ok(())
+}
+
+/// The earliest next test among the version that is served and the newest, where that is pending.
+pub fn next_test(connection: &Connection, credential: Uuid, latest: u32) -> Result<Option<Timestamp>, Error> {
+    let sql = "SELECT min(probe_at) FROM org_integration_credential_states WHERE credential_id = ?1 \
+         AND (state = 'active' OR (state = 'pending' AND version = ?2))";
+    let next = cells::first(connection, sql, (credential.as_bytes(), latest), TABLE, |cells| cells.optional_time())?;
+    Ok(next.flatten())
 }
 
 /// Overwrites the ciphertext and the wrapped keys of every version with zeros, where they stand.
@@ -123,5 +156,10 @@ fn read(cells: &mut Cells<'_>) -> Result<Version, Error> {
         created_at: cells.time()?,
         activated_at: cells.optional_time()?,
         destroyed_at: cells.optional_time()?,
+        expires_at: cells.optional_time()?,
+        warnings: cells.json()?,
+        learned: cells.optional_json()?,
+        probe_at: cells.optional_time()?,
+        failures: cells.plain()?,
     })
 }

@@ -22,11 +22,15 @@ use super::apply::{Applied, apply};
 use super::files::Opened;
 use super::serve::Memo;
 use super::{audit, changes, checkpoint, connection, meta};
+use crate::store::Word as _;
 
 /// At most so many share one commit.
 const GROUP: usize = 256;
 /// A checkpoint is made in the first pause that is this long.
 const PAUSE: Duration = Duration::from_millis(25);
+
+/// The action of the record that tells of another health: in the same transaction as the change that brought it.
+const HEALTH: &str = "health";
 
 /// What the writer is asked for.
 #[allow(clippy::large_enum_variant, reason = "nearly every order is the large one")]
@@ -203,6 +207,12 @@ impl Group<'_> {
                     Err(refusal) => Ok(Err(refusal)),
                 }
             }
+            Change::Test { target, version, from, token } => {
+                match refused(self.memo.confirm_test(&self.transaction, target, version, from, token))? {
+                    Ok(()) => self.record(record, None).map(Ok),
+                    Err(refusal) => Ok(Err(refusal)),
+                }
+            }
             change => self.change(change, record),
         }
     }
@@ -212,11 +222,18 @@ impl Group<'_> {
         let mut savepoint = self.transaction.savepoint().map_err(broken)?;
         savepoint.set_drop_behavior(DropBehavior::Rollback);
         match refused(apply(&savepoint, change, record.at))? {
-            Ok(Applied { credential, newest_change, destroyed }) => {
+            Ok(Applied { credential, newest_change, destroyed, health }) => {
                 savepoint.commit().map_err(broken)?;
                 self.newest = newest_change.or(self.newest);
                 self.destroyed |= destroyed;
-                self.record(record, credential).map(Ok)
+                let mut receipt = self.record(record, credential)?;
+                if let Some((_, after)) = health.filter(|_| record.action != HEALTH) {
+                    let outcome = after.word().to_owned();
+                    let told = Draft { action: HEALTH.to_owned(), outcome, policies: Vec::new(), ..record.clone() };
+                    self.record(&told, None)?;
+                }
+                receipt.health = health;
+                Ok(Ok(receipt))
             }
             Err(refusal) => {
                 savepoint.finish().map_err(broken)?;
@@ -227,7 +244,7 @@ impl Group<'_> {
 
     fn record(&mut self, record: &Draft, credential: Option<super::super::Credential>) -> Result<Receipt, Error> {
         let sequence = audit::append(&self.transaction, &mut self.head, record)?;
-        Ok(Receipt { sequence, credential })
+        Ok(Receipt { sequence, credential, health: None })
     }
 }
 

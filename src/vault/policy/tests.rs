@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::*;
-use crate::store::{Credential, CredentialState, Path};
+use crate::store::{Credential, CredentialState, Health, Path};
 use crate::vault::Principal;
 
 fn caller(role: &str, org: &str, providers: &[&str]) -> Caller {
@@ -41,6 +41,12 @@ fn credential(org: &str, provider: &str) -> Credential {
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
         expires_at: None,
+        declared_expires_at: None,
+        secret_created_at: Timestamp::UNIX_EPOCH,
+        warnings: Vec::new(),
+        last_test: None,
+        next_test_at: None,
+        told_health: Health::Ok,
         deleted_at: None,
         destroy_at: None,
     }
@@ -59,7 +65,8 @@ fn allows(policies: &Policies, caller: &Caller, action: Action, resource: Resour
 
 /// What a policy is ever asked about: all but the daemon's own doing.
 fn asked() -> impl Iterator<Item = Action> {
-    let own = [Action::Authenticate, Action::Probe, Action::Destroy, Action::KeepOrgKey];
+    let own =
+        [Action::Authenticate, Action::Probe, Action::Revalidate, Action::Health, Action::Destroy, Action::KeepOrgKey];
     Action::ALL.iter().copied().filter(move |action| !own.contains(action))
 }
 

@@ -129,8 +129,13 @@ pub async fn rotate_refuses_old_knowledge(place: &impl Place) {
     assert_eq!(stale(&store, rotation(at(&gone), version(first.id, 3))).await, Some(gone));
 }
 
-fn settlement(credential: &Credential, version: u32, from: V, settlement: Settlement) -> Change {
-    Change::Settle { credential: credential.id, version, from, settlement, probe: probe("any") }
+pub fn settlement(credential: &Credential, version: u32, from: V, settlement: Settlement) -> Change {
+    settled(credential, version, from, settlement, probe("any"))
+}
+
+pub fn settled(credential: &Credential, version: u32, from: V, settlement: Settlement, probe: ProbeRecord) -> Change {
+    let (credential, probe_at) = (credential.id, Some(tick()));
+    Change::Settle { credential, version, from, settlement, probe, probe_at, failures: 1 }
 }
 
 pub async fn settle_pending(place: &impl Place) {

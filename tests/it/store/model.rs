@@ -1,15 +1,37 @@
 //! Random changes, on the store and on a simple model of it: each must do, refuse and show the same.
 
-use strongroom::store::{CredentialState as C, Filter, Settlement as S, VersionState as V};
+use strongroom::store::{CredentialState as C, Filter, Health, Settlement as S, VersionState as V, Word as _};
 
+use super::random::random_change;
 use super::*;
 
 const STEPS: usize = 600;
 
 #[derive(Clone, Debug)]
-struct Entry {
-    credential: Credential,
-    states: Vec<V>,
+pub struct Entry {
+    pub credential: Credential,
+    pub states: Vec<V>,
+    known: Vec<Known>,
+    tests: Vec<(u32, String)>,
+}
+
+/// What is known of a version's tests.
+#[derive(Clone, Debug)]
+struct Known {
+    made_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    warnings: Vec<String>,
+    probe: Option<ProbeRecord>,
+    learned: Option<ProbeRecord>,
+    probe_at: Option<Timestamp>,
+    failures: u32,
+}
+
+impl Known {
+    fn new(version: &NewVersion, made_at: Timestamp) -> Self {
+        let NewVersion { expires_at, warnings, probe, probe_at, .. } = version.clone();
+        Self { made_at, expires_at, warnings, probe, learned: None, probe_at, failures: 0 }
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -19,9 +41,11 @@ enum Refusal {
 }
 
 #[derive(Default)]
-struct Model {
-    entries: BTreeMap<Uuid, Entry>,
+pub struct Model {
+    pub entries: BTreeMap<Uuid, Entry>,
     told: Vec<(Uuid, &'static str)>,
+    /// The newest change's record; that of another health may follow it.
+    newest: usize,
     records: usize,
 }
 
@@ -40,7 +64,7 @@ pub async fn random_changes_match_a_model(place: &impl Place) {
         let told = format!("step {step}: {change:?}");
         match (store.commit(change, record.into()).await, expected) {
             (Ok(receipt), Ok(credential)) => {
-                assert_eq!(receipt.sequence, model.records as u64, "{told}");
+                assert_eq!(receipt.sequence, model.newest as u64, "{told}");
                 assert_eq!(receipt.credential, credential, "{told}");
             }
             (Err(Error::Stale { current }), Err(expected)) => assert_eq!(Refusal::Stale(current), expected, "{told}"),
@@ -55,58 +79,9 @@ pub async fn random_changes_match_a_model(place: &impl Place) {
     assert!(model.records > STEPS / 4, "most changes were refused: {} records", model.records);
 }
 
-fn random_change(random: &mut Random, model: &Model) -> Change {
-    let known: Vec<_> = model.entries.values().collect();
-    if known.is_empty() || random.chance(12) {
-        let id = if known.is_empty() || random.chance(90) { Uuid::now_v7() } else { random.one(&known).credential.id };
-        let name =
-            path("acme", random.one::<&str>(&["p", "q"]), "openai", random.one::<&str>(&["a", "b", "c", "d", "e"]));
-        return creation(id, name, NewVersion { activate: random.chance(40), ..version(id, 1) });
-    }
-    // Tombstones pile up, and refuse nearly everything.
-    let live: Vec<_> = known.iter().copied().filter(|entry| entry.credential.deleted_at.is_none()).collect();
-    let few = if live.is_empty() || random.chance(20) { &known } else { &live };
-    let Entry { credential, states } = *random.one(few);
-    let revision = credential.revision - u64::from(random.chance(10));
-    let target = Target { credential: credential.id, revision };
-    let some = u32::try_from(1 + random.below(states.len())).unwrap();
-    let later = |random: &mut Random| random.chance(50).then(tick);
-    match random.below(20) {
-        0..=4 => {
-            let number = credential.latest_version + u32::from(!random.chance(5));
-            let activate = random.chance(30);
-            let metadata = random.chance(30).then(serde_json::Map::new);
-            Change::Rotate {
-                target,
-                metadata,
-                labels: random.chance(30).then(BTreeMap::new),
-                expires_at: later(random),
-                version: Box::new(NewVersion { activate, ..version(credential.id, number) }),
-            }
-        }
-        5..=9 => Change::Settle {
-            credential: credential.id,
-            version: some,
-            from: if random.chance(80) { states[some as usize - 1] } else { V::Pending },
-            settlement: *random.one(&[S::Accept, S::Refuse, S::Wait]),
-            probe: probe("random"),
-        },
-        10..=12 => Change::Activate { target, version: some },
-        13..=14 => Change::Update {
-            target,
-            metadata: None,
-            labels: random.chance(50).then(|| BTreeMap::from([("l".into(), "v".into())])),
-            disabled: random.chance(50).then(|| random.chance(50)),
-        },
-        15..=16 => Change::Delete { target, destroy_at: random.chance(80).then(tick) },
-        17 => Change::Undelete { target },
-        18 => Change::Destroy { target },
-        _ => Change::Serve { target, version: some, token: None },
-    }
-}
-
 impl Model {
     fn apply(&mut self, change: &Change, now: Timestamp) -> Result<Option<Credential>, Refusal> {
+        let (mut in_place, mut records) = (false, 1);
         let done = match change {
             Change::Create { id, path, metadata, labels, expires_at, version } => {
                 if self.live(path).is_some() {
@@ -130,11 +105,18 @@ impl Model {
                     revision: 0,
                     created_at: now,
                     updated_at: now,
-                    expires_at: *expires_at,
+                    secret_created_at: now,
+                    warnings: Vec::new(),
+                    last_test: None,
+                    next_test_at: None,
+                    expires_at: None,
+                    declared_expires_at: *expires_at,
+                    told_health: Health::Ok,
                     deleted_at: None,
                     destroy_at: None,
                 };
-                let mut entry = Entry { credential, states: vec![V::Pending] };
+                let known = vec![Known::new(version, now)];
+                let mut entry = Entry { credential, states: vec![V::Pending], known, tests: Vec::new() };
                 self.tell(*id, "setup");
                 if version.activate {
                     entry.serve(1);
@@ -142,7 +124,7 @@ impl Model {
                 }
                 Some(entry)
             }
-            Change::Settle { credential, version, from, settlement, .. } => {
+            Change::Settle { credential, version, from, settlement, probe, probe_at, failures } => {
                 let mut entry = self.entries[credential].clone();
                 let state = entry.states[*version as usize - 1];
                 let overtaken = *settlement == S::Accept
@@ -151,6 +133,12 @@ impl Model {
                 if entry.credential.deleted_at.is_some() || state != *from || state == V::Destroyed || overtaken {
                     return Err(Refusal::Stale(Some(Box::new(entry.credential))));
                 }
+                let known = &mut entry.known[*version as usize - 1];
+                (known.probe, known.probe_at, known.failures) = (Some(probe.clone()), *probe_at, *failures);
+                if probe.outcome == "ok" {
+                    known.learned.clone_from(&known.probe);
+                }
+                entry.tests.push((*version, probe.outcome.clone()));
                 entry.settle(*version, state, *settlement, now).inspect(|word| self.tell(*credential, word));
                 Some(entry)
             }
@@ -162,9 +150,44 @@ impl Model {
                 }
                 None
             }
+            Change::Test { target, version, from, .. } => {
+                let entry = self.entry(*target)?;
+                if entry.credential.deleted_at.is_some() || entry.states[*version as usize - 1] != *from {
+                    return Err(Refusal::Stale(Some(Box::new(entry.credential))));
+                }
+                None
+            }
+            Change::Postpone { credential, version, probe_at, failures } => {
+                let mut entry = self.entries[credential].clone();
+                if entry.credential.deleted_at.is_some() {
+                    return Err(Refusal::Stale(Some(Box::new(entry.credential))));
+                }
+                let known = &mut entry.known[*version as usize - 1];
+                (known.probe_at, known.failures, in_place) = (Some(*probe_at), *failures, true);
+                entry.credential.next_test_at = entry.next_test();
+                Some(entry)
+            }
+            Change::Tell { target } => {
+                let entry = self.entry(*target)?;
+                if entry.credential.deleted_at.is_some() {
+                    return Err(Refusal::Stale(Some(Box::new(entry.credential))));
+                }
+                in_place = true;
+                Some(entry)
+            }
             change => Some(self.of_target(change, now)?),
         };
-        self.records += 1;
+        let done = done.map(|entry| if in_place { entry } else { entry.derived(now) });
+        if let Some(it) = &done
+            && it.credential.deleted_at.is_none()
+            && !it.credential.disabled
+            && it.credential.health(now) != it.credential.told_health
+        {
+            self.tell(it.credential.id, "health");
+            records += 1;
+        }
+        self.newest = self.records + 1;
+        self.records += records;
         Ok(done.map(|entry| self.keep(entry, now)))
     }
 
@@ -195,10 +218,11 @@ impl Model {
                     return Err(stale);
                 }
                 row.latest_version = version.version;
-                row.expires_at = *expires_at;
+                row.declared_expires_at = *expires_at;
                 row.metadata = metadata.clone().unwrap_or_else(|| row.metadata.clone());
                 row.labels = labels.clone().unwrap_or_else(|| row.labels.clone());
                 entry.states.push(V::Pending);
+                entry.known.push(Known::new(version, now));
                 words.push("setup");
                 if version.activate {
                     entry.serve(version.version);
@@ -209,12 +233,15 @@ impl Model {
                 if !matches!(entry.states[*version as usize - 1], V::Pending | V::Superseded) {
                     return Err(stale);
                 }
+                let known = &mut entry.known[*version as usize - 1];
+                (known.probe_at, known.failures) = (known.probe_at.or(Some(now)), 0);
                 entry.serve(*version);
                 words.push("activated");
             }
-            Change::Update { labels, disabled, .. } => {
-                if let Some(labels) = labels {
-                    row.labels.clone_from(labels);
+            Change::Update { metadata, labels, disabled, .. } => {
+                if metadata.is_some() || labels.is_some() {
+                    row.metadata = metadata.clone().unwrap_or_else(|| row.metadata.clone());
+                    row.labels = labels.clone().unwrap_or_else(|| row.labels.clone());
                     words.push("metadata");
                 }
                 if let Some(disabled) = *disabled
@@ -251,30 +278,15 @@ impl Model {
         Ok(entry)
     }
 
-    /// Derives what a row repeats of its versions, and keeps it.
     fn keep(&mut self, mut entry: Entry, now: Timestamp) -> Credential {
         let row = &mut entry.credential;
-        let served = entry.states.iter().position(|state| *state == V::Active).map(|index| index as u32 + 1);
-        row.active_version = served.filter(|_| row.deleted_at.is_none());
-        if row.deleted_at.is_some() {
-            row.state = C::Deleted;
-        } else {
-            let shown = row.active_version.unwrap_or(row.latest_version);
-            row.state = match entry.states[shown as usize - 1] {
-                V::Active => C::Active,
-                V::Pending => C::Pending,
-                _ => C::Invalid,
-            };
-            row.fingerprint = version(row.id, shown).fingerprint;
-            row.public_identity = version(row.id, shown).public_identity;
+        if row.deleted_at.is_none() && !row.disabled {
+            row.told_health = row.health(now);
         }
-        row.revision += 1;
-        row.updated_at = now;
         let credential = row.clone();
         self.entries.insert(credential.id, entry);
         credential
     }
-
     fn entry(&self, target: Target) -> Result<Entry, Refusal> {
         let entry = self.entries[&target.credential].clone();
         if entry.credential.revision == target.revision {
@@ -293,10 +305,16 @@ impl Model {
     }
 
     async fn compare(&self, store: &impl Store) {
-        for (id, Entry { credential, states }) in &self.entries {
+        for (id, Entry { credential, states, known, tests }) in &self.entries {
             assert_eq!(store.credential_by_id(*id).await.unwrap().as_ref(), Some(credential));
             let versions = store.versions(*id).await.unwrap();
             assert_eq!(versions.iter().rev().map(|version| version.state).collect::<Vec<_>>(), *states);
+            for (version, known) in versions.iter().rev().zip(known) {
+                assert_eq!((&version.probe, &version.learned), (&known.probe, &known.learned));
+                assert_eq!((version.probe_at, version.failures), (known.probe_at, known.failures));
+            }
+            let kept = store.tests(*id).await.unwrap().into_iter().map(|test| (test.version, test.outcome));
+            assert_eq!(kept.collect::<Vec<_>>(), tests.iter().rev().take(20).cloned().collect::<Vec<_>>());
             for (number, state) in (1..).zip(states) {
                 let sealed = store.sealed(*id, number).await.unwrap().map(|(_, sealed)| sealed);
                 assert_eq!(sealed, (*state != V::Destroyed).then(|| version(*id, number).sealed));
@@ -311,10 +329,78 @@ impl Model {
         let told: Vec<_> = told.iter().map(|event| (event.credential.id, event.change.as_str())).collect();
         assert_eq!(told, self.told);
         assert_eq!(verified(store).await.len(), self.records);
+        let now = tick();
+        let mut due: Vec<_> = live.iter().filter(|row| row.next_test_at.is_some_and(|at| at <= now)).collect();
+        due.sort_by_key(|row| (row.next_test_at, row.id));
+        let found = store.to_test(&["openai".to_owned()], now, 1_000).await.unwrap();
+        assert_eq!(
+            found.iter().map(|one| one.credential).collect::<Vec<_>>(),
+            due.iter().map(|row| row.id).collect::<Vec<_>>()
+        );
+        let mut unhealthy: BTreeMap<&str, u64> = BTreeMap::new();
+        for row in live.iter().filter(|row| !row.disabled && row.told_health != Health::Ok) {
+            *unhealthy.entry(row.told_health.word()).or_default() += 1;
+        }
+        let counted = store.unhealthy().await.unwrap();
+        assert_eq!(
+            counted.iter().map(|(health, count)| (health.word(), *count)).collect::<BTreeMap<_, _>>(),
+            unhealthy
+        );
+        // Whoever is not told of by a time is known to be as told.
+        let to_tell: Vec<_> = store.to_tell(now, 1_000).await.unwrap().into_iter().map(|row| row.id).collect();
+        for row in live.iter().filter(|row| !row.disabled) {
+            assert_eq!(to_tell.contains(&row.id), row.health(now) != row.told_health, "{row:?}");
+        }
     }
 }
 
 impl Entry {
+    /// Derives what a row repeats of its versions.
+    fn derived(mut self, now: Timestamp) -> Self {
+        let next_test = self.next_test();
+        let row = &mut self.credential;
+        let served = self.states.iter().position(|state| *state == V::Active).map(|index| index as u32 + 1);
+        row.active_version = served.filter(|_| row.deleted_at.is_none());
+        if row.deleted_at.is_some() {
+            row.state = C::Deleted;
+        } else {
+            let shown = row.active_version.unwrap_or(row.latest_version);
+            let known = &self.known[shown as usize - 1];
+            row.state = match self.states[shown as usize - 1] {
+                V::Active => C::Active,
+                V::Pending => C::Pending,
+                _ => C::Invalid,
+            };
+            row.fingerprint = version(row.id, shown).fingerprint;
+            row.public_identity = known.learned.as_ref().map(|test| test.identity.clone()).unwrap_or_default();
+            row.public_identity.extend(version(row.id, shown).public_identity);
+            row.secret_created_at = known.made_at;
+            row.last_test.clone_from(&known.probe);
+            row.warnings = known.warnings.clone();
+            row.warnings.extend(known.probe.iter().flat_map(|test| test.warnings.clone()));
+            let in_metadata = row.metadata.get("expires_at").map(|end| end.as_str().unwrap().parse().unwrap());
+            let told = known.learned.as_ref().and_then(|test| test.expires_at);
+            row.expires_at = [row.declared_expires_at, in_metadata, known.expires_at, told].into_iter().flatten().min();
+        }
+        row.next_test_at = next_test;
+        row.revision += 1;
+        row.updated_at = now;
+        self
+    }
+
+    fn next_test(&self) -> Option<Timestamp> {
+        let row = &self.credential;
+        if row.disabled || row.deleted_at.is_some() {
+            return None;
+        }
+        let tested = (1..).zip(self.states.iter().zip(&self.known)).filter(|(number, (state, _))| match state {
+            V::Active => true,
+            V::Pending => *number == row.latest_version,
+            _ => false,
+        });
+        tested.filter_map(|(_, (_, known))| known.probe_at).min()
+    }
+
     fn serve(&mut self, version: u32) {
         for state in &mut self.states {
             if *state == V::Active {

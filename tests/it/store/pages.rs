@@ -94,8 +94,15 @@ pub async fn health_and_labels(place: &impl Place) {
             let mut credential = done(&store, change).await;
             if failing {
                 let (from, settlement) = (VersionState::Active, Settlement::Refuse);
-                let refusal =
-                    Change::Settle { credential: id, version: 1, from, settlement, probe: probe("invalid_credential") };
+                let refusal = Change::Settle {
+                    credential: id,
+                    version: 1,
+                    from,
+                    settlement,
+                    probe: probe("invalid_credential"),
+                    probe_at: None,
+                    failures: 1,
+                };
                 credential = done(&store, refusal).await;
             }
             let target = at(&credential);

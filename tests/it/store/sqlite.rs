@@ -427,3 +427,63 @@ async fn dropping_finishes_what_is_under_way() {
     };
     assert_eq!(verified(&store).await.len(), 500);
 }
+
+/// A database as the daemon before connection tests left it.
+#[tokio::test]
+async fn an_older_schema_is_brought_up_to_date() {
+    let folder = Folder::new();
+    let raw = folder.raw();
+    for migration in [
+        include_str!("../../../src/store/migrations/0001_credentials.sql"),
+        include_str!("../../../src/store/migrations/0002_audit.sql"),
+        include_str!("../../../src/store/migrations/0003_access.sql"),
+    ] {
+        raw.execute_batch(migration).unwrap();
+    }
+    raw.pragma_update(None, "user_version", 3).unwrap();
+    let live = Uuid::now_v7();
+    for (id, name, state, deleted, disabled) in [
+        (live, "a", "active", None, 0),
+        (Uuid::now_v7(), "b", "deleted", Some(5), 0),
+        (Uuid::now_v7(), "c", "active", None, 1),
+    ] {
+        let active = (state == "active").then_some(1);
+        raw.execute(
+            "INSERT INTO credentials (id, org, project, provider, name, state, disabled, failing_since, active_version, \
+             latest_version, fingerprint, public_identity, metadata, labels, revision, created_at, updated_at, \
+             expires_at, deleted_at) VALUES (?1, 'acme', 'default', 'openai', ?2, ?3, ?4, 4, ?5, 1, 'f0000001', '{}', \
+             '{}', '{}', 7, 1, 2, 4000000000000000, ?6)",
+            (id.as_bytes(), name, state, disabled, active, deleted),
+        )
+        .unwrap();
+        raw.execute(
+            "INSERT INTO org_integration_credentials VALUES (?1, 1, 'f0000001', zeroblob(32), '{}', 'aes256gcm', \
+             'local://default', '1', 'tester', 3, x'01', x'02')",
+            [id.as_bytes()],
+        )
+        .unwrap();
+        let probe = r#"{"outcome":"ok","reason":"","hint":"","at":"2026-01-01T00:00:00Z","retry_after_seconds":null}"#;
+        raw.execute(
+            "INSERT INTO org_integration_credential_states (credential_id, version, state, probe) \
+             VALUES (?1, 1, 'active', ?2)",
+            (id.as_bytes(), probe),
+        )
+        .unwrap();
+    }
+    drop(raw);
+
+    let store = folder.open();
+    let now = Timestamp::now();
+    let row = store.credential_by_id(live).await.unwrap().unwrap();
+    assert_eq!((row.revision, row.secret_created_at.as_microsecond()), (7, 3));
+    assert_eq!((row.expires_at, row.last_test.unwrap().outcome.as_str()), (row.declared_expires_at, "ok"));
+    // Each is tested within a day, and what was not told is told.
+    let wait = row.next_test_at.unwrap().duration_since(now);
+    assert!(wait.as_hours() <= 24, "{wait}");
+    let tomorrow = now + jiff::SignedDuration::from_hours(25);
+    let due = store.to_test(&["openai".to_owned()], tomorrow, 9).await.unwrap();
+    assert_eq!(due.iter().map(|one| one.credential).collect::<Vec<_>>(), [live]);
+    assert_eq!(store.to_tell(now, 9).await.unwrap().iter().map(|row| row.id).collect::<Vec<_>>(), [live]);
+    let settle = Change::Tell { target: Target { credential: live, revision: 7 } };
+    assert_eq!(done(&store, settle).await.told_health, strongroom::store::Health::Failing);
+}

@@ -107,7 +107,7 @@ async fn the_old_version_is_served_until_the_new_one_works() {
 async fn a_pending_version_can_be_tested_again() {
     let scene = Scene::new();
     scene.setup("a", Answer::Says(Verdict::ProviderUnreachable, "connect")).await.unwrap();
-    let again = || Validate { path: path("acme", "a"), upload: None };
+    let again = || Validate { path: path("acme", "a"), upload: None, metadata: None };
     scene.next(Answer::Says(Verdict::Ok, ""));
     let validated = scene.vault.validate(&admin(), again()).await.unwrap();
     assert_eq!(validated.credential.unwrap().state, CredentialState::Active);
@@ -129,8 +129,11 @@ async fn an_upload_can_be_tested_without_being_stored() {
     let scene = Scene::new();
     scene.next(Answer::Says(Verdict::InvalidCredential, "rejected"));
     let upload = setup(path("acme", "a"), &openai_key("a"), false).upload;
-    let validated =
-        scene.vault.validate(&admin(), Validate { path: path("acme", "a"), upload: Some(upload) }).await.unwrap();
+    let validated = scene
+        .vault
+        .validate(&admin(), Validate { path: path("acme", "a"), upload: Some(upload), metadata: None })
+        .await
+        .unwrap();
     assert_eq!(validated.probe.verdict, Verdict::InvalidCredential);
     assert!(matches!(scene.vault.get(&admin(), &path("acme", "a")).await.unwrap_err(), Error::NotFound { .. }));
 }
