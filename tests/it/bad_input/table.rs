@@ -50,7 +50,12 @@ fn table() -> Vec<Case> {
         // Providers.
         invalid("SetupCredential", json!({"provider": "openia"}), "provider", "did you mean openai?"),
         invalid("SetupCredential", json!({"provider": "zzzzzzzz"}), "provider", "is not in the registry"),
-        invalid("ValidateCredential", json!({"provider": "gcp"}), "provider", "did you mean gcp_service_account?"),
+        invalid(
+            "ValidateCredential",
+            json!({"provider": "gcp"}),
+            "provider",
+            "did you mean gcp_service_account or gcp_vertex?",
+        ),
         // Uploads.
         invalid("SetupCredential", json!({"fields": null}), "fields", "give the upload"),
         invalid("SetupCredential", json!({"fields": {}}), "fields", "give the upload"),

@@ -58,7 +58,7 @@ impl World {
         let vault = Vault::new(Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
             keyring: Keyring::new(Arc::clone(&keys) as Arc<dyn Kms>, []),
-            registry: Registry::embedded().unwrap(),
+            registry: unhurried(),
             policies: Policies::embedded().unwrap(),
             probe: Arc::clone(&provider) as Arc<dyn Probe>,
             limits: LIMITS,
