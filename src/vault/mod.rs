@@ -96,9 +96,10 @@ impl Vault {
 
     /// Takes new rules. They hold from the next request on.
     pub fn replace_rules(&self, policies: Policies, registry: Registry) {
-        tracing::info!(policies = policies.digest, "new policies and providers are in force");
+        let digest = policies.digest.clone();
         self.guard.replace(policies);
         self.registry.store(Arc::new(registry));
+        tracing::info!(policies = digest, "new policies and providers are in force");
     }
 
     /// Whether requests can be answered now.
