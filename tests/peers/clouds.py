@@ -452,7 +452,8 @@ def main(home):
     port = server.server_address[1]
     places = ", ".join(f'"{host}=127.0.0.1:{port}"' for host in HOSTS)
     made = home / "vault.toml.new"
-    made.write_text(f'[outbound]\nauthorities = "{home}/ca.pem"\nprivate_hosts = [{places}]\n')
+    # Whatever is not played here ends at a port that nobody listens on.
+    made.write_text(f'[outbound]\nauthorities = "{home}/ca.pem"\nproxy = "http://127.0.0.1:1"\nprivate_hosts = [{places}]\n')
     made.rename(home / "vault.toml")
     server.serve_forever()
 

@@ -81,7 +81,7 @@ is 'it["secret"], it["cached"]' "('$first', True)"
 send 200 POST $base/decrypt <<<'{"fresh": true}'
 is 'it.get("cached", False)' False
 send 200 POST $base/validate <<<'{}'
-is 'it["probe"]["outcome"]' untested
+is 'it["probe"]["outcome"], it["probe"]["reason"]' "('untested', 'disabled')"
 said 'decrypted cold, warm and fresh; validated'
 
 upload "$second" | send 200 POST $base/setup

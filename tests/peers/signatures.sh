@@ -18,6 +18,7 @@ for waited in {1..1200}; do
   [ "$waited" -lt 1200 ] || fail 'the clouds do not get ready'
   sleep 0.05
 done
+probes=true
 start_vault "$home/vault" "$(cat "$home/vault.toml")"
 
 tried=0

@@ -4,6 +4,8 @@
 program=${STRONGROOM:-${CARGO_TARGET_DIR:-$here/../../target}/release/strongroom}
 tmp=$(mktemp -d)
 daemon=
+# Whether providers are asked. They are not here, and nothing may leave this machine.
+probes=false
 
 cleanup() {
   [ -z "$daemon" ] || { kill -9 "$daemon" && wait "$daemon"; } 2>/dev/null || true
@@ -16,7 +18,7 @@ trap cleanup EXIT
 start_vault() {
   local home=$1 waited
   mkdir -p "$home"
-  printf '[listen]\ngrpc = "127.0.0.1:0"\nrest = "127.0.0.1:0"\nops = "127.0.0.1:0"\n%s\n' "${2:-}" >"$home/strongroom.toml"
+  printf '[listen]\ngrpc = "127.0.0.1:0"\nrest = "127.0.0.1:0"\nops = "127.0.0.1:0"\n[probe]\nenabled = %s\n%s\n' "$probes" "${2:-}" >"$home/strongroom.toml"
   : >"$home/said"
   (cd "$home" && exec "$program" serve --dev --config strongroom.toml >said 2>>log) &
   daemon=$!

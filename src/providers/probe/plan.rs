@@ -11,6 +11,7 @@ pub use compile::compile;
 pub use entry::{AssertBy, Entry, Go, SignBy};
 use http::{HeaderName, Method};
 use regex::Regex;
+use zeroize::Zeroizing;
 
 use super::Verdict;
 use super::template::{Address, Pointer, Template};
@@ -30,6 +31,7 @@ pub struct Name {
     pub name: String,
     pub of: String,
     pub pattern: Option<Regex>,
+    pub replace: BTreeMap<String, String>,
     pub choose: Option<BTreeMap<String, String>>,
     pub default: Option<String>,
 }
@@ -120,9 +122,13 @@ impl Name {
             Some(pattern) => pattern.captures(value)?.get(1)?.as_str(),
             None => value,
         };
+        let mut taken = Zeroizing::new(taken.to_owned());
+        for (text, with) in &self.replace {
+            taken = Zeroizing::new(taken.replace(text, with));
+        }
         match &self.choose {
-            Some(choices) => choices.get(taken).cloned(),
-            None => Some(taken.to_owned()),
+            Some(choices) => choices.get(&*taken).cloned(),
+            None => Some(std::mem::take(&mut taken)),
         }
     }
 }

@@ -186,16 +186,21 @@ impl Address {
         Template { parts }
     }
 
-    /// A value in the host must look like a part of one; elsewhere it is escaped.
+    /// A value in the host must look like a part of one, whose letters are small; elsewhere it is escaped.
     pub fn fill(&self, values: &Values) -> Result<Uri, Unfit> {
-        for name in self.host().names() {
+        let host = self.host();
+        for name in host.names() {
             let value = values.get(name).ok_or_else(|| Unfit::Missing(name.to_owned()))?;
             if !value.bytes().all(is_of_a_host) {
                 return Err(Unfit::Value(name.to_owned()));
             }
         }
-        // What may stand in a host is not changed by escaping.
-        let text = self.0.escaped(values, |value| utf8_percent_encode(value, UNRESERVED).to_string())?;
+        // What may stand in a host is not changed by escaping, but for large letters, which no host knows.
+        let mut text = self.0.escaped(values, |value| utf8_percent_encode(value, UNRESERVED).to_string())?;
+        let end = SCHEME.len() + host.escaped(values, str::to_owned)?.len();
+        if let Some(host) = text.get_mut(SCHEME.len()..end) {
+            host.make_ascii_lowercase();
+        }
         let culprit = || Unfit::Value(self.0.names().next().unwrap_or_default().to_owned());
         if dotted(&text) {
             return Err(culprit());

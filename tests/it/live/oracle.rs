@@ -69,6 +69,19 @@ async fn snowflake_by_token_and_by_key() {
     assert_eq!(claims["sub"], "ACMEORG-MAIN.ETL_BOT");
     assert_eq!(claims["iss"], format!("ACMEORG-MAIN.ETL_BOT.SHA256:{}", sample::spki_sha256()));
 
+    // As Snowflake itself writes accounts: large, and with underscores, which no host has.
+    for (account, host, named) in [
+        ("ACMEORG-PROD_EU_1", "acmeorg-prod-eu-1", "ACMEORG-PROD_EU_1"),
+        ("XY12345.eu-central-1", "xy12345.eu-central-1", "XY12345"),
+    ] {
+        let pair = sample::many(&[("account", account), ("user", "etl_bot"), ("private_key", &sample::rsa_pem())]);
+        let (outcome, asked) = ask("snowflake", &pair, &json!({}), [known.clone()]).await;
+        assert_eq!(outcome.verdict, Ok, "{account}: {outcome:?}");
+        assert_eq!(line(&asked[0]), format!("POST {host}.snowflakecomputing.com/api/v2/statements"));
+        let token = asked[0].header("authorization").strip_prefix("Bearer ").unwrap().to_owned();
+        assert_eq!(sample::verified(&token, "RS256").1["sub"], format!("{named}.ETL_BOT"));
+    }
+
     let no = |status: u16, code: &str| says(status, &[], &format!(r#"{{"code":"{code}","message":"words"}}"#));
     each(
         "snowflake",

@@ -90,10 +90,14 @@ impl Compiler<'_> {
             }
             None => None,
         };
+        if name.replace.contains_key("") {
+            return Err(wrong(&name.name, "names.replace", "must not put anything in the place of nothing"));
+        }
         Ok(Name {
             name: name.name.value.clone(),
             of: name.of.value.clone(),
             pattern,
+            replace: name.replace.clone(),
             choose: name.choose.clone(),
             default: name.default.clone(),
         })

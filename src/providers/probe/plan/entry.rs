@@ -25,6 +25,8 @@ pub struct Name {
     pub name: Spanned<String>,
     pub of: Spanned<String>,
     pub pattern: Option<Spanned<String>>,
+    #[serde(default)]
+    pub replace: BTreeMap<String, String>,
     pub choose: Option<BTreeMap<String, String>>,
     pub default: Option<String>,
 }

@@ -125,6 +125,7 @@ fn a_bad_test_is_refused_with_its_line_and_rule() {
         ("region: '{area}'", "region: '{session}'", 36, "session is secret"),
         ("certificate /keys", "certificate keys", 37, "is not a JSON pointer"),
         ("'^([a-z]+)-'", "'^[a-z]+-'", 23, "must have a group"),
+        ("'^([a-z]+)-'", "'^([a-z]+)-', replace: { '': x }", 23, "in the place of nothing"),
         ("of: metadata.region", "of: region", 22, "nothing here is called region"),
         ("name: area", "name: account", 22, "the name account is there already"),
         ("area: '^europe$'", "aera: '^europe$'", 25, "nothing here is called aera"),
