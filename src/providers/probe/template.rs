@@ -164,6 +164,11 @@ impl Address {
         (host.names().next().is_none()).then(|| host.texts().collect())
     }
 
+    /// The names that its host uses.
+    pub fn host_names(&self) -> Vec<String> {
+        self.host().names().map(str::to_owned).collect()
+    }
+
     fn host(&self) -> Template {
         let mut parts = Vec::new();
         let mut scheme = SCHEME;
@@ -186,16 +191,20 @@ impl Address {
         Template { parts }
     }
 
-    /// A value in the host must look like a part of one; elsewhere it is escaped.
+    /// A value in the host must look like a part of one; elsewhere it is escaped. Hosts know no capitals, and no `_`: an
+    /// account's name with one is reached with `-` in its place.
     pub fn fill(&self, values: &Values) -> Result<Uri, Unfit> {
         for name in self.host().names() {
             let value = values.get(name).ok_or_else(|| Unfit::Missing(name.to_owned()))?;
-            if !value.bytes().all(is_of_a_host) {
+            if !value.bytes().all(|byte| is_of_a_host(byte) || byte == b'_') {
                 return Err(Unfit::Value(name.to_owned()));
             }
         }
         // What may stand in a host is not changed by escaping.
-        let text = self.0.escaped(values, |value| utf8_percent_encode(value, UNRESERVED).to_string())?;
+        let mut text = self.0.escaped(values, |value| utf8_percent_encode(value, UNRESERVED).to_string())?;
+        let end = text[SCHEME.len()..].find(['/', '?']).map_or(text.len(), |end| SCHEME.len() + end);
+        let host = text[..end].to_ascii_lowercase().replace('_', "-");
+        text.replace_range(..end, &host);
         let culprit = || Unfit::Value(self.0.names().next().unwrap_or_default().to_owned());
         if dotted(&text) {
             return Err(culprit());

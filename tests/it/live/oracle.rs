@@ -69,6 +69,11 @@ async fn snowflake_by_token_and_by_key() {
     assert_eq!(claims["sub"], "ACMEORG-MAIN.ETL_BOT");
     assert_eq!(claims["iss"], format!("ACMEORG-MAIN.ETL_BOT.SHA256:{}", sample::spki_sha256()));
 
+    let account = sample::many(&[("account", "ACMEORG-MY_MAIN"), ("user", "ETL"), ("token", sample::SNOWFLAKE)]);
+    let (outcome, asked) = ask("snowflake", &account, &json!({}), [known.clone()]).await;
+    assert_eq!(outcome.verdict, Ok, "as Snowflake shows it: {outcome:?}");
+    assert_eq!(asked[0].host, "acmeorg-my-main.snowflakecomputing.com");
+
     let no = |status: u16, code: &str| says(status, &[], &format!(r#"{{"code":"{code}","message":"words"}}"#));
     each(
         "snowflake",
