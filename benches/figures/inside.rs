@@ -8,8 +8,8 @@ use strongroom::authn::Authenticator;
 use strongroom::authn::token::{Issue, Tokens};
 use strongroom::http;
 use strongroom::kms::{Keyring, Local};
-use strongroom::providers::Registry;
 use strongroom::providers::probe::Live;
+use strongroom::providers::{Probe, Registry};
 use strongroom::store::{Sqlite, Store};
 use strongroom::vault::{Caller, Limits, Parts, Policies, Testing, Vault};
 
@@ -22,21 +22,27 @@ pub struct Inside {
 
 impl Inside {
     pub fn new(home: &Path) -> Self {
+        let client = http::Client::new(http::Settings::default()).unwrap();
+        let live = Arc::new(Live::new(client, http::Hosts::default()));
+        Self::over(home, Registry::embedded().unwrap(), live, 16)
+    }
+
+    /// One whose providers are others, and are asked in another way, so many of them at once.
+    pub fn over(home: &Path, registry: Registry, probe: Arc<dyn Probe>, at_once: usize) -> Self {
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&home.join("inside.db")).unwrap());
         let key = Local::open_or_create(home, "inside", None).unwrap();
-        let client = http::Client::new(http::Settings::default()).unwrap();
         let vault = Vault::new(Parts {
             store: Arc::clone(&store),
             keyring: Keyring::new(Arc::new(key), []),
-            registry: Registry::embedded().unwrap(),
+            registry,
             policies: Policies::embedded().unwrap(),
-            probe: Arc::new(Live::new(client, http::Hosts::default())),
+            probe,
             limits: Limits { ttl: Duration::from_secs(300), max_bytes: 1 << 26, org_bytes: 1 << 24 },
             testing: Testing {
                 enabled: true,
                 timeout: Duration::from_secs(10),
                 every: Duration::from_secs(24 * 3600),
-                at_once: 16,
+                at_once,
             },
         })
         .unwrap();

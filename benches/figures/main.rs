@@ -17,9 +17,14 @@ mod bare;
 mod cold;
 mod inside;
 mod load;
+mod parse;
 mod policies;
 mod resident;
+mod revalidate;
 mod rows;
+#[path = "../../tests/it/live/sample.rs"]
+#[allow(dead_code, reason = "the tests need more of it")]
+mod sample;
 mod seal;
 mod server;
 mod setup;
@@ -52,7 +57,7 @@ impl Plan {
 
 type Section = (&'static str, fn(Plan, &Path));
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 9] = [
     ("warm", warm::run),
     ("policies", policies::run),
     ("cold", cold::run),
@@ -60,6 +65,8 @@ const SECTIONS: [Section; 7] = [
     ("rows", rows::run),
     ("memory", resident::run),
     ("seal", seal::run),
+    ("parse", parse::run),
+    ("revalidate", revalidate::run),
 ];
 
 fn main() {

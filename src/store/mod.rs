@@ -106,8 +106,14 @@ pub trait Store: Send + Sync {
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error>;
 
     /// Live, enabled credentials of these providers whose next test is due, the longest overdue of each provider first;
-    /// at most `limit` of each.
-    async fn to_test(&self, providers: &[String], now: Timestamp, limit: u32) -> Result<Vec<ToTest>, Error>;
+    /// at most `limit` of each. Those of a provider and org in `except` are passed over.
+    async fn to_test(
+        &self,
+        providers: &[String],
+        except: &[(String, String)],
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ToTest>, Error>;
 
     /// Live credentials whose health time has changed since it was told.
     async fn to_tell(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error>;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::crypto;
@@ -33,7 +34,9 @@ pub struct Testing {
 
 /// How often it looks for what is due.
 const LOOK: Duration = Duration::from_secs(1);
-/// How many of each provider it looks at.
+/// How soon it looks again when an org has need of it.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How many of each provider it looks at, beside those that run.
 const BATCH: u32 = 512;
 /// After the first test that went wrong; then twice as long each time.
 const FIRST_RETRY: Duration = Duration::from_secs(60);
@@ -48,12 +51,19 @@ impl Vault {
         }
         let slots = Arc::new(Semaphore::new(self.testing.at_once.max(1)));
         let mut look = tokio::time::interval(LOOK.min(self.testing.every / 4).max(Duration::from_millis(20)));
+        let mut looked = Instant::now();
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut running = Running::default();
+        let mut running = Running::new(self.testing.at_once);
         loop {
             tokio::select! {
-                _ = look.tick() => self.begin_due(&mut running, &slots).await,
-                Some(done) = running.tests.join_next() => running.ended(done.ok()),
+                _ = look.tick() => {
+                    looked = Instant::now();
+                    self.begin_due(&mut running, &slots).await;
+                }
+                // Whoever may be asked often would have nothing to be asked until the next look.
+                Some(done) = running.tests.join_next() => if running.ended(done.ok()) {
+                    look.reset_at(looked + LOOK_AGAIN.min(look.period()));
+                },
                 // An error means that whoever could say so is gone: down as well.
                 () = async { drop(shutdown.wait_for(|down| *down).await) } => break,
             }
@@ -66,26 +76,35 @@ impl Vault {
         // Whether what its owner enters by hand is tested is said in each credential's metadata.
         let tested = |it: &crate::providers::Provider| it.is_tested(&Metadata::new()) || it.class == Class::Manual;
         let providers: Vec<_> = self.registry.load().all().filter(|it| tested(it)).map(|it| it.id.clone()).collect();
-        let due = match self.store.to_test(&providers, Timestamp::now(), BATCH).await {
-            Ok(due) => due,
-            Err(error) => {
-                return tracing::warn!(cause = %error, "what is due to be tested could not be read; trying again");
+        // One org that waits for its turn must not keep the others of the same provider waiting: whose share is full is
+        // passed over, and whoever fills theirs meanwhile may have hidden others.
+        loop {
+            let limit = BATCH.saturating_add(u32::try_from(running.credentials.len()).unwrap_or(u32::MAX));
+            let due = match self.store.to_test(&providers, &running.full(), Timestamp::now(), limit).await {
+                Ok(due) => due,
+                Err(error) => {
+                    return tracing::warn!(cause = %error, "what is due to be tested could not be read; trying again");
+                }
+            };
+            let mut passed_over = false;
+            for one in due {
+                match running.takes(&one) {
+                    Takes::Yes => {
+                        let (vault, slots) = (Arc::clone(self), Arc::clone(slots));
+                        running.tests.spawn(async move { (vault.test_due(one.credential, &slots).await, one) });
+                    }
+                    Takes::Runs => (),
+                    Takes::Full => passed_over = true,
+                }
             }
-        };
-        for one in due {
-            // One org that waits for its turn must not keep the others of the same provider waiting.
-            if running.takes(&one, self.testing.at_once.max(1)) {
-                let (vault, slots) = (Arc::clone(self), Arc::clone(slots));
-                running.tests.spawn(async move {
-                    vault.test_due(one.credential, &slots).await;
-                    one
-                });
+            if !passed_over {
+                return;
             }
         }
     }
 
-    /// Tests those versions of a credential that are due.
-    async fn test_due(self: &Arc<Self>, id: Uuid, slots: &Arc<Semaphore>) {
+    /// Tests those versions of a credential that are due. Whether something came of it, so that it is no longer due.
+    async fn test_due(self: &Arc<Self>, id: Uuid, slots: &Arc<Semaphore>) -> bool {
         let found = async {
             let Some(credential) = self.store.credential_by_id(id).await? else { return Ok(None) };
             let versions = self.store.versions(id).await?;
@@ -93,9 +112,10 @@ impl Vault {
         };
         let (credential, versions) = match found.await {
             Ok(Some((credential, versions))) => (credential, versions),
-            Ok(None) => return,
+            Ok(None) => return false,
             Err(error) => {
-                return tracing::warn!(cause = %error, "what is due to be tested could not be read; trying again");
+                tracing::warn!(cause = %error, "what is due to be tested could not be read; trying again");
+                return false;
             }
         };
         let now = Timestamp::now();
@@ -105,16 +125,17 @@ impl Vault {
             counts && version.probe_at.is_some_and(|at| at <= now)
         };
         if credential.deleted_at.is_some() || credential.disabled {
-            return;
+            return false;
         }
         // One at a time: each test makes a new revision, and what was read before is then out of date.
-        if let Some(version) = versions.iter().find(is_due) {
-            self.revalidate(&credential, version, slots).await;
+        match versions.iter().find(is_due) {
+            Some(version) => self.revalidate(&credential, version, slots).await,
+            None => false,
         }
     }
 
-    async fn revalidate(self: &Arc<Self>, credential: &Credential, version: &Version, slots: &Arc<Semaphore>) {
-        let Ok(provider) = self.provider(&credential.path.provider) else { return };
+    async fn revalidate(self: &Arc<Self>, credential: &Credential, version: &Version, slots: &Arc<Semaphore>) -> bool {
+        let Ok(provider) = self.provider(&credential.path.provider) else { return false };
         if self.untested(&provider, &credential.metadata).is_some() {
             return self.postpone(credential, version, "untested", 0, self.testing.every).await;
         }
@@ -129,18 +150,26 @@ impl Vault {
             slots: Some(Arc::clone(slots)),
         };
         match self.test_stored(job).await {
+            Ok(_) => true,
             // Changed while it was looked at or asked about: it is looked at again.
-            Ok(_) | Err(Withheld::Stale | Withheld::Failed(Error::Conflict { .. })) => (),
+            Err(Withheld::Stale | Withheld::Failed(Error::Conflict { .. })) => false,
             Err(Withheld::Failed(error)) => {
                 tracing::warn!(credential = %credential.id, cause = error.cause(), "a scheduled test failed");
                 let failures = version.failures.saturating_add(1);
                 let wait = back_off(failures, self.testing.every);
-                self.postpone(credential, version, error.reason(), failures, wait).await;
+                self.postpone(credential, version, error.reason(), failures, wait).await
             }
         }
     }
 
-    async fn postpone(&self, credential: &Credential, version: &Version, why: &str, failures: u32, wait: Duration) {
+    async fn postpone(
+        &self,
+        credential: &Credential,
+        version: &Version,
+        why: &str,
+        failures: u32,
+        wait: Duration,
+    ) -> bool {
         let trail = trail(&Caller::system(), credential, version);
         let change = Change::Postpone {
             credential: credential.id,
@@ -148,9 +177,11 @@ impl Vault {
             probe_at: later(Timestamp::now(), jittered(wait)),
             failures,
         };
-        if let Err(error) = self.guard.commit_as(&Guard::own_work(), change, &trail, why).await {
+        let put_off = self.guard.commit_as(&Guard::own_work(), change, &trail, why).await;
+        if let Err(error) = &put_off {
             tracing::warn!(credential = %credential.id, cause = %error, "a test could not be put off");
         }
+        put_off.is_ok()
     }
 }
 
@@ -196,28 +227,58 @@ fn trail(caller: &Caller, credential: &Credential, version: &Version) -> Trail {
 }
 
 /// What runs, and for whom.
-#[derive(Default)]
 struct Running {
-    tests: JoinSet<ToTest>,
+    /// Whether something came of each.
+    tests: JoinSet<(bool, ToTest)>,
     credentials: HashSet<Uuid>,
+    /// How many of each provider and org.
     orgs: HashMap<(String, String), usize>,
+    /// How many that may be.
+    share: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    Yes,
+    /// It runs already.
+    Runs,
+    /// The org's share is full.
+    Full,
 }
 
 impl Running {
-    fn takes(&mut self, one: &ToTest, most: usize) -> bool {
-        let of_org = self.orgs.entry((one.provider.clone(), one.org.clone())).or_default();
-        let takes = *of_org < most && self.credentials.insert(one.credential);
-        *of_org += usize::from(takes);
-        takes
+    fn new(at_once: usize) -> Self {
+        Self { tests: JoinSet::new(), credentials: HashSet::new(), orgs: HashMap::new(), share: at_once.max(1) }
     }
 
-    /// A test that panicked says not whose it was: all is counted anew when the last has ended.
-    fn ended(&mut self, one: Option<ToTest>) {
-        if let Some(one) = one {
+    fn takes(&mut self, one: &ToTest) -> Takes {
+        let of_org = self.orgs.entry((one.provider.clone(), one.org.clone())).or_default();
+        if *of_org >= self.share {
+            return Takes::Full;
+        }
+        if !self.credentials.insert(one.credential) {
+            return Takes::Runs;
+        }
+        *of_org += 1;
+        Takes::Yes
+    }
+
+    /// Provider and org of each whose share is full.
+    fn full(&self) -> Vec<(String, String)> {
+        let full = self.orgs.iter().filter(|(_, of_org)| **of_org >= self.share);
+        full.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Whether this one leaves its org with half of its share. A test that panicked says not whose it was: all is counted
+    /// anew when the last has ended.
+    fn ended(&mut self, ended: Option<(bool, ToTest)>) -> bool {
+        let mut has_need = false;
+        if let Some((came_to_something, one)) = ended {
             self.credentials.remove(&one.credential);
             let key = (one.provider, one.org);
             if let Some(of_org) = self.orgs.get_mut(&key) {
                 *of_org = of_org.saturating_sub(1);
+                has_need = came_to_something && *of_org == self.share / 2;
                 if *of_org == 0 {
                     self.orgs.remove(&key);
                 }
@@ -227,6 +288,7 @@ impl Running {
             self.credentials.clear();
             self.orgs.clear();
         }
+        has_need
     }
 }
 
@@ -264,16 +326,25 @@ mod tests {
         assert!(wait(&well) > jiff::SignedDuration::from_hours(21));
     }
 
-    #[test]
-    fn a_test_that_is_begun_is_not_begun_twice() {
-        let mut running = Running::default();
+    #[tokio::test]
+    async fn a_test_that_is_begun_is_not_begun_twice() {
+        let mut running = Running::new(2);
+        running.tests.spawn(std::future::pending());
         let one = |org: &str| ToTest { credential: Uuid::now_v7(), provider: "openai".into(), org: org.into() };
-        let first = one("acme");
-        assert!(running.takes(&first, 2));
-        assert!(!running.takes(&first, 2));
-        assert!(running.takes(&one("acme"), 2));
+        let (first, second) = (one("acme"), one("acme"));
+        assert_eq!(running.takes(&first), Takes::Yes);
+        assert_eq!(running.takes(&first), Takes::Runs);
+        assert_eq!(running.full(), []);
+        assert_eq!(running.takes(&second), Takes::Yes);
         // An org's share is full; another's is not.
-        assert!(!running.takes(&one("acme"), 2));
-        assert!(running.takes(&one("other"), 2));
+        assert_eq!(running.takes(&one("acme")), Takes::Full);
+        assert_eq!(running.full(), [("openai".to_owned(), "acme".to_owned())]);
+        let others = [one("other"), one("other")];
+        assert!(others.iter().all(|other| running.takes(other) == Takes::Yes));
+        // It is looked for more when half of a share is free, and not when nothing came of what ended.
+        let [other, _] = others;
+        assert!(!running.ended(Some((false, other))));
+        assert!(running.ended(Some((true, first))));
+        assert!(!running.ended(Some((true, second))));
     }
 }

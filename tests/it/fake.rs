@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use strongroom::http::{Client, Network, Settings};
+use strongroom::http::{Client, Limits, Network, Settings};
 use tokio::net::TcpStream;
 
 pub use authority::Authority;
@@ -174,7 +174,12 @@ impl World {
 
     /// A client for which every host is here. It applies all the rules: to it, they are at a public address.
     pub fn client(&self) -> Client {
-        Client::over(self.settings(&[]), Arc::new(Everywhere(self.address))).unwrap()
+        self.client_with(Limits::default())
+    }
+
+    pub fn client_with(&self, limits: Limits) -> Client {
+        let settings = Settings { limits, ..self.settings(&[]) };
+        Client::over(settings, Arc::new(Everywhere(self.address))).unwrap()
     }
 
     fn private_hosts(&self, hosts: &[&str]) -> Vec<String> {

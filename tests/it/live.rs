@@ -13,6 +13,7 @@ mod plain;
 pub mod sample;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
@@ -43,7 +44,13 @@ async fn ask(
     metadata: &Value,
     script: impl IntoIterator<Item = Answer>,
 ) -> (Outcome, Vec<Asked>) {
-    ask_by(&Registry::embedded().unwrap(), provider, upload, metadata, script).await
+    ask_by(embedded(), provider, upload, metadata, script).await
+}
+
+/// Read once for all: that takes longer than a test.
+fn embedded() -> &'static Registry {
+    static EMBEDDED: LazyLock<Registry> = LazyLock::new(|| Registry::embedded().unwrap());
+    &EMBEDDED
 }
 
 async fn ask_by(
@@ -97,7 +104,7 @@ async fn each<const N: usize>(provider: &str, cases: [(Answer, Verdict, &str); N
 
 #[test]
 fn every_provider_with_a_test_has_a_sample_and_every_sample_a_provider() {
-    let registry = Registry::embedded().unwrap();
+    let registry = embedded();
     for provider in registry.all().filter(|provider| provider.is_tested(&Metadata::new())) {
         let parsed = provider.parse(&sample::upload(&provider.id));
         assert!(parsed.is_ok(), "{}: {parsed:?}", provider.id);

@@ -155,9 +155,15 @@ impl Store for Sqlite {
         self.readers.read(move |connection| credentials::due(connection, now, limit)).await
     }
 
-    async fn to_test(&self, providers: &[String], now: Timestamp, limit: u32) -> Result<Vec<ToTest>, Error> {
-        let providers = providers.to_vec();
-        self.readers.read(move |connection| tests::due(connection, &providers, now, limit)).await
+    async fn to_test(
+        &self,
+        providers: &[String],
+        except: &[(String, String)],
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ToTest>, Error> {
+        let (providers, except) = (providers.to_vec(), except.to_vec());
+        self.readers.read(move |connection| tests::due(connection, &providers, &except, now, limit)).await
     }
 
     async fn to_tell(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error> {

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use rusqlite::Connection;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::super::{Error, Health, ProbeRecord, Tested, ToTest};
@@ -41,12 +42,20 @@ pub fn newest(connection: &Connection, credential: Uuid) -> Result<Vec<Tested>, 
 }
 
 /// One range of an index for each provider: what is not due costs nothing.
-pub fn due(connection: &Connection, providers: &[String], now: Timestamp, limit: u32) -> Result<Vec<ToTest>, Error> {
+pub fn due(
+    connection: &Connection,
+    providers: &[String],
+    except: &[(String, String)],
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<ToTest>, Error> {
     let sql = "SELECT id, provider, org FROM credentials WHERE provider = ?1 AND next_test_at <= ?2 \
-         ORDER BY next_test_at, org, id LIMIT ?3";
+         AND org NOT IN (SELECT value FROM json_each(?3)) ORDER BY next_test_at, org, id LIMIT ?4";
     let mut due = Vec::new();
     for provider in providers {
-        due.extend(cells::all(connection, sql, (provider, micros(now), limit), credentials::TABLE, |cells| {
+        let orgs: Vec<&str> = except.iter().filter(|(of, _)| of == provider).map(|(_, org)| org.as_str()).collect();
+        let values = (provider, micros(now), Value::from(orgs).to_string(), limit);
+        due.extend(cells::all(connection, sql, values, credentials::TABLE, |cells| {
             Ok(ToTest { credential: cells.id()?, provider: cells.plain()?, org: cells.plain()? })
         })?);
     }
@@ -71,7 +80,7 @@ mod plans {
         for (sql, plan) in [
             (
                 "SELECT id, provider, org FROM credentials WHERE provider = 'p' AND next_test_at <= 1 \
-                 ORDER BY next_test_at, org, id LIMIT 1",
+                 AND org NOT IN ('a', 'b') ORDER BY next_test_at, org, id LIMIT 1",
                 "SEARCH credentials USING COVERING INDEX credentials_to_test (provider=? AND next_test_at<?)",
             ),
             (

@@ -1,16 +1,17 @@
 //! Uploads that want to choose where a secret goes, and providers that answer with malice. Nothing goes out, or nothing
 //! comes of it, and no error quotes what was sent.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
 use strongroom::crypto::Secret;
-use strongroom::http::{Client, Settings};
+use strongroom::http::{Client, Limits, Settings};
 
 /// Refused before anything is resolved or sent.
 #[test]
 fn no_upload_chooses_where_its_secret_goes() {
-    let registry = Registry::embedded().unwrap();
+    let registry = embedded();
     let hosts = [
         "https://evil.example/",
         "https://acme.openai.azure.com.evil.example",
@@ -105,7 +106,7 @@ async fn a_redirect_is_an_answer_and_not_an_order() {
 async fn malice_is_never_invalid() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let entities = "<!DOCTYPE x [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;&a;&a;\">]><ErrorResponse><Error><Code>&b;</Code></Error></ErrorResponse>";
-    for provider in ["openai", "aws_keys", "gcp_service_account", "slack"] {
+    let all = ["openai", "aws_keys", "gcp_service_account", "slack"].map(async |provider| {
         for answer in [
             says(500, &[], &deep),
             says(503, &[], entities),
@@ -118,23 +119,34 @@ async fn malice_is_never_invalid() {
             let (outcome, _) = ask(provider, &sample::upload(provider), &json!({}), [answer]).await;
             assert_eq!(outcome.verdict, ProviderUnreachable, "{provider}: {words}: {outcome:?}");
         }
-    }
+    });
+    // Each is asked a second time after a pause.
+    futures_util::future::join_all(all).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_bodies_end() {
+    let world = scripted([Answer::SlowBody(Duration::from_millis(100))]);
+    let limits = Limits { total: Duration::from_secs(2), ..Limits::default() };
+    let live = Live::new(world.client_with(limits.clone()), Hosts::default());
+    let provider = embedded().get("openai").unwrap();
+    let parsed = provider.parse(&sample::upload("openai")).unwrap();
     let started = std::time::Instant::now();
-    let (outcome, _) =
-        ask("openai", &sample::upload("openai"), &json!({}), [Answer::SlowBody(Duration::from_secs(1))]).await;
+    let outcome = live.probe(provider, &parsed.secret, &Metadata::new()).await;
     assert_eq!((outcome.verdict, outcome.reason.as_ref()), (ProviderUnreachable, "timeout"));
-    assert!(started.elapsed() < Duration::from_secs(40));
+    // A body of so many bytes would take hours; a second try would take as long again.
+    assert!(started.elapsed() >= limits.total && started.elapsed() < limits.total * 2);
 }
 
 /// Whoever is asked could send the secret back, to have it shown or logged.
 #[tokio::test]
 async fn an_echoed_secret_goes_nowhere() {
-    let registry = Registry::embedded().unwrap();
-    for provider in registry.all().filter(|provider| provider.is_tested(&Metadata::new())) {
+    let now = Arc::new(Mutex::new(Answer::Cut));
+    let said = Arc::clone(&now);
+    let world = World::start(move |_| said.lock().unwrap().clone());
+    let live = Live::new(world.client(), Hosts::default());
+    for provider in embedded().all().filter(|provider| provider.is_tested(&Metadata::new())) {
+        let stored = provider.parse(&sample::upload(&provider.id)).unwrap().secret;
         let secrets = sample::secrets(&provider.id);
         let echo = secrets.join(" ");
         let echo = echo.replace('"', "");
@@ -151,8 +163,10 @@ async fn an_echoed_secret_goes_nowhere() {
                 ("anthropic-organization-id", &echo),
                 ("x-oauth-scopes", &echo),
             ];
-            let answer = says(status, &headers, &body.to_string());
-            let (outcome, _) = ask(&provider.id, &sample::upload(&provider.id), &json!({}), [answer]).await;
+            *now.lock().unwrap() = says(status, &headers, &body.to_string());
+            let outcome = live.probe(provider, &stored, &Metadata::new()).await;
+            assert!(!world.asked().is_empty(), "{}", provider.id);
+            world.forget();
             let said = format!("{outcome:?}");
             for secret in &secrets {
                 assert!(!said.contains(secret.as_str()), "{}: {status}: {said}", provider.id);

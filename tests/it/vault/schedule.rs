@@ -45,6 +45,10 @@ pub const LONG: Testing = Testing { timeout: Duration::from_secs(10), ..TESTING 
 
 impl World {
     pub fn new(testing: Testing) -> Self {
+        Self::with(testing, unhurried())
+    }
+
+    fn with(testing: Testing, registry: Registry) -> Self {
         let home = tempfile::tempdir().unwrap();
         let store = Arc::new(Sqlite::open(&home.path().join("strongroom.db")).unwrap());
         let provider = Arc::new(Asked {
@@ -58,7 +62,7 @@ impl World {
         let vault = Vault::new(Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
             keyring: Keyring::new(Arc::clone(&keys) as Arc<dyn Kms>, []),
-            registry: unhurried(),
+            registry,
             policies: Policies::embedded().unwrap(),
             probe: Arc::clone(&provider) as Arc<dyn Probe>,
             limits: LIMITS,
@@ -97,6 +101,16 @@ impl World {
         let change =
             Change::Postpone { credential: credential.id, version: credential.latest_version, probe_at, failures: 0 };
         self.store.commit(change, Arc::default()).await.unwrap();
+    }
+
+    /// So many of an org, stored without a test, and all of them due.
+    async fn due(&self, org: &str, number: usize) {
+        let one = async |number: usize| {
+            let path = path(org, &format!("c{number}"));
+            let done = self.vault.setup(&admin(), setup(path, &openai_key(&number.to_string()), true)).await.unwrap();
+            self.make_due(&done.credential).await;
+        };
+        join_all((0..number).map(one)).await;
     }
 
     /// What the audit log says of an action: caller and outcome.
@@ -267,6 +281,32 @@ async fn few_are_tested_at_once() {
     until("all are tested", async || world.asked() >= 24).await;
     upkeep.end().await;
     assert_eq!((world.asked(), world.provider.most.load(Ordering::SeqCst)), (24, 2));
+}
+
+/// What may run at once is no limit to how much runs in a second.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_is_begun_when_one_has_ended() {
+    let world = World::new(Testing { at_once: 1, ..LONG });
+    world.due("acme", 8).await;
+    let begin = std::time::Instant::now();
+    let upkeep = world.keep_up();
+    until("all are tested", async || world.asked() == 8).await;
+    upkeep.end().await;
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+}
+
+/// An org that has much to be tested, and must not be tested that fast.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_org_with_a_long_queue_keeps_no_other_waiting() {
+    let world = World::with(LONG, Registry::embedded().unwrap());
+    world.due("acme", 560).await;
+    world.due("other", 1).await;
+    let upkeep = world.keep_up();
+    let other = path("other", "c0");
+    let last_test = async || world.vault.get(&admin(), &other).await.unwrap().credential.last_test.unwrap();
+    until("the other's is tested", async || last_test().await.outcome == "ok").await;
+    upkeep.end().await;
+    assert!(world.asked() < 50, "{}", world.asked());
 }
 
 /// However many ask, and whoever does: the provider is asked once, and each caller has a record.
