@@ -55,11 +55,11 @@ const PRIVATE_6: &[(Ipv6Addr, u32)] = &[(Ipv6Addr::LOCALHOST, 128), (Ipv6Addr::n
 
 /// Metadata services inside the private blocks: they hand the machine's own credentials to whoever asks.
 const METADATA_4: &[Ipv4Addr] = &[Ipv4Addr::new(100, 100, 100, 200)];
-const METADATA_6: &[Ipv6Addr] = &[
-    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
-    Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
-    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
-    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+const METADATA_6: &[(Ipv6Addr, u32)] = &[
+    (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32), // AWS: of the instance and of pods
+    (Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe), 128),
+    (Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42), 128),
+    (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128),
 ];
 
 pub(super) fn is_public(address: IpAddr) -> bool {
@@ -74,7 +74,7 @@ pub(super) fn is_public(address: IpAddr) -> bool {
 pub(super) fn may_be_private(address: IpAddr) -> bool {
     let private = match address {
         IpAddr::V4(address) => any_4(PRIVATE_4, address) && !METADATA_4.contains(&address),
-        IpAddr::V6(address) => any_6(PRIVATE_6, address) && !METADATA_6.contains(&address),
+        IpAddr::V6(address) => any_6(PRIVATE_6, address) && !any_6(METADATA_6, address),
     };
     private || is_public(address)
 }
@@ -167,6 +167,7 @@ mod tests {
         "fe80::1",
         "febf::1",
         "fd00:ec2::254",
+        "fd00:ec2::23",
         "fd20:ce::254",
         "fd00:c1::a9fe:a9fe",
         "fd00:42::42",

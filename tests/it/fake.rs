@@ -9,8 +9,6 @@
 //! let client = world.client();
 //! ```
 
-#![allow(dead_code, reason = "no test needs all of it")]
-
 mod authority;
 mod serve;
 
@@ -52,18 +50,9 @@ impl Asked {
         std::str::from_utf8(&self.body).expect("text")
     }
 
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).expect("JSON")
-    }
-
-    /// The fields of a form, or of the query.
+    /// The fields of a form.
     pub fn form(&self) -> Vec<(String, String)> {
         form_urlencoded::parse(&self.body).into_owned().collect()
-    }
-
-    pub fn query(&self) -> Vec<(String, String)> {
-        let query = self.path.split_once('?').map_or("", |(_, query)| query);
-        form_urlencoded::parse(query.as_bytes()).into_owned().collect()
     }
 }
 

@@ -1,7 +1,10 @@
 //! What the templates of one run may use: the credential's fields, its metadata, and what steps kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
+use data_encoding::{HEXLOWER, HEXUPPER};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -26,6 +29,10 @@ pub struct Values {
 const SHORTEST_PART: usize = 4;
 /// The lines of a PEM are hidden one by one.
 const LONG_LINE: usize = 16;
+/// So much of a secret betrays it.
+const TRACE: usize = 16;
+/// Shorter secrets are not looked for in other notations: a few letters of base64 are in many a word.
+const SHORTEST_CODED: usize = 8;
 
 impl Values {
     /// From what is sealed: the bare key where the provider has one field, JSON where it has several.
@@ -87,13 +94,37 @@ impl Values {
         self.registered.contains(name)
     }
 
-    /// Whether a text that comes from outside holds a secret.
+    /// Whether a text that comes from outside holds a secret, or much of one: as it is, with characters strewn in that
+    /// nobody sees, as an address writes it, in hex, or in base64 as in basic authorization.
     pub fn betrayed_by(&self, text: &str) -> bool {
+        let seen: String = text.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).collect();
+        let unescaped = percent_encoding::percent_decode_str(&seen).collect();
+        let readings = [text.as_bytes().to_vec(), unescaped, seen.into_bytes()].map(Zeroizing::new);
+        let traces: HashSet<&[u8]> = readings.iter().flat_map(|reading| reading.windows(TRACE)).collect();
+        let holds = |form: &[u8]| match form.len() {
+            TRACE.. => form.windows(TRACE).any(|trace| traces.contains(trace)),
+            0 => false,
+            length => readings.iter().any(|reading| reading.windows(length).any(|window| window == form)),
+        };
         let hidden = self.hidden.iter().filter_map(|name| self.get(name));
         let mut parts = hidden
             .flat_map(|secret| std::iter::once(secret).chain(secret.lines().filter(|line| line.len() >= LONG_LINE)));
-        parts.any(|part| if part.len() < SHORTEST_PART { text == part } else { text.contains(part) })
+        parts.any(|part| match part.len() {
+            ..SHORTEST_PART => text == part,
+            ..SHORTEST_CODED => holds(part.as_bytes()),
+            _ => holds(part.as_bytes()) || coded(part.as_bytes()).any(|form| holds(&form)),
+        })
     }
+}
+
+/// In hex, and in base64 wherever in a text it begins. The last letters depend on what follows.
+fn coded(part: &[u8]) -> impl Iterator<Item = Zeroizing<Vec<u8>>> {
+    let hex = [HEXLOWER, HEXUPPER].into_iter().map(|hex| hex.encode(part));
+    let base64 = (0..3).flat_map(|start| {
+        let whole = &part[start..start + (part.len() - start) / 3 * 3];
+        [BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD].map(|base64| base64.encode(whole))
+    });
+    hex.chain(base64).map(|form| Zeroizing::new(form.into_bytes()))
 }
 
 fn opened(provider: &Provider, secret: &Secret) -> Option<BTreeMap<String, Zeroizing<String>>> {
@@ -177,6 +208,36 @@ mod tests {
         let pem = Values::of(&[], &[("key", "BEGIN\nMIIEvQIBADANBgkqhkiG\nEND"), ("pin", "12"), ("none", "")]);
         assert!(pem.betrayed_by("x MIIEvQIBADANBgkqhkiG"));
         assert!(pem.betrayed_by("12"));
+        assert!(!pem.betrayed_by("%") && !pem.betrayed_by("%4"));
         assert!(!pem.betrayed_by("account 1234 of BEGIN and END"));
+    }
+    #[test]
+    fn a_secret_in_another_notation_is_recognised_too() {
+        let secret = "Zq~8Q~Rk2Vn5Wm1Tx7Ly4/c9Dh3Fj6Gs0Pa_Ue9";
+        let values = Values::of(&[], &[("client_secret", secret)]);
+        let basic = |user: &str| BASE64_STANDARD_NO_PAD.encode(format!("{user}:{secret}"));
+        let strewn = |c: &str| secret.split("").collect::<Vec<_>>().join(c);
+        for betrayal in [
+            format!("client_secret={}", form_urlencoded::byte_serialize(secret.as_bytes()).collect::<String>()),
+            secret.bytes().map(|byte| format!("%{byte:02x}")).collect(),
+            format!("Basic {}", basic("")),
+            basic("a"),
+            basic("ab"),
+            BASE64_URL_SAFE_NO_PAD.encode(format!("{secret}??")),
+            HEXLOWER.encode(secret.as_bytes()),
+            HEXUPPER.encode(secret.as_bytes()),
+            strewn("\u{200b}"),
+            strewn("\u{ad}"),
+            strewn("\0"),
+            format!("begins with {}", &secret[..TRACE]),
+            format!("ends with {}", &secret[secret.len() - TRACE..]),
+        ] {
+            assert!(values.betrayed_by(&betrayal), "{betrayal}");
+        }
+        for harmless in
+            ["Zq~8", "ends in Pa_Ue9", "etl-bot@example.com", &BASE64_STANDARD_NO_PAD.encode("another secret")]
+        {
+            assert!(!values.betrayed_by(harmless), "{harmless}");
+        }
     }
 }

@@ -176,3 +176,18 @@ fn a_wrong_clock_is_named_and_does_not_condemn_a_key() {
     assert_eq!((unsigned.verdict, &*unsigned.reason), (Verdict::InvalidCredential, "rejected"));
     assert!(unsigned.hint.contains("600 s ahead of"));
 }
+
+/// What is shown has an end, and a secret that stands across it would be shown in part.
+#[test]
+fn an_echo_that_is_cut_is_not_shown() {
+    let told = |name: &str| {
+        let said = response(200, &[], &json!({ "name": name }).to_string());
+        heard(json!({ "identity": { "name": "/name" } }), &said).outcome.learned.identity
+    };
+    for name in
+        [format!("{}s3cret-key", "x".repeat(250)), format!("{}s3cret-key", "\u{200b}".repeat(2000)), "x".repeat(5000)]
+    {
+        assert!(told(&name).is_empty(), "{name}");
+    }
+    assert_eq!(told(&"x".repeat(300))["name"].len(), 256);
+}
