@@ -131,7 +131,7 @@ impl Vault {
         registry.get(id).cloned().ok_or_else(|| {
             let nearest = registry.nearest(id);
             let hint =
-                if nearest.is_empty() { String::new() } else { format!("; did you mean {}?", nearest.join(" or ")) };
+                if nearest.is_empty() { String::new() } else { format!("; did you mean {}?", nearest.join(", ")) };
             Error::invalid("provider", format!("is not in the registry{hint}"))
         })
     }

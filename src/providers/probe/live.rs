@@ -123,7 +123,10 @@ impl<'a> Run<'a> {
         };
         match self.client.send(request, self.hosts).await {
             Ok(response) => judge(step, &response, &self.values, SystemTime::now()),
-            Err(error) => Judged::without_answer(unanswered(&error, step, self.asker)),
+            Err(error) => {
+                let is_theirs = step.address.host_names().iter().any(|name| !self.values.is_registered(name));
+                Judged::without_answer(unanswered(&error, is_theirs, self.asker))
+            }
         }
     }
 
@@ -177,14 +180,13 @@ fn not_sent(error: &NotSent, values: &Values) -> Outcome {
     Outcome::new(Verdict::Misconfigured, "format", hint)
 }
 
-/// Whoever does not answer has refused nothing.
-fn unanswered(error: &http::Error, step: &Step, asker: Asker) -> Outcome {
-    let unreachable = |reason| {
-        Outcome::new(
-            Verdict::ProviderUnreachable,
-            reason,
-            format!("{error}: try again later with `strongroom validate`"),
-        )
+/// Whoever does not answer has refused nothing. `is_theirs` where the customer has a part in the host's name: only then
+/// that there is none says something about the credential.
+fn unanswered(error: &http::Error, is_theirs: bool, asker: Asker) -> Outcome {
+    let unreachable = |reason| Outcome::new(Verdict::ProviderUnreachable, reason, error.to_string());
+    let unseen = |reason| {
+        let hint = format!("{error}: where providers are reached through a proxy, the operator sets outbound.proxy");
+        Outcome::new(Verdict::ProviderUnreachable, reason, hint)
     };
     match error {
         http::Error::Forbidden { .. } => {
@@ -194,11 +196,11 @@ fn unanswered(error: &http::Error, step: &Step, asker: Asker) -> Outcome {
             };
             Outcome::new(Verdict::Misconfigured, "endpoint", hint)
         }
-        http::Error::NoSuchHost { .. } if step.address.constant_host().is_none() => {
+        http::Error::NoSuchHost { .. } if is_theirs => {
             Outcome::new(Verdict::NotFound, "resource", format!("{error}: is the name right?"))
         }
-        http::Error::NoSuchHost { .. } | http::Error::Dns { .. } => unreachable("dns"),
-        http::Error::Connect { .. } => unreachable("connect"),
+        http::Error::NoSuchHost { .. } | http::Error::Dns { .. } => unseen("dns"),
+        http::Error::Connect { .. } => unseen("connect"),
         http::Error::Tls { .. } => unreachable("tls"),
         http::Error::Timeout { .. } => unreachable("timeout"),
         http::Error::Broken { .. } | http::Error::TooLong { .. } => unreachable("broken"),

@@ -111,7 +111,7 @@ impl Verdict {
         match self {
             // Known to the provider, and allowed less than the test asks for.
             Self::Ok => &["limited"],
-            Self::Untested => &["no_test", "skipped"],
+            Self::Untested => &["no_test", "skipped", "disabled"],
             Self::InvalidCredential => &["rejected", "expired", "revoked", "disabled", "wrong_type"],
             Self::InsufficientPermission => {
                 &["missing_scope", "trust_or_missing_role", "sso_required", "ip_restricted", "network_rule"]

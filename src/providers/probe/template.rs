@@ -164,6 +164,11 @@ impl Address {
         (host.names().next().is_none()).then(|| host.texts().collect())
     }
 
+    /// The names that its host uses.
+    pub fn host_names(&self) -> Vec<String> {
+        self.host().names().map(str::to_owned).collect()
+    }
+
     fn host(&self) -> Template {
         let mut parts = Vec::new();
         let mut scheme = SCHEME;

@@ -18,6 +18,8 @@ pub struct Values {
     hidden: BTreeSet<String>,
     /// The names that steps give.
     made: BTreeSet<String>,
+    /// The names of those that the registry says itself.
+    registered: BTreeSet<String>,
 }
 
 /// Shorter secrets would be found in every word: for them only the whole text counts.
@@ -46,8 +48,11 @@ impl Values {
     /// Takes the names of a test out of the values that they stand for.
     pub fn name(&mut self, names: &[Name]) {
         for name in names {
-            let found = self.get(&name.of).and_then(|value| name.take(value)).or_else(|| name.default.clone());
-            if let Some(found) = found {
+            let taken = self.get(&name.of).and_then(|value| name.take(value));
+            if taken.is_none() || name.choose.is_some() {
+                self.registered.insert(name.name.clone());
+            }
+            if let Some(found) = taken.or_else(|| name.default.clone()) {
                 if self.hidden.contains(&name.of) {
                     self.hidden.insert(name.name.clone());
                 }
@@ -75,6 +80,11 @@ impl Values {
     /// Whether the customer gave it, or could.
     pub fn is_given(&self, name: &str) -> bool {
         !self.made.contains(name)
+    }
+
+    /// Whether the registry says it, whoever the customer is: a default, or one of a choice.
+    pub fn is_registered(&self, name: &str) -> bool {
+        self.registered.contains(name)
     }
 
     /// Whether a text that comes from outside holds a secret.
@@ -138,6 +148,21 @@ mod tests {
         assert_eq!((keys.get("access_key_id"), keys.get("secret_access_key")), (Some("AKIA"), Some("s\"x")));
         assert!(values("aws_keys", "no json", json!({})).is_none());
         assert!(values("aws_keys", "{\"access_key_id\":1}", json!({})).is_none());
+    }
+
+    #[test]
+    fn a_default_and_a_choice_are_the_registrys_words() {
+        let registry = Registry::embedded().unwrap();
+        let names = |provider: &str| &registry.get(provider).unwrap().test.as_ref().unwrap().names;
+        let mut none = Values::default();
+        none.name(names("aws_keys"));
+        assert!(none.is_registered("home") && none.is_registered("domain") && !none.is_registered("metadata.region"));
+        let mut chosen = Values::of(&[("cloud", "china")], &[]);
+        chosen.name(names("azure_service_principal"));
+        assert!(chosen.is_registered("login"));
+        let mut taken = Values::of(&[("endpoint", "https://acme.openai.azure.com")], &[]);
+        taken.name(names("azure_openai"));
+        assert!(taken.is_registered("login") && !taken.is_registered("resource"));
     }
 
     #[test]

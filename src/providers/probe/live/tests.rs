@@ -1,10 +1,9 @@
 use serde_json::json;
 
 use super::*;
-use crate::providers::probe::plan::step;
 
-fn told(error: &http::Error, url: &str, asker: Asker) -> (Verdict, String, String) {
-    let outcome = unanswered(error, &step(&json!({ "get": url })), asker);
+fn told(error: &http::Error, is_theirs: bool, asker: Asker) -> (Verdict, String, String) {
+    let outcome = unanswered(error, is_theirs, asker);
     (outcome.verdict, outcome.reason.into_owned(), outcome.hint)
 }
 
@@ -20,7 +19,7 @@ fn no_answer_is_no_refusal() {
         (http::Error::Broken { host: host() }, "broken"),
         (http::Error::TooLong { host: host(), limit: 9 }, "broken"),
     ] {
-        let (verdict, told, hint) = told(&error, "https://a.example/", Asker::Registry);
+        let (verdict, told, hint) = told(&error, false, Asker::Registry);
         assert_eq!((verdict, told.as_str()), (Verdict::ProviderUnreachable, reason));
         assert!(verdict.reasons().contains(&reason) && hint.contains("a.example"), "{hint}");
     }
@@ -29,20 +28,20 @@ fn no_answer_is_no_refusal() {
 #[test]
 fn a_host_of_the_customers_that_is_not_there_is_not_found() {
     let error = http::Error::NoSuchHost { host: "acme.a.example".into() };
-    let (verdict, reason, hint) = told(&error, "https://{user}.a.example/", Asker::Registry);
+    let (verdict, reason, hint) = told(&error, true, Asker::Registry);
     assert_eq!((verdict, reason.as_str()), (Verdict::NotFound, "resource"));
     assert!(hint.contains("acme.a.example"), "{hint}");
     let silent = http::Error::Dns { host: "acme.a.example".into() };
-    assert_eq!(told(&silent, "https://{user}.a.example/", Asker::Registry).1, "dns");
+    assert_eq!(told(&silent, true, Asker::Registry).1, "dns");
 }
 
 #[test]
 fn a_forbidden_way_names_who_could_open_it() {
     let error = http::Error::Forbidden { why: "a.example may not be asked".into() };
-    let (verdict, reason, hint) = told(&error, "https://a.example/", Asker::Owner);
+    let (verdict, reason, hint) = told(&error, false, Asker::Owner);
     assert_eq!((verdict, reason.as_str()), (Verdict::Misconfigured, "endpoint"));
     assert!(hint.contains("outbound.owner_hosts"), "{hint}");
-    assert!(!told(&error, "https://a.example/", Asker::Registry).2.contains("owner_hosts"));
+    assert!(!told(&error, false, Asker::Registry).2.contains("owner_hosts"));
 }
 
 #[test]
