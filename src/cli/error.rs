@@ -115,6 +115,16 @@ impl Failure {
         self
     }
 
+    /// Puts what the command is about into a hint that can only name it in general.
+    #[must_use]
+    pub(super) fn about(mut self, org: &str, provider: &str) -> Self {
+        if let Self::Said { hint: Some(hint), .. } = &mut self {
+            *hint = hint.replace("show ORG PROVIDER`", &format!("show {org} {provider}`"));
+            *hint = hint.replace("show PROVIDER`", &format!("show {provider}`"));
+        }
+        self
+    }
+
     pub fn exit(&self) -> Exit {
         match self {
             Self::Said { exit, .. } => *exit,
@@ -183,6 +193,16 @@ mod tests {
         let said = failure.to_string();
         assert!(!said.contains('\u{1b}') && !said.contains('\u{9b}'), "{said:?}");
         assert_eq!(said.lines().count(), 2);
+    }
+
+    #[test]
+    fn a_hint_names_what_the_command_is_about() {
+        let hint = |text: &str| Failure::usage("x").hint(text).about("acme", "openai").to_string();
+        assert!(
+            hint("`strongroom providers show PROVIDER` helps").ends_with("`strongroom providers show openai` helps")
+        );
+        assert!(hint("`strongroom show ORG PROVIDER` helps").ends_with("`strongroom show acme openai` helps"));
+        assert!(hint("a PROVIDER of the ORG").ends_with("a PROVIDER of the ORG"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::error::{Exit, Failure};
 use super::output::{escape, say};
+use super::view;
 use crate::pb::v1::{Credential, ProbeResult, SetupCredentialResponse, ValidateCredentialResponse};
 
 /// A refused upload is stored, as a version that is never served: the command has failed all the same. One whose test
@@ -20,7 +21,7 @@ pub(super) fn stored(reply: &SetupCredentialResponse, credential: &Credential) -
             Ok(())
         }
         _ => {
-            tell(&told, &skipped(credential, &probe).unwrap_or(probe.hint));
+            tell(&told, &[skipped(credential, &probe).unwrap_or(probe.hint)]);
             Ok(())
         }
     }
@@ -34,22 +35,24 @@ pub(super) fn tested(reply: &ValidateCredentialResponse, provider: &str) -> Resu
         Some(credential) => serving_now(credential),
     };
     let told = format!("{}; {meaning}", found(provider, probe));
-    let again = || match retry(probe) {
-        Some(wait) => format!("try again in {wait}"),
-        None => "try again later".into(),
+    let again = || match (reply.credential.as_ref().and_then(by_itself), retry(probe)) {
+        (Some(by_itself), _) => by_itself,
+        (None, Some(wait)) => format!("try again in {wait}"),
+        (None, None) => "try again later".into(),
     };
     match probe.outcome.as_str() {
         // There is nothing to do about a provider without a test.
         "untested" => {
-            tell(&told, "");
+            tell(&told, &[]);
             Ok(())
         }
         "ok" | "insufficient_permission" => {
-            tell(&told, &probe.hint);
+            tell(&told, std::slice::from_ref(&probe.hint));
             Ok(())
         }
         "rate_limited" | "provider_unreachable" => {
-            Err(hinted(Failure::new(Exit::Unavailable, told), joined([probe.hint.clone(), again()])))
+            let hints = [probe.hint.clone(), again()].into_iter().filter(|hint| !hint.is_empty());
+            Err(Failure::new(Exit::Unavailable, told).hint(hints.collect::<Vec<_>>().join("; ")))
         }
         _ => Err(hinted(Failure::new(Exit::Refused, told), probe.hint.clone())),
     }
@@ -81,7 +84,7 @@ fn serving(credential: &Credential, version: u32, state: &str) -> String {
     };
     match state {
         "active" => format!("version {version} is served from now on"),
-        "pending" => format!("version {version} waits, and {meanwhile}"),
+        "pending" => format!("version {version} stays pending, and {meanwhile}"),
         "invalid" => format!("version {version} is never served, and {meanwhile}"),
         _ => format!("version {version} is stored"),
     }
@@ -97,23 +100,24 @@ fn serving_now(credential: &Credential) -> String {
 }
 
 /// What ends the wait.
-fn waiting(credential: &Credential, version: u32, probe: &ProbeResult) -> String {
-    let activate = format!("`strongroom activate {}`", arguments(credential, &format!(" {version}")));
-    match probe.outcome.as_str() {
-        // The server's hint says the same without the arguments.
-        "untested" => format!("{activate} serves it"),
-        "rate_limited" | "provider_unreachable" => {
-            let again = match retry(probe) {
-                Some(wait) => format!("it is tested again in {wait}"),
-                None => "it is tested again by itself".into(),
-            };
-            joined([probe.hint.clone(), again, format!("{activate} serves it untested")])
-        }
-        _ => {
-            let validate = format!("`strongroom validate {}` tests it again", arguments(credential, ""));
-            joined([probe.hint.clone(), validate, format!("{activate} serves it untested")])
-        }
+fn waiting(credential: &Credential, version: u32, probe: &ProbeResult) -> Vec<String> {
+    let activate = format!("`strongroom activate {}` serves it", arguments(credential, &format!(" {version}")));
+    // The server's hint says the same without the arguments.
+    if probe.outcome == "untested" {
+        return vec![activate];
     }
+    let validate = format!("`strongroom validate {}` tests it", arguments(credential, ""));
+    let again = match by_itself(credential) {
+        Some(by_itself) => format!("{by_itself}; {validate} now"),
+        None => format!("{validate} again"),
+    };
+    vec![probe.hint.clone(), again, format!("{activate} untested")]
+}
+
+/// When nobody has to do anything.
+fn by_itself(credential: &Credential) -> Option<String> {
+    let next = view::time(credential.next_test_at.as_ref());
+    (!next.is_empty()).then(|| format!("it is tested again by itself, next at {next}"))
 }
 
 fn skipped(credential: &Credential, probe: &ProbeResult) -> Option<String> {
@@ -140,17 +144,13 @@ fn retry(probe: &ProbeResult) -> Option<String> {
     })
 }
 
-fn joined<const N: usize>(parts: [String; N]) -> String {
-    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
-}
-
 fn hinted(failure: Failure, hint: String) -> Failure {
     if hint.is_empty() { failure } else { failure.hint(hint) }
 }
 
-fn tell(words: &str, hint: &str) {
+fn tell(words: &str, hints: &[String]) {
     say(escape(words));
-    if !hint.is_empty() {
+    for hint in hints.iter().filter(|hint| !hint.is_empty()) {
         say(escape(&format!("hint: {hint}")));
     }
 }
@@ -221,17 +221,22 @@ mod tests {
 
     #[test]
     fn who_waits_is_told_what_for() {
-        let wait = |seconds| ProbeResult {
-            retry_after: Some(pbjson_types::Duration { seconds, nanos: 0 }),
-            ..probe("rate_limited", "")
+        let later = Credential {
+            next_test_at: Some(pbjson_types::Timestamp { seconds: 1_800_000_000, nanos: 0 }),
+            ..credential(0)
         };
-        let told = |probe: &ProbeResult| waiting(&credential(0), 2, probe);
-        let activate = "`strongroom activate acme openai 2 --project eu` serves it untested";
-        assert_eq!(told(&wait(0)), format!("make a new key; it is tested again in 1 s; {activate}"));
-        assert_eq!(told(&wait(121)), format!("make a new key; it is tested again in 3 min; {activate}"));
-        assert!(told(&probe("provider_unreachable", "dns")).contains("tested again by itself"));
-        assert!(told(&probe("misconfigured", "")).contains("`strongroom validate acme openai --project eu` tests it"));
-        assert_eq!(told(&probe("untested", "no_test")), activate.replace(" untested", ""));
+        let activate = "`strongroom activate acme openai 2 --project eu` serves it";
+        let validate = "`strongroom validate acme openai --project eu` tests it";
+        for outcome in ["provider_unreachable", "rate_limited", "not_found", "misconfigured"] {
+            let told = |credential: &Credential| waiting(credential, 2, &probe(outcome, ""));
+            let by_itself = "it is tested again by itself, next at 2027-01-15T08:00:00Z";
+            assert_eq!(
+                told(&later),
+                ["make a new key", &format!("{by_itself}; {validate} now"), &format!("{activate} untested")]
+            );
+            assert_eq!(told(&credential(0))[1], format!("{validate} again"), "nothing happens by itself");
+        }
+        assert_eq!(waiting(&later, 2, &probe("untested", "no_test")), [activate]);
     }
 
     #[test]

@@ -148,8 +148,8 @@ fn fields(it: &Provider) -> Vec<(String, String)> {
     for field in &it.fields {
         lines.push((field.name.clone(), rule(field)));
         let mut beside = |words: String| lines.push((String::new(), words));
-        if !field.example.is_empty() && field.example != field.must_be {
-            beside(format!("such as {}", example(field)));
+        if let Some(example) = example(field) {
+            beside(format!("such as {example}"));
         }
         if !field.aliases.is_empty() {
             beside(format!("also read as {}", field.aliases.join(", ")));
@@ -160,7 +160,11 @@ fn fields(it: &Provider) -> Vec<(String, String)> {
 
 /// What goes for several fields.
 fn choices(it: &Provider) -> Vec<String> {
-    let groups: Vec<_> = it.either.iter().map(|group| group.fields.join(" with ")).collect();
+    let groups = it.either.iter().map(|group| match group.fields.as_slice() {
+        [first, others @ ..] if !others.is_empty() => format!("{first} with {}", listed(others, "and")),
+        alone => alone.concat(),
+    });
+    let groups: Vec<_> = groups.collect();
     let either = (!groups.is_empty()).then(|| format!("either {}", or(&groups)));
     let others = it.other_fields.then(|| "any names; every value is secret".to_owned());
     either.into_iter().chain(others).collect()
@@ -192,11 +196,14 @@ pub(super) fn must_be(field: &ProviderField) -> String {
     }
 }
 
-/// A block of lines is known by its first.
-pub(super) fn example(field: &ProviderField) -> String {
+/// Where the rule gives none itself. A block of lines is known by its first.
+pub(super) fn example(field: &ProviderField) -> Option<String> {
+    if field.must_be.contains("such as") || field.must_be == field.example {
+        return None;
+    }
     let mut lines = field.example.lines();
-    let first = lines.next().unwrap_or_default();
-    if lines.next().is_some() { format!("{first} …") } else { first.to_owned() }
+    let first = lines.next()?;
+    Some(if lines.next().is_some() { format!("{first} …") } else { first.to_owned() })
 }
 
 fn metadata(it: &Provider) -> BTreeMap<String, String> {
@@ -243,9 +250,13 @@ fn plain(value: &Value) -> String {
 
 /// `a, b or c`.
 fn or(words: &[impl AsRef<str>]) -> String {
+    listed(words, "or")
+}
+
+fn listed(words: &[impl AsRef<str>], conjunction: &str) -> String {
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     match words.as_slice() {
-        [before @ .., last] if !before.is_empty() => format!("{} or {last}", before.join(", ")),
+        [before @ .., last] if !before.is_empty() => format!("{} {conjunction} {last}", before.join(", ")),
         _ => words.concat(),
     }
 }

@@ -113,18 +113,14 @@ fn choose<'a>(provider: &'a Provider, inputs: &mut Inputs) -> Result<Option<&'a 
         let number = answer.trim().parse::<usize>().unwrap_or_default();
         match number.checked_sub(1).and_then(|index| provider.either.get(index)) {
             Some(group) => return Ok(Some(group)),
-            None => say("a number is needed"),
+            None => say(format!("a number from 1 to {most} is needed")),
         }
     }
     Err(unanswered("the choice"))
 }
 
 fn value(field: &ProviderField, needed: bool, inputs: &mut Inputs) -> Result<Option<Secret>, Failure> {
-    let such_as = match field.example.as_str() {
-        "" => String::new(),
-        same if same == field.must_be => String::new(),
-        _ => format!(", such as {}", shortened(&example(field))),
-    };
+    let such_as = example(field).map(|example| format!(", such as {}", shortened(&example))).unwrap_or_default();
     say(escape(&format!("{}: {}{such_as}", field.name, must_be(field))));
     for _ in 0..TRIES {
         match ask(field, needed, inputs)? {

@@ -66,7 +66,7 @@ impl Serve {
         }
         if self.dev {
             println!(
-                "# next: paste the lines above, then: printf %s \"$OPENAI_API_KEY\" | strongroom setup acme openai --no-probe"
+                "# next: paste the lines above, then: printf %s \"$OPENAI_API_KEY\" | strongroom setup acme openai"
             );
         }
         app.run(doors, process, stop).await?;

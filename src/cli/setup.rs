@@ -64,9 +64,10 @@ impl Setup {
             }
             match (client.setup_credential(self.request(upload.clone(), metadata.clone())).await, &asked) {
                 (Ok(reply), _) => break reply.into_inner(),
-                (Err(status), None) => return Err(status.into()),
-                (Err(status), Some(entry)) => {
-                    questions::correct(entry, &mut upload, status.into(), &mut context.inputs)?;
+                (Err(status), asked) => {
+                    let refused = Failure::from(status).about(&self.target.org, &self.target.provider);
+                    let Some(entry) = asked else { return Err(refused) };
+                    questions::correct(entry, &mut upload, refused, &mut context.inputs)?;
                 }
             }
         };
@@ -134,13 +135,14 @@ impl Validate {
         }
         let Uploaded { fields, document } = upload.unwrap_or_default();
         let Target { org, provider, project, name } = self.target;
-        let id = provider.clone();
+        let about = (org.clone(), provider.clone());
         let request = ValidateCredentialRequest { org, project, provider, name, fields, document, metadata };
         let mut client = context.server.credentials().await?;
         progress("testing the connection …");
-        let reply = client.validate_credential(request).await?.into_inner();
+        let reply = client.validate_credential(request).await;
+        let reply = reply.map_err(|status| Failure::from(status).about(&about.0, &about.1))?.into_inner();
         context.out.show(&reply, validated_sheet)?;
-        explain::tested(&reply, &id)
+        explain::tested(&reply, &about.1)
     }
 }
 

@@ -12,7 +12,8 @@ impl From<Status> for Failure {
         let info = status.get_details_error_info().filter(|info| info.domain == "strongroom");
         let exit = info.as_ref().and_then(|info| by_reason(&info.reason)).unwrap_or_else(|| by_code(&status));
         let wait = status.get_details_retry_info().and_then(|info| info.retry_delay);
-        let hint = told(info.as_ref(), "hint").map(str::to_owned).or_else(|| advice(exit, &status, wait));
+        let hint =
+            told(info.as_ref(), "hint").map(str::to_owned).or_else(|| advice(exit, &status, info.as_ref(), wait));
         Self::Said { exit, message: words(&status, info.as_ref(), exit), hint }
     }
 }
@@ -75,8 +76,11 @@ fn told<'a>(info: Option<&'a ErrorInfo>, key: &str) -> Option<&'a str> {
 }
 
 /// What to do next, where the server gave no hint of its own.
-fn advice(exit: Exit, status: &Status, wait: Option<Duration>) -> Option<String> {
+fn advice(exit: Exit, status: &Status, info: Option<&ErrorInfo>, wait: Option<Duration>) -> Option<String> {
     Some(match exit {
+        Exit::Invalid if told(info, "field") == Some("provider") => {
+            "`strongroom providers` lists those that the registry has".into()
+        }
         Exit::Invalid => "`strongroom providers show PROVIDER` names the fields of an upload and what they look like".into(),
         Exit::Unauthenticated => {
             "set STRONGROOM_TOKEN or STRONGROOM_TOKEN_FILE; an administrator makes a token with `strongroom token issue`".into()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use comfy_table::{ColumnConstraint, Row, Table, Width, presets};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::output::escape;
 use crate::pb::v1::{AuditRecord, Credential, PastTest, ProbeResult, Token, Version, WatchCredentialsResponse};
@@ -141,7 +142,13 @@ pub(super) fn credential_sheet(it: &Credential) -> String {
         ("latest version", version_number(it.latest_version)),
         ("fingerprint", it.fingerprint.clone()),
         ("identity", pairs(&it.public_identity)),
-        ("metadata", it.metadata.as_ref().map(|metadata| serde_json::json!(metadata).to_string()).unwrap_or_default()),
+        (
+            "metadata",
+            it.metadata
+                .as_ref()
+                .map(|metadata| as_written(serde_json::json!(metadata)).to_string())
+                .unwrap_or_default(),
+        ),
         ("labels", pairs(&it.labels)),
         ("created", time(it.created_at.as_ref())),
         ("updated", time(it.updated_at.as_ref())),
@@ -154,6 +161,23 @@ pub(super) fn credential_sheet(it: &Credential) -> String {
         ("etag", it.etag.clone()),
     ];
     sheet(about.into_iter().chain(sentences("warning", &it.warnings)))
+}
+
+/// On the wire every number has a fraction and keys have no order; people wrote `90`, not `90.0`.
+fn as_written(value: Value) -> Value {
+    match value {
+        Value::Number(number) => {
+            let whole =
+                number.as_f64().filter(|it| it.fract() == 0.0).and_then(|it| format!("{it}").parse::<i64>().ok());
+            whole.map_or(Value::Number(number), Value::from)
+        }
+        Value::Array(list) => list.into_iter().map(as_written).collect(),
+        Value::Object(map) => {
+            let sorted: BTreeMap<_, _> = map.into_iter().map(|(key, value)| (key, as_written(value))).collect();
+            sorted.into_iter().collect()
+        }
+        other => other,
+    }
 }
 
 fn last_test(it: &ProbeResult) -> String {
@@ -320,6 +344,16 @@ mod tests {
         assert!(sheet.starts_with("credential      acme/openai\n"), "{sheet}");
         assert!(sheet.contains("2027-01-15T08:00:00Z") && !sheet.contains("expires"), "{sheet}");
         assert!(sheet.lines().all(|line| line == line.trim_end()));
+    }
+
+    #[test]
+    fn metadata_reads_as_it_was_written() {
+        let metadata = serde_json::json!({ "rotation_days": 90, "share": 0.5, "list": [1, "2"] });
+        let shown = credential_sheet(&Credential {
+            metadata: serde_json::from_value(metadata).unwrap(),
+            ..credential("openai")
+        });
+        assert!(shown.contains(r#"{"list":[1,"2"],"rotation_days":90,"share":0.5}"#), "{shown}");
     }
 
     #[test]

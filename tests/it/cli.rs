@@ -150,7 +150,7 @@ fn an_outcome_says_what_comes_next() {
     let done = daemon.cli(&daemon.token, &setup, Some(r#"{"password": "hunter2222"}"#));
     let said = String::from_utf8(done.stderr).unwrap();
     assert_eq!(done.status.code(), Some(0), "{said}");
-    assert!(said.contains("; version 1 waits, and nothing is served"), "{said}");
+    assert!(said.contains("; version 1 stays pending, and nothing is served"), "{said}");
     let next = said.split("hint: `strongroom ").nth(1).unwrap().split('`').next().unwrap();
     assert_eq!(next, "activate acme saas_generic 1 --name crm");
     run(&daemon, &daemon.token, next, 0);
