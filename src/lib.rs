@@ -2,16 +2,20 @@
 //!
 //! A request walks through few rooms. [`api`] decodes it and asks [`authn`] who is calling; [`vault`] decides, records
 //! and acts; [`store`] keeps ciphertext and the audit log in one transaction; [`kms`] opens the data keys and [`crypto`]
-//! the blobs. [`providers`] knows what a credential of each provider looks like and how it is tested.
+//! the blobs. [`providers`] knows what a credential of each provider looks like and how it is tested, [`cloud`] signs what
+//! a test asks, and [`http`] is the only way out.
 //!
 //! ```text
-//!   api ──► authn ──► vault ──► providers   what an upload must look like
+//!   api ──► authn ──► vault ──► providers   what an upload must look like, and how it is tested
+//!    │                  │  │      └──► cloud      signatures and assertions; pure
+//!    │                  │  │      └──► http       the one way out, and where it may lead
 //!    │                  │  └──► kms         wraps and unwraps data keys
 //!   cli (client)        └─────► store       rows, changes, audit: one transaction
-//!                                 └──► crypto   the stored format; pure
+//!                                 └──► crypto     the stored format; pure
 //! ```
 //!
-//! Follow `vault::setup` for a credential's way in and `vault::decrypt` for its way out. [`app`] is the list of parts.
+//! Follow `vault::setup` for a credential's way in, `vault::decrypt` for its way out, and `vault::probing` for a connection
+//! test. [`app`] is the list of parts.
 
 pub mod api;
 pub mod app;

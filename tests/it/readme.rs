@@ -8,13 +8,14 @@ use std::process::Command;
 
 use regex::Regex;
 use strongroom::config::Config;
+use strongroom::providers::probe::Metadata;
 use strongroom::providers::{FingerprintMode, Provider, Registry};
 
 use self::session::Session;
 use crate::daemon::program;
 
 /// Without the rows of tables: a provider is a row, and whoever adds one must not shorten the rest.
-const LONGEST: usize = 138;
+const LONGEST: usize = 142;
 const WIDEST: usize = 120;
 
 fn root() -> &'static Path {
@@ -99,7 +100,8 @@ fn it_is_short() {
 #[test]
 fn the_table_of_providers_is_the_registry() {
     let mut table = String::from(
-        "| provider | what it is | upload ([optional]) | fingerprint | seal | replace after |\n|---|---|---|---|---|---|\n",
+        "| provider | what it is | upload ([optional]) | connection test | fingerprint | seal | replace after |\n\
+         |---|---|---|---|---|---|---|\n",
     );
     for provider in Registry::embedded().unwrap().all() {
         let fingerprint = match provider.fingerprint {
@@ -109,13 +111,22 @@ fn the_table_of_providers_is_the_registry() {
         let seal = strongroom::vault::Word::word(provider.seal);
         let days = provider.rotation_days.map_or_else(String::new, |days| format!("{days} days"));
         table += &format!(
-            "| `{}` | {} | {} | {fingerprint} | {seal} | {days} |\n",
+            "| `{}` | {} | {} | {} | {fingerprint} | {seal} | {days} |\n",
             provider.id,
             provider.title,
-            upload(provider)
+            upload(provider),
+            test(provider)
         );
     }
     holds(&table);
+}
+
+fn test(provider: &Provider) -> &'static str {
+    match (provider.test_summary().is_empty(), provider.is_tested(&Metadata::new())) {
+        (true, _) => "no",
+        (false, true) => "yes",
+        (false, false) => "its owner's own",
+    }
 }
 
 fn upload(provider: &Provider) -> String {
