@@ -129,7 +129,7 @@ fn provider(entry: &Provider) -> pb::Provider {
         fingerprint: entry.fingerprint.as_str().into(),
         seal: entry.seal.as_str().into(),
         fields: entry.fields.iter().map(field).collect(),
-        either: entry.either().iter().map(|group| pb::FieldGroup { fields: group.clone() }).collect(),
+        either: entry.either.iter().map(|group| pb::FieldGroup { fields: group.clone() }).collect(),
         other_fields: entry.takes_other_fields(),
         document_shapes: entry.document_shapes().into_iter().map(Into::into).collect(),
         document_field: entry.document_field().unwrap_or_default().into(),

@@ -5,11 +5,6 @@ use serde_json::{Map, Value};
 use super::{Field, Provider};
 
 impl Provider {
-    /// Groups of fields of which one must be there whole.
-    pub fn either(&self) -> &[Vec<String>] {
-        &self.either
-    }
-
     /// Whether fields that it does not name are taken.
     pub const fn takes_other_fields(&self) -> bool {
         self.other_fields.is_some()

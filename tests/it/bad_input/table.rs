@@ -54,7 +54,7 @@ fn table() -> Vec<Case> {
             "ValidateCredential",
             json!({"provider": "gcp"}),
             "provider",
-            "did you mean gcp_service_account or gcp_vertex?",
+            "did you mean gcp_service_account, gcp_vertex?",
         ),
         // Uploads.
         invalid("SetupCredential", json!({"fields": null}), "fields", "give the upload"),

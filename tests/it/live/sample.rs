@@ -72,11 +72,6 @@ pub fn upload(provider: &str) -> Upload {
     }
 }
 
-/// What has to be known beside the upload.
-pub fn metadata(_provider: &str) -> Value {
-    json!({})
-}
-
 /// The texts of an upload that must be seen nowhere.
 pub fn secrets(provider: &str) -> Vec<String> {
     match provider {
