@@ -44,7 +44,7 @@ const READERS: usize = 4;
 pub struct Sqlite {
     readers: Readers,
     /// Taken when it is dropped: the writer ends when nobody can order any more.
-    orders: Option<Sender<Order>>,
+    orders: Option<Sender<Box<Order>>>,
     places: Arc<Semaphore>,
     newest: watch::Receiver<u64>,
     trouble: Trouble,
@@ -77,7 +77,7 @@ impl Sqlite {
     }
 
     fn order(&self, order: Order) -> Result<(), Error> {
-        self.orders.as_ref().and_then(|orders| orders.send(order).ok()).ok_or_else(stopped)
+        self.orders.as_ref().and_then(|orders| orders.send(Box::new(order)).ok()).ok_or_else(stopped)
     }
 }
 
