@@ -106,8 +106,15 @@ pub trait Store: Send + Sync {
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error>;
 
     /// Live, enabled credentials of these providers whose next test is due, the longest overdue of each provider first;
-    /// at most `limit` of each.
-    async fn to_test(&self, providers: &[String], now: Timestamp, limit: u32) -> Result<Vec<ToTest>, Error>;
+    /// at most `limit` of each. Leaves out the pairs of provider and org that are `busy`: however much is due there, it
+    /// hides nothing of the others.
+    async fn to_test(
+        &self,
+        providers: &[String],
+        busy: &[(String, String)],
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ToTest>, Error>;
 
     /// Live credentials whose health time has changed since it was told.
     async fn to_tell(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error>;

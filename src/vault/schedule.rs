@@ -66,20 +66,28 @@ impl Vault {
         // Whether what its owner enters by hand is tested is said in each credential's metadata.
         let tested = |it: &crate::providers::Provider| it.is_tested(&Metadata::new()) || it.class == Class::Manual;
         let providers: Vec<_> = self.registry.load().all().filter(|it| tested(it)).map(|it| it.id.clone()).collect();
-        let due = match self.store.to_test(&providers, Timestamp::now(), BATCH).await {
-            Ok(due) => due,
-            Err(error) => {
-                return tracing::warn!(cause = %error, "what is due to be tested could not be read; trying again");
+        let most = self.testing.at_once.max(1);
+        loop {
+            let busy = running.busy(most);
+            let due = match self.store.to_test(&providers, &busy, Timestamp::now(), BATCH).await {
+                Ok(due) => due,
+                Err(error) => {
+                    return tracing::warn!(cause = %error, "what is due to be tested could not be read; trying again");
+                }
+            };
+            let is_all = due.len() < BATCH as usize;
+            for one in due {
+                if running.takes(&one, most) {
+                    let (vault, slots) = (Arc::clone(self), Arc::clone(slots));
+                    running.tests.spawn(async move {
+                        vault.test_due(one.credential, &slots).await;
+                        one
+                    });
+                }
             }
-        };
-        for one in due {
-            // One org that waits for its turn must not keep the others of the same provider waiting.
-            if running.takes(&one, self.testing.at_once.max(1)) {
-                let (vault, slots) = (Arc::clone(self), Arc::clone(slots));
-                running.tests.spawn(async move {
-                    vault.test_due(one.credential, &slots).await;
-                    one
-                });
+            // One org that has much due must not hide the others of the same provider.
+            if is_all || running.busy(most).len() <= busy.len() {
+                return;
             }
         }
     }
@@ -209,6 +217,11 @@ impl Running {
         let takes = *of_org < most && self.credentials.insert(one.credential);
         *of_org += usize::from(takes);
         takes
+    }
+
+    /// The providers and orgs of which no more are taken.
+    fn busy(&self, most: usize) -> Vec<(String, String)> {
+        self.orgs.iter().filter(|(_, running)| **running >= most).map(|(key, _)| key.clone()).collect()
     }
 
     /// A test that panicked says not whose it was: all is counted anew when the last has ended.

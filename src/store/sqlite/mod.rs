@@ -29,7 +29,7 @@ use uuid::Uuid;
 
 use self::files::Claim;
 use self::readers::Readers;
-use self::writer::{Order, Trouble, Writer};
+use self::writer::{Boxed, Order, Trouble, Writer};
 use super::{
     AuditFilter, Change, ChangeEvent, Credential, Cursor, Draft, Error, Filter, Health, OrgKey, Path, Receipt, Record,
     Sealed, Store, Tested, ToTest, Token, Version,
@@ -44,7 +44,7 @@ const READERS: usize = 4;
 pub struct Sqlite {
     readers: Readers,
     /// Taken when it is dropped: the writer ends when nobody can order any more.
-    orders: Option<Sender<Box<Order>>>,
+    orders: Option<Sender<Boxed>>,
     places: Arc<Semaphore>,
     newest: watch::Receiver<u64>,
     trouble: Trouble,
@@ -155,9 +155,15 @@ impl Store for Sqlite {
         self.readers.read(move |connection| credentials::due(connection, now, limit)).await
     }
 
-    async fn to_test(&self, providers: &[String], now: Timestamp, limit: u32) -> Result<Vec<ToTest>, Error> {
-        let providers = providers.to_vec();
-        self.readers.read(move |connection| tests::due(connection, &providers, now, limit)).await
+    async fn to_test(
+        &self,
+        providers: &[String],
+        busy: &[(String, String)],
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ToTest>, Error> {
+        let (providers, busy) = (providers.to_vec(), busy.to_vec());
+        self.readers.read(move |connection| tests::due(connection, &providers, &busy, now, limit)).await
     }
 
     async fn to_tell(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error> {

@@ -51,6 +51,8 @@ pub enum Order {
     },
 }
 
+pub type Boxed = Box<Order>;
+
 pub type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
 /// Why the newest group failed, if it did.
@@ -88,7 +90,7 @@ impl Writer {
     }
 
     /// Ends when all senders are gone and everything is done.
-    pub fn run(mut self, orders: &Receiver<Box<Order>>) {
+    pub fn run(mut self, orders: &Receiver<Boxed>) {
         let mut group = Vec::with_capacity(GROUP);
         while let Some(first) = self.next(orders) {
             group.push(first);
@@ -99,7 +101,7 @@ impl Writer {
     }
 
     /// Waits for an order, and uses a pause for a checkpoint.
-    fn next(&mut self, orders: &Receiver<Box<Order>>) -> Option<Box<Order>> {
+    fn next(&mut self, orders: &Receiver<Boxed>) -> Option<Boxed> {
         while self.checkpoints.pending() {
             match orders.recv_timeout(PAUSE) {
                 Ok(order) => return Some(order),
@@ -110,7 +112,7 @@ impl Writer {
         orders.recv().ok()
     }
 
-    fn serve(&mut self, group: &mut Vec<Box<Order>>) {
+    fn serve(&mut self, group: &mut Vec<Boxed>) {
         let mut work = Vec::with_capacity(group.len());
         let mut answers = Vec::with_capacity(group.len());
         let mut proofs = Vec::new();
@@ -205,6 +207,10 @@ impl Group<'_> {
     fn add(&mut self, change: Change, record: &Draft) -> Result<Result<Receipt, Error>, Error> {
         match change {
             Change::Record => self.record(record, None).map(Ok),
+            Change::Admit { token } => match refused(self.memo.confirm_token(&self.transaction, token))? {
+                Ok(()) => self.record(record, None).map(Ok),
+                Err(refusal) => Ok(Err(refusal)),
+            },
             Change::Serve { target, version, token } => {
                 match refused(self.memo.confirm(&self.transaction, target, version, token))? {
                     Ok(()) => self.record(record, None).map(Ok),
@@ -253,7 +259,7 @@ impl Group<'_> {
 }
 
 /// Takes along what has come in meanwhile.
-fn gather(orders: &Receiver<Box<Order>>, group: &mut Vec<Box<Order>>) {
+fn gather(orders: &Receiver<Boxed>, group: &mut Vec<Boxed>) {
     while group.len() < GROUP
         && let Ok(order) = orders.try_recv()
     {

@@ -332,7 +332,7 @@ impl Model {
         let now = tick();
         let mut due: Vec<_> = live.iter().filter(|row| row.next_test_at.is_some_and(|at| at <= now)).collect();
         due.sort_by_key(|row| (row.next_test_at, row.id));
-        let found = store.to_test(&["openai".to_owned()], now, 1_000).await.unwrap();
+        let found = store.to_test(&["openai".to_owned()], &[], now, 1_000).await.unwrap();
         assert_eq!(
             found.iter().map(|one| one.credential).collect::<Vec<_>>(),
             due.iter().map(|row| row.id).collect::<Vec<_>>()

@@ -481,7 +481,7 @@ async fn an_older_schema_is_brought_up_to_date() {
     let wait = row.next_test_at.unwrap().duration_since(now);
     assert!(wait.as_hours() <= 24, "{wait}");
     let tomorrow = now + jiff::SignedDuration::from_hours(25);
-    let due = store.to_test(&["openai".to_owned()], tomorrow, 9).await.unwrap();
+    let due = store.to_test(&["openai".to_owned()], &[], tomorrow, 9).await.unwrap();
     assert_eq!(due.iter().map(|one| one.credential).collect::<Vec<_>>(), [live]);
     assert_eq!(store.to_tell(now, 9).await.unwrap().iter().map(|row| row.id).collect::<Vec<_>>(), [live]);
     let settle = Change::Tell { target: Target { credential: live, revision: 7 } };
