@@ -152,6 +152,11 @@ impl Invalid {
 }
 
 impl Provider {
+    /// Whether an upload may hold a key that is locked with a passphrase.
+    pub fn may_be_locked(&self) -> bool {
+        self.fields.iter().any(|field| field.name == checks::PASSPHRASE)
+    }
+
     /// Whether there is a connection test for a credential with this metadata.
     pub fn is_tested(&self, metadata: &probe::Metadata) -> bool {
         self.test.is_some() || (self.owner_test && metadata.contains_key(probe::plan::owner::OWNER_TEST))

@@ -14,6 +14,12 @@ pub enum Change {
     /// Nothing else: the record of a read, a refusal or a failure.
     Record,
 
+    /// Something is about to be read, or an upload to go to its provider: confirms that the caller's token is not revoked.
+    /// Writes nothing else.
+    Admit {
+        token: Uuid,
+    },
+
     /// A plaintext is about to be answered: confirms that the credential is live, not disabled, at this revision and
     /// serves this version, and that the caller's token is not revoked. Writes nothing else.
     Serve {

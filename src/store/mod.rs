@@ -106,11 +106,12 @@ pub trait Store: Send + Sync {
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error>;
 
     /// Live, enabled credentials of these providers whose next test is due, the longest overdue of each provider first;
-    /// at most `limit` of each. Those of a provider and org in `except` are passed over.
+    /// at most `limit` of each. Leaves out the pairs of provider and org that are `busy`: however much is due there, it
+    /// hides nothing of the others.
     async fn to_test(
         &self,
         providers: &[String],
-        except: &[(String, String)],
+        busy: &[(String, String)],
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<ToTest>, Error>;

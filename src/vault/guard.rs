@@ -182,9 +182,10 @@ impl Guard {
         Ok(receipt)
     }
 
-    /// Records a read before it is answered.
+    /// Records a read before it is answered, or an upload before it goes to its provider.
     pub async fn admit(&self, permit: Permit, trail: &Trail) -> Result<(), Error> {
-        self.commit(&permit, Change::Record, trail).await.map(drop).map_err(unrecorded)
+        let change = permit.token.map_or(Change::Record, |token| Change::Admit { token });
+        self.commit(&permit, change, trail).await.map(drop).map_err(unrecorded)
     }
 
     /// Records a caller's part in a test that is under way for another, and confirms what a release would.

@@ -22,6 +22,7 @@ mod setup;
 mod tokens;
 mod trail;
 mod upkeep;
+mod upload;
 mod validate;
 mod watch;
 
@@ -36,6 +37,7 @@ pub use error::{Dependency, Error};
 pub use policy::Policies;
 pub use request::*;
 pub use schedule::Testing;
+use tokio::sync::Semaphore;
 
 use self::cache::Cache;
 use self::flights::Flights;
@@ -73,6 +75,8 @@ pub struct Vault {
     testing: Testing,
     pace: Pace,
     flights: Flights,
+    /// For uploads that may ask for much work before they are read.
+    unlocking: Arc<Semaphore>,
     /// Seals page tokens.
     page_key: Dek,
 }
@@ -90,6 +94,7 @@ impl Vault {
             testing,
             pace: Pace::new(),
             flights: Flights::default(),
+            unlocking: Arc::new(Semaphore::new(upload::UNLOCKED_AT_ONCE)),
             page_key: Dek::new(crypto::random().map_err(Error::bug)?),
         }))
     }

@@ -59,10 +59,9 @@ impl Vault {
         let vault = Arc::clone(self);
         let is_own = job.slots.is_some();
         let (flight, job) = self.flights.board(key, is_own, job, |job| async move { vault.test_alone(job).await });
-        if let Some(Job { permit, credential, version, trail, .. }) = job {
-            self.guard.join_test(permit, &credential, &version, &trail).await?;
-        }
-        flight.await
+        let Some(Job { permit, credential, version, trail, .. }) = job else { return flight.await };
+        self.guard.join_test(permit, &credential, &version, &trail).await?;
+        flight.await.map_err(not_ours)
     }
 
     /// Tests what was just stored: the record of that is the record of this.
@@ -76,7 +75,7 @@ impl Vault {
     ) -> Result<Arc<Found>, Withheld> {
         let vault = Arc::clone(self);
         let key = (credential.id, version.version);
-        let (flight, _) = self.flights.board(key, false, secret, |secret| async move {
+        let (flight, joined) = self.flights.board(key, false, secret, |secret| async move {
             let outcome = match vault.pace.admit(&provider, &credential.path.org, Patience::Now).await {
                 Ok(_turn) => vault.ask(&provider, &secret, &credential.metadata).await,
                 Err(wait) => throttled(wait),
@@ -84,7 +83,7 @@ impl Vault {
             drop(secret);
             Ok(vault.settle(&caller, &credential, &version, outcome).await?)
         });
-        flight.await
+        if joined.is_none() { flight.await } else { flight.await.map_err(not_ours) }
     }
 
     async fn test_alone(self: Arc<Self>, job: Job) -> Result<Found, Withheld> {
@@ -165,6 +164,14 @@ impl Vault {
         let word = outcome.verdict.as_str();
         let result = self.guard.commit_as(&Guard::own_work(), Change::Record, &trail, word).await;
         self.guard.finish_as(trail, result.map(drop).map_err(Error::from), word).await
+    }
+}
+
+/// Whoever began a test may have lost the right to it. Those who joined have not: they begin anew, and do not learn it.
+fn not_ours(withheld: Withheld) -> Withheld {
+    match withheld {
+        Withheld::Failed(Error::Unauthenticated | Error::Denied) => Withheld::Stale,
+        other => other,
     }
 }
 

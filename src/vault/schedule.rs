@@ -40,6 +40,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const BATCH: u32 = 512;
 /// After the first test that went wrong; then twice as long each time.
 const FIRST_RETRY: Duration = Duration::from_secs(60);
+/// The longest that a provider may put off the next test.
+const LONGEST_WISH: Duration = Duration::from_secs(24 * 60 * 60);
 /// A test that was begun with a setup is over by then, or its daemon has crashed.
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -198,10 +200,11 @@ pub fn failures(outcome: &Outcome, before: u32) -> u32 {
     }
 }
 
-/// When it is tested next. What a provider asks for is the least.
+/// When it is tested next. What a provider asks for is the least, within reason: it must not be able to end the tests.
 pub fn next(outcome: &Outcome, failures: u32, every: Duration, at: Timestamp) -> Option<Timestamp> {
     let wait = if failures == 0 { every } else { back_off(failures, every) };
-    Some(later(at, jittered(wait).max(outcome.retry_after.unwrap_or_default())))
+    let asked_for = outcome.retry_after.unwrap_or_default().min(LONGEST_WISH);
+    Some(later(at, jittered(wait).max(asked_for)))
 }
 
 fn back_off(failures: u32, every: Duration) -> Duration {
@@ -321,6 +324,8 @@ mod tests {
         assert!(wait(&outcome) < jiff::SignedDuration::from_mins(2));
         outcome.retry_after = Some(Duration::from_secs(2 * 3600));
         assert_eq!(wait(&outcome), jiff::SignedDuration::from_hours(2));
+        outcome.retry_after = Some(Duration::MAX);
+        assert_eq!(wait(&outcome), jiff::SignedDuration::from_hours(24));
         let well = Outcome::new(Verdict::InsufficientPermission, "missing_scope", "");
         assert_eq!(failures(&well, 7), 0);
         assert!(wait(&well) > jiff::SignedDuration::from_hours(21));

@@ -28,11 +28,15 @@ impl Vault {
             return Ok(stored);
         }
         let SetupDone { credential, version, .. } = stored;
-        let number = version.version;
+        let (id, number) = (credential.id, version.version);
         // The test goes on when the caller hangs up: what is stored must not stay untested for that.
         match self.test_new(caller.clone(), credential, version, provider, secret).await {
             Ok(tested) => self.describe(tested.credential.clone(), number).await,
-            Err(Withheld::Stale) => Err(store::Error::Stale { current: None }.into()),
+            // Another's test of it, which was given up: what is stored waits for the schedule.
+            Err(Withheld::Stale) => match self.store.credential_by_id(id).await? {
+                Some(credential) => self.describe(credential, number).await,
+                None => Err(Error::bug("a credential was stored and is not there")),
+            },
             Err(Withheld::Failed(error)) => Err(error),
         }
     }
@@ -59,7 +63,7 @@ impl Vault {
             check_etag(existing.as_ref(), request.etag.as_deref())?;
 
             let provider = self.provider(&request.path.provider)?;
-            let parsed = provider.parse(&request.upload)?;
+            let parsed = self.parse(&provider, &request.upload).await?;
             check_about(&provider, request, &parsed)?;
             request.labels.as_ref().map_or(Ok(()), |labels| self.check_labels(labels))?;
 

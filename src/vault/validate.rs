@@ -68,7 +68,7 @@ impl Vault {
         trail: &mut Trail,
     ) -> Result<Validated, Error> {
         let provider = self.provider(&request.path.provider)?;
-        let parsed = provider.parse(upload)?;
+        let parsed = self.parse(&provider, upload).await?;
         check_metadata(&provider, request.metadata.as_ref(), &parsed)?;
         let metadata = request.metadata.clone().unwrap_or_default();
         let shown = match provider.fingerprint {

@@ -6,6 +6,7 @@ mod keys;
 mod pages;
 mod probes;
 mod schedule;
+mod uploads;
 
 use std::collections::BTreeMap;
 use std::path::Path as File;

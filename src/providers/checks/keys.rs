@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Told, Values, value};
+use super::{PASSPHRASE, Told, Values, value};
 use crate::cloud::azure::Certificate;
 use crate::cloud::{KeyError, PrivateKey, oci, snowflake};
 use crate::providers::Invalid;
@@ -10,7 +10,7 @@ use crate::providers::Invalid;
 /// A key that no library would sign with is refused now and not at the first use.
 pub(super) fn private_key(values: &Values) -> Result<Option<PrivateKey>, Invalid> {
     let Some(pem) = value(values, "private_key") else { return Ok(None) };
-    match PrivateKey::from_pem(pem, value(values, "pass_phrase")) {
+    match PrivateKey::from_pem(pem, value(values, PASSPHRASE)) {
         Ok(key) => Ok(Some(key)),
         Err(why @ (KeyError::PassphraseWrong | KeyError::PassphraseUnneeded)) => {
             Err(Invalid::new("pass_phrase", passphrase(why)))

@@ -26,6 +26,9 @@ pub enum Check {
     StripeKey,
 }
 
+/// The field that unlocks a private key.
+pub const PASSPHRASE: &str = "pass_phrase";
+
 /// What an upload tells about itself. Nothing of it is secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {

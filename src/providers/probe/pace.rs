@@ -1,4 +1,5 @@
-//! How often a provider is asked: a bucket of tokens for each org, and seats for all orgs together.
+//! How often a provider is asked: a bucket of tokens for each org, and seats for all orgs together, of which one org takes
+//! at most half. A provider that answers some org slowly, as an address of its own may, is there for the others still.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -44,6 +45,7 @@ pub struct Pace {
 #[derive(Debug)]
 #[must_use]
 pub struct Turn {
+    _share: OwnedSemaphorePermit,
     _seat: OwnedSemaphorePermit,
 }
 
@@ -91,6 +93,9 @@ struct Gate {
     limits: Limits,
     buckets: DefaultKeyedRateLimiter<String>,
     seats: Arc<Semaphore>,
+    /// Of those, one org's. Kept while it has any.
+    shares: Mutex<HashMap<String, Arc<Semaphore>>>,
+    share: usize,
     asked: AtomicU32,
 }
 
@@ -108,15 +113,18 @@ impl Gate {
             limits,
             buckets: RateLimiter::keyed(quota),
             seats: Arc::new(Semaphore::new(seats)),
+            shares: Mutex::default(),
+            share: seats.div_ceil(2),
             asked: AtomicU32::new(0),
         }
     }
 
     /// The seat first, so that who finds none has spent no token.
     fn now(&self, org: &str) -> Result<Turn, RetryAfter> {
+        let share = self.share(org).try_acquire_owned().map_err(|_| RetryAfter(A_PROBE))?;
         let seat = Arc::clone(&self.seats).try_acquire_owned().map_err(|_| RetryAfter(A_PROBE))?;
         self.token(org)?;
-        Ok(Turn { _seat: seat })
+        Ok(Turn { _share: share, _seat: seat })
     }
 
     /// The token first, so that one org's waiting keeps no other from its seat.
@@ -124,14 +132,24 @@ impl Gate {
         while let Err(RetryAfter(wait)) = self.token(org) {
             tokio::time::sleep(wait).await;
         }
+        let share = self.share(org).acquire_owned().await.map_err(|_| RetryAfter(A_PROBE))?;
         let seat = Arc::clone(&self.seats).acquire_owned().await.map_err(|_| RetryAfter(A_PROBE))?;
-        Ok(Turn { _seat: seat })
+        Ok(Turn { _share: share, _seat: seat })
+    }
+
+    fn share(&self, org: &str) -> Arc<Semaphore> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(shares.entry(org.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.share))))
     }
 
     fn token(&self, org: &str) -> Result<(), RetryAfter> {
         if self.asked.fetch_add(1, Ordering::Relaxed) % TIDY_EVERY == TIDY_EVERY - 1 {
             self.buckets.retain_recent();
             self.buckets.shrink_to_fit();
+            // Whoever has or awaits a seat holds one too.
+            let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+            shares.retain(|_, share| Arc::strong_count(share) > 1);
+            shares.shrink_to_fit();
         }
         let early = self.buckets.check_key(&org.to_owned()).err();
         early.map_or(Ok(()), |early| Err(RetryAfter(early.wait_time_from(DefaultClock::default().now()))))
@@ -177,6 +195,18 @@ mod tests {
         assert!(gate.now("three").unwrap_err().0 < A_PROBE);
     }
 
+    #[tokio::test]
+    async fn one_org_takes_no_more_than_half_of_the_seats() {
+        let gate = Pace::new().gate("a", Limits { per_minute: 1200, burst: 9, at_once: 4 });
+        let slow = [gate.now("one").unwrap(), gate.wait("one").await.unwrap()];
+        assert_eq!(gate.now("one").unwrap_err(), RetryAfter(A_PROBE));
+        assert!(tokio::time::timeout(Duration::from_millis(20), gate.wait("one")).await.is_err());
+        let _others = [gate.now("two").unwrap(), gate.wait("three").await.unwrap()];
+        assert_eq!(gate.now("four").unwrap_err(), RetryAfter(A_PROBE));
+        drop(slow);
+        drop(gate.now("one").unwrap());
+    }
+
     #[test]
     fn a_gate_lives_as_long_as_its_limits() {
         let pace = Pace::new();
@@ -214,6 +244,7 @@ mod tests {
             drop(gate.now(&format!("org-{number}")).unwrap());
         }
         assert!(gate.buckets.len() <= TIDY_EVERY as usize + 1, "{}", gate.buckets.len());
+        assert!(gate.shares.lock().unwrap().len() <= TIDY_EVERY as usize + 1);
     }
 
     #[test]

@@ -87,13 +87,15 @@ fn bounded(moment: Timestamp) -> Option<Timestamp> {
     Some(moment).filter(|moment| *moment < never)
 }
 
-/// What is shown: no control characters, nothing that turns the line around, and an end.
+/// What is shown: no control characters, nothing that breaks the line, turns it around or cannot be seen, and an end.
 pub fn shown(text: &str) -> String {
     let hostile = |c: char| {
         c.is_control()
             || ('\u{200b}'..='\u{200f}').contains(&c)
             || ('\u{202a}'..='\u{202e}').contains(&c)
-            || ('\u{2066}'..='\u{2069}').contains(&c)
+            || ('\u{2060}'..='\u{206f}').contains(&c)
+            || ('\u{e0000}'..='\u{e007f}').contains(&c)
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{2028}' | '\u{2029}' | '\u{feff}')
     };
     text.chars().filter(|c| !hostile(*c)).take(LONGEST_SHOWN).collect::<String>().trim().to_owned()
 }
@@ -163,6 +165,7 @@ mod tests {
     #[test]
     fn what_is_shown_is_one_short_plain_line() {
         assert_eq!(shown(" a\u{1b}[31m\r\nb\u{202e}c "), "a[31mbc");
+        assert_eq!(shown("a\u{2028}b\u{2029}c\u{feff}\u{61c}\u{ad}\u{2060}d\u{e0041}"), "abcd");
         assert_eq!(shown(&"ä".repeat(1000)).chars().count(), LONGEST_SHOWN);
     }
 }

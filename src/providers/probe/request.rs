@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use form_urlencoded::byte_serialize;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::plan::{Assert, AssertBy, Body, Node, Sign, SignBy, Step};
@@ -200,13 +201,22 @@ fn key(field: &str, values: &Values, passphrase: Option<&str>) -> Result<Private
     key.map_err(|error| NotSent::Unsigned(format!("{field} {error}")))
 }
 
-/// Off the threads that serve, for an RSA signature takes as long as a thousand requests.
+/// However many are tested, the other processors are for those who are served.
+static SEATS: Semaphore = Semaphore::const_new(2);
+
+/// Off the threads that serve, for an RSA signature takes as long as a thousand requests, and unlocking its key may take
+/// a thousand times longer.
 pub async fn aside<T: Send + 'static>(
     values: &Arc<Values>,
     work: impl FnOnce(&Values) -> Result<T, NotSent> + Send + 'static,
 ) -> Result<T, NotSent> {
+    let seat = SEATS.acquire().await;
     let values = Arc::clone(values);
-    let done = tokio::task::spawn_blocking(move || work(&values)).await;
+    let done = tokio::task::spawn_blocking(move || {
+        let _seat = seat;
+        work(&values)
+    });
+    let done = done.await;
     done.unwrap_or_else(|_| Err(NotSent::Unsigned("the signature could not be made".into())))
 }
 

@@ -33,7 +33,7 @@ pub struct Applied {
 pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<Applied, Error> {
     let act = Act { connection, at: stored(at) };
     match change {
-        Change::Record | Change::Serve { .. } | Change::Test { .. } => Ok(Applied::default()),
+        Change::Record | Change::Admit { .. } | Change::Serve { .. } | Change::Test { .. } => Ok(Applied::default()),
         Change::Create { id, path, metadata, labels, expires_at, version } => {
             act.create(id, path, (metadata, labels), expires_at, &version)
         }

@@ -29,7 +29,7 @@ use uuid::Uuid;
 
 use self::files::Claim;
 use self::readers::Readers;
-use self::writer::{Order, Trouble, Writer};
+use self::writer::{Boxed, Order, Trouble, Writer};
 use super::{
     AuditFilter, Change, ChangeEvent, Credential, Cursor, Draft, Error, Filter, Health, OrgKey, Path, Receipt, Record,
     Sealed, Store, Tested, ToTest, Token, Version,
@@ -44,7 +44,7 @@ const READERS: usize = 4;
 pub struct Sqlite {
     readers: Readers,
     /// Taken when it is dropped: the writer ends when nobody can order any more.
-    orders: Option<Sender<Order>>,
+    orders: Option<Sender<Boxed>>,
     places: Arc<Semaphore>,
     newest: watch::Receiver<u64>,
     trouble: Trouble,
@@ -77,7 +77,7 @@ impl Sqlite {
     }
 
     fn order(&self, order: Order) -> Result<(), Error> {
-        self.orders.as_ref().and_then(|orders| orders.send(order).ok()).ok_or_else(stopped)
+        self.orders.as_ref().and_then(|orders| orders.send(Box::new(order)).ok()).ok_or_else(stopped)
     }
 }
 
@@ -158,12 +158,12 @@ impl Store for Sqlite {
     async fn to_test(
         &self,
         providers: &[String],
-        except: &[(String, String)],
+        busy: &[(String, String)],
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<ToTest>, Error> {
-        let (providers, except) = (providers.to_vec(), except.to_vec());
-        self.readers.read(move |connection| tests::due(connection, &providers, &except, now, limit)).await
+        let (providers, busy) = (providers.to_vec(), busy.to_vec());
+        self.readers.read(move |connection| tests::due(connection, &providers, &busy, now, limit)).await
     }
 
     async fn to_tell(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error> {

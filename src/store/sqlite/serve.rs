@@ -66,7 +66,8 @@ impl Memo {
     /// Forgets what a change is about to touch.
     pub fn forget(&mut self, change: &Change) {
         match change {
-            Change::Record | Change::Serve { .. } | Change::Test { .. } | Change::KeepOrgKey(_) => (),
+            Change::Record | Change::Admit { .. } | Change::KeepOrgKey(_) => (),
+            Change::Serve { .. } | Change::Test { .. } => (),
             // These leave the revision and what is served alone.
             Change::Postpone { .. } | Change::Tell { .. } => (),
             Change::Create { id, .. } => self.forget_credential(*id),
@@ -87,7 +88,7 @@ impl Memo {
         self.valid.clear();
     }
 
-    fn confirm_token(&mut self, connection: &Connection, id: Uuid) -> Result<(), Error> {
+    pub fn confirm_token(&mut self, connection: &Connection, id: Uuid) -> Result<(), Error> {
         if self.valid.contains_key(&id) {
             return Ok(());
         }

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use rusqlite::Connection;
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::super::{Error, Health, ProbeRecord, Tested, ToTest};
@@ -42,20 +41,21 @@ pub fn newest(connection: &Connection, credential: Uuid) -> Result<Vec<Tested>, 
 }
 
 /// One range of an index for each provider: what is not due costs nothing.
+const DUE: &str = "SELECT id, provider, org FROM credentials WHERE provider = ?1 AND next_test_at <= ?2 \
+     AND org NOT IN (SELECT value FROM json_each(?3)) ORDER BY next_test_at, org, id LIMIT ?4";
+
 pub fn due(
     connection: &Connection,
     providers: &[String],
-    except: &[(String, String)],
+    busy: &[(String, String)],
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<ToTest>, Error> {
-    let sql = "SELECT id, provider, org FROM credentials WHERE provider = ?1 AND next_test_at <= ?2 \
-         AND org NOT IN (SELECT value FROM json_each(?3)) ORDER BY next_test_at, org, id LIMIT ?4";
     let mut due = Vec::new();
     for provider in providers {
-        let orgs: Vec<&str> = except.iter().filter(|(of, _)| of == provider).map(|(_, org)| org.as_str()).collect();
-        let values = (provider, micros(now), Value::from(orgs).to_string(), limit);
-        due.extend(cells::all(connection, sql, values, credentials::TABLE, |cells| {
+        let busy: Vec<_> = busy.iter().filter(|(of, _)| of == provider).map(|(_, org)| org).collect();
+        let params = (provider, micros(now), cells::json(&busy)?, limit);
+        due.extend(cells::all(connection, DUE, params, credentials::TABLE, |cells| {
             Ok(ToTest { credential: cells.id()?, provider: cells.plain()?, org: cells.plain()? })
         })?);
     }

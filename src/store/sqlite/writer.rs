@@ -33,6 +33,10 @@ const PAUSE: Duration = Duration::from_millis(25);
 const HEALTH: &str = "health";
 
 /// What the writer is asked for.
+///
+/// It waits in the queue in a box, which is wiped once it is done. The queue's own slots are not: they are kept for long
+/// after, and a small change leaves most of a slot unwritten. What the sender's stack held, a piece of a request that was
+/// just refused, would go along and stay.
 #[allow(clippy::large_enum_variant, reason = "nearly every order is the large one")]
 pub enum Order {
     Commit {
@@ -46,6 +50,8 @@ pub enum Order {
         answer: Answer<()>,
     },
 }
+
+pub type Boxed = Box<Order>;
 
 pub type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -84,7 +90,7 @@ impl Writer {
     }
 
     /// Ends when all senders are gone and everything is done.
-    pub fn run(mut self, orders: &Receiver<Order>) {
+    pub fn run(mut self, orders: &Receiver<Boxed>) {
         let mut group = Vec::with_capacity(GROUP);
         while let Some(first) = self.next(orders) {
             group.push(first);
@@ -95,7 +101,7 @@ impl Writer {
     }
 
     /// Waits for an order, and uses a pause for a checkpoint.
-    fn next(&mut self, orders: &Receiver<Order>) -> Option<Order> {
+    fn next(&mut self, orders: &Receiver<Boxed>) -> Option<Boxed> {
         while self.checkpoints.pending() {
             match orders.recv_timeout(PAUSE) {
                 Ok(order) => return Some(order),
@@ -106,12 +112,12 @@ impl Writer {
         orders.recv().ok()
     }
 
-    fn serve(&mut self, group: &mut Vec<Order>) {
+    fn serve(&mut self, group: &mut Vec<Boxed>) {
         let mut work = Vec::with_capacity(group.len());
         let mut answers = Vec::with_capacity(group.len());
         let mut proofs = Vec::new();
         for order in group.drain(..) {
-            match order {
+            match *order {
                 Order::Commit { change, record, answer, place } => {
                     work.push((change, record));
                     answers.push((answer, place));
@@ -201,6 +207,10 @@ impl Group<'_> {
     fn add(&mut self, change: Change, record: &Draft) -> Result<Result<Receipt, Error>, Error> {
         match change {
             Change::Record => self.record(record, None).map(Ok),
+            Change::Admit { token } => match refused(self.memo.confirm_token(&self.transaction, token))? {
+                Ok(()) => self.record(record, None).map(Ok),
+                Err(refusal) => Ok(Err(refusal)),
+            },
             Change::Serve { target, version, token } => {
                 match refused(self.memo.confirm(&self.transaction, target, version, token))? {
                     Ok(()) => self.record(record, None).map(Ok),
@@ -249,7 +259,7 @@ impl Group<'_> {
 }
 
 /// Takes along what has come in meanwhile.
-fn gather(orders: &Receiver<Order>, group: &mut Vec<Order>) {
+fn gather(orders: &Receiver<Boxed>, group: &mut Vec<Boxed>) {
     while group.len() < GROUP
         && let Ok(order) = orders.try_recv()
     {

@@ -83,10 +83,15 @@ pub async fn what_is_due_is_found_by_provider(place: &impl Place) {
     let ids: Vec<_> = made.iter().map(|one| one.id).collect();
     assert_eq!(due(&["openai"], tick(), 2).await, ids[..2]);
     assert_eq!(due(&["aws_keys", "openai"], tick(), 2).await, [ids[3], ids[0], ids[1]]);
-    let except = [("openai".to_owned(), "acme".to_owned())];
+    let busy = [("openai".to_owned(), "acme".to_owned()), ("github".to_owned(), "globex".to_owned())];
     let both = ["aws_keys".to_owned(), "openai".to_owned()];
-    let others = store.to_test(&both, &except, tick(), 9).await.unwrap();
-    assert_eq!(others.iter().map(|one| one.credential).collect::<Vec<_>>(), ids[3..]);
+    let other = Uuid::now_v7();
+    let new = NewVersion { probe_at: Some(tick()), ..active(other, 1) };
+    done(&store, creation(other, path("globex", "default", "openai", "a"), new)).await;
+    let found = store.to_test(&both, &busy, tick(), 1).await.unwrap();
+    assert_eq!(found.iter().map(|one| one.credential).collect::<Vec<_>>(), [ids[3], other]);
+    let deleted = store.credential_by_id(other).await.unwrap().unwrap();
+    done(&store, Change::Delete { target: at(&deleted), destroy_at: None }).await;
     assert!(due(&[], tick(), 9).await.is_empty() && due(&["github"], tick(), 9).await.is_empty());
     assert_eq!(due(&["openai"], made[0].next_test_at.unwrap(), 9).await, ids[..1]);
     // Put off, it changes nothing that somebody may have read.

@@ -22,13 +22,13 @@ enum Answer {
 
 #[async_trait]
 impl Probe for Fake {
-    async fn probe(&self, _: &Provider, _: &Secret, _: &Metadata) -> Outcome {
+    async fn probe(&self, _: &Provider, secret: &Secret, _: &Metadata) -> Outcome {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let answer = self.answers.lock().unwrap().pop().unwrap();
         match answer {
             Answer::Says(verdict, reason) => Outcome::new(verdict, reason, ""),
             Answer::Hangs => std::future::pending().await,
-            Answer::Panics => panic!("a probe's own fault"),
+            Answer::Panics => panic!("{} is bad", secret.expose_text().unwrap()),
         }
     }
 }
@@ -170,7 +170,8 @@ async fn who_hangs_up_leaves_no_version_untested() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_probe_that_panics_harms_nobody_else() {
     let scene = Scene::new();
-    assert!(matches!(scene.setup("a", Answer::Panics).await.unwrap_err(), Error::Bug { .. }));
+    let fault = scene.setup("a", Answer::Panics).await.unwrap_err();
+    assert!(matches!(&fault, Error::Bug { cause } if !cause.contains(&openai_key("a"))), "{fault:?}");
     let activate = Activate { path: path("acme", "a"), version: 1, etag: None };
     scene.vault.activate(&admin(), activate).await.unwrap();
     assert_eq!(scene.served().await.unwrap(), openai_key("a").as_bytes());

@@ -357,8 +357,7 @@ async fn a_secret_that_lies_open_goes_nowhere_on_old_knowledge() {
         let asked = world.asked();
         let token = Uuid::now_v7();
         world.store.commit(Change::IssueToken(issued(token)), Arc::default()).await.unwrap();
-        let principal = Principal { token: Some(token), ..Principal::clone(&admin().principal) };
-        let caller = Caller { principal: Arc::new(principal), request_id: "test".into() };
+        let caller = bearer(token);
         world.keys.gate.forget_permits(Semaphore::MAX_PERMITS);
         let before = world.keys.unwraps();
         let vault = Arc::clone(&world.vault);
@@ -380,6 +379,62 @@ async fn a_secret_that_lies_open_goes_nowhere_on_old_knowledge() {
         }
         assert_eq!(world.asked(), asked + u64::from(what == "rotated"), "{what}");
     }
+}
+
+/// Who joined a test shares its outcome, and not what became of whoever began it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_caller_takes_nobody_along() {
+    let world = World::new(LONG);
+    world.setup("a").await;
+    let token = Uuid::now_v7();
+    world.store.commit(Change::IssueToken(issued(token)), Arc::default()).await.unwrap();
+    let request = || Validate { path: path("acme", "a"), upload: None, metadata: None };
+    world.keys.gate.forget_permits(Semaphore::MAX_PERMITS);
+    let before = world.keys.unwraps();
+    let (vault, caller) = (Arc::clone(&world.vault), bearer(token));
+    let first = tokio::spawn(async move { vault.validate(&caller, request()).await });
+    until("the key service is asked", async || world.keys.unwraps() > before).await;
+    let vault = Arc::clone(&world.vault);
+    let second = tokio::spawn(async move { vault.validate(&admin(), request()).await });
+    until("the second has joined", async || world.recorded("validate").await.len() == 1).await;
+    world.store.commit(Change::RevokeToken { id: token }, Arc::default()).await.unwrap();
+    world.keys.gate.add_permits(1_000);
+    assert!(matches!(first.await.unwrap().unwrap_err(), Error::Unauthenticated));
+    assert_eq!(second.await.unwrap().unwrap().probe.verdict, Verdict::Ok);
+}
+
+/// Reading an upload takes its time; a token may be revoked meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_of_a_revoked_caller_is_not_sent() {
+    let world = World::new(LONG);
+    let asked = world.asked();
+    let token = Uuid::now_v7();
+    world.store.commit(Change::IssueToken(issued(token)), Arc::default()).await.unwrap();
+    world.store.commit(Change::RevokeToken { id: token }, Arc::default()).await.unwrap();
+    let upload = setup(path("acme", "a"), &openai_key("a"), false).upload;
+    let request = Validate { path: path("acme", "a"), upload: Some(upload), metadata: None };
+    let refused = world.vault.validate(&bearer(token), request).await.unwrap_err();
+    assert!(matches!(refused, Error::Unauthenticated), "{refused:?}");
+    assert_eq!(world.asked(), asked);
+}
+
+/// An org with more due than is looked at at once waits for its turns alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_of_one_org_does_not_hide_the_others() {
+    let world = World::new(Testing { at_once: 2, ..LONG });
+    let store = |org: &'static str, name: String| {
+        let (vault, request) = (Arc::clone(&world.vault), setup(path(org, &name), &openai_key(&name), true));
+        async move { vault.setup(&admin(), request).await.unwrap().credential }
+    };
+    let many = join_all((0..600).map(|number| store("acme", format!("c{number}")))).await;
+    join_all(many.iter().map(|credential| world.make_due(credential))).await;
+    let other = store("globex", "late".into()).await;
+    world.make_due(&other).await;
+    let upkeep = world.keep_up();
+    let tested = async || world.store.tests(other.id).await.unwrap().len() == 1;
+    let waited = tokio::time::timeout(Duration::from_secs(10), until("it is tested", tested)).await;
+    upkeep.end().await;
+    waited.expect("the others wait behind it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -426,6 +481,11 @@ async fn a_rollback_is_tested_soon() {
     let back = Activate { path: path("acme", "a"), version: 1, etag: None };
     let (credential, version) = world.vault.activate(&admin(), back).await.unwrap();
     assert_eq!((credential.next_test_at, version.failures), (version.probe_at, 0));
+}
+
+fn bearer(token: Uuid) -> Caller {
+    let principal = Principal { token: Some(token), ..Principal::clone(&admin().principal) };
+    Caller { principal: Arc::new(principal), request_id: "test".into() }
 }
 
 fn issued(id: Uuid) -> Token {
