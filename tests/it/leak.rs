@@ -1,5 +1,6 @@
 //! No leak: secrets are in the answer to a decrypt and nowhere else, whatever is asked and however it is refused.
 
+mod asked;
 mod canary;
 mod everywhere;
 mod hunt;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use ::http::header::AUTHORIZATION;
 use async_trait::async_trait;
+use zeroize::Zeroizing;
 
 use super::answer::{Judged, judge};
 use super::plan::Step;
@@ -139,12 +141,26 @@ impl<'a> Run<'a> {
         }
         let mut request = fill(step, &self.values)?;
         let Some(how) = step.sign.clone() else { return Ok(request) };
-        aside(&self.values, move |values| {
+        let request = aside(&self.values, move |values| {
             sign(&how, &mut request, values, at)?;
             Ok(request)
         })
-        .await
+        .await?;
+        if let Some(signature) = signature(&request) {
+            Arc::make_mut(&mut self.values).keep(SIGNATURE, signature);
+        }
+        Ok(request)
     }
+}
+
+/// No template can say it.
+const SIGNATURE: &str = "the signature";
+
+/// For some minutes it lets whoever has it ask the same again: an answer must not bring it to light.
+fn signature(request: &http::Request) -> Option<Zeroizing<String>> {
+    let authorization = request.headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (_, rest) = authorization.split_once("Signature=").or_else(|| authorization.split_once("signature=\""))?;
+    Some(Zeroizing::new(rest.split('"').next()?.to_owned()))
 }
 
 impl Judged {

@@ -109,10 +109,12 @@ impl Values {
         let hidden = self.hidden.iter().filter_map(|name| self.get(name));
         let mut parts = hidden
             .flat_map(|secret| std::iter::once(secret).chain(secret.lines().filter(|line| line.len() >= LONG_LINE)));
-        parts.any(|part| match part.len() {
-            ..SHORTEST_PART => text == part,
-            ..SHORTEST_CODED => holds(part.as_bytes()),
-            _ => holds(part.as_bytes()) || coded(part.as_bytes()).any(|form| holds(&form)),
+        parts.any(|part| {
+            let bytes = part.as_bytes();
+            if bytes.len() < SHORTEST_PART {
+                return text == part;
+            }
+            holds(bytes) || (bytes.len() >= SHORTEST_CODED && coded(bytes).any(|form| holds(&form)))
         })
     }
 }

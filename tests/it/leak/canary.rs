@@ -109,7 +109,8 @@ pub fn beside(provider: &str) -> Option<(&'static str, &'static str)> {
     (provider == "aws_keys").then_some(("access_key_id", "AKIAZQ3DRSTUVWXY2345"))
 }
 
-/// Finds traces of secrets in bytes: as they are, in hex, and in base64 wherever it begins.
+/// Finds traces of secrets in bytes: as they are, as an address writes them, in hex, and in base64
+/// wherever it begins.
 #[derive(Default)]
 pub struct Net {
     traces: HashMap<[u8; TRACE], &'static str>,
@@ -124,6 +125,7 @@ impl Net {
             self.form("raw", bytes);
             self.form("hex", HEXLOWER.encode(bytes).as_bytes());
             self.form("hex", HEXUPPER.encode(bytes).as_bytes());
+            self.form("url", form_urlencoded::byte_serialize(bytes).collect::<String>().as_bytes());
             for start in 0..3 {
                 // The last letters depend on what follows.
                 let whole = &bytes[start..start + (bytes.len() - start) / 3 * 3];
