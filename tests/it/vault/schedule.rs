@@ -418,25 +418,6 @@ async fn an_upload_of_a_revoked_caller_is_not_sent() {
     assert_eq!(world.asked(), asked);
 }
 
-/// An org with more due than is looked at at once waits for its turns alone.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_due_of_one_org_does_not_hide_the_others() {
-    let world = World::new(Testing { at_once: 2, ..LONG });
-    let store = |org: &'static str, name: String| {
-        let (vault, request) = (Arc::clone(&world.vault), setup(path(org, &name), &openai_key(&name), true));
-        async move { vault.setup(&admin(), request).await.unwrap().credential }
-    };
-    let many = join_all((0..600).map(|number| store("acme", format!("c{number}")))).await;
-    join_all(many.iter().map(|credential| world.make_due(credential))).await;
-    let other = store("globex", "late".into()).await;
-    world.make_due(&other).await;
-    let upkeep = world.keep_up();
-    let tested = async || world.store.tests(other.id).await.unwrap().len() == 1;
-    let waited = tokio::time::timeout(Duration::from_secs(10), until("it is tested", tested)).await;
-    upkeep.end().await;
-    waited.expect("the others wait behind it");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_deleted_during_its_test_stays_so() {
     let world = World::new(LONG);
