@@ -3,6 +3,7 @@
 use subtle::ConstantTimeEq as _;
 
 use super::aead::{MessageKey, TAG_LENGTH};
+use super::residue::Residue;
 use super::{Dek, Error, Identity, Seal, Secret, fernet, kdf};
 
 /// The longest secret. Uploads are far smaller; the largest real one is a service account's JSON of some KiB.
@@ -34,6 +35,7 @@ pub fn seal(
     blob.extend_from_slice(&message_id);
     blob.extend_from_slice(kdf::key(dek.expose(), &message_id, &[COMMITMENT, &identity])?.as_slice());
     let info = [SEALING, &identity];
+    let _residue = Residue;
     match seal {
         Seal::Aes256Gcm => {
             let aad = [&blob, identity.as_slice()].concat();
@@ -56,6 +58,7 @@ pub fn open(dek: &Dek, identity: &Identity, blob: &[u8]) -> Result<Secret, Error
         return Err(Error::Commitment);
     }
     let info = [SEALING, &identity];
+    let _residue = Residue;
     match seal {
         Seal::Aes256Gcm => {
             let aad = [header, identity.as_slice()].concat();

@@ -79,6 +79,7 @@ mod fernet;
 pub mod fingerprint;
 mod identity;
 pub mod kdf;
+mod residue;
 pub mod secret;
 mod wrap;
 

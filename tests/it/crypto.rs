@@ -1,6 +1,7 @@
 //! The stored format's vectors: files that state their own verdict. `tests/peers/decrypt.py` reads the same ones.
 
 mod make;
+mod residue;
 
 use std::fs;
 use std::path::{Path, PathBuf};
