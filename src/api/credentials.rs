@@ -21,7 +21,7 @@ pub async fn setup_credential(
     caller: &Caller,
     request: pb::SetupCredentialRequest,
 ) -> Result<pb::SetupCredentialResponse, Fault> {
-    let upload = upload(request.fields, request.document)?;
+    let upload = upload(request.fields, request.document);
     let setup = Setup {
         path: convert::path(request.org, request.project, request.provider, request.name),
         upload: upload.ok_or_else(|| Invalid::new("fields", "give the upload, as fields or as a document"))?,
@@ -45,7 +45,7 @@ pub async fn validate_credential(
     request: pb::ValidateCredentialRequest,
 ) -> Result<pb::ValidateCredentialResponse, Fault> {
     let validate = Validate {
-        upload: upload(request.fields, request.document)?,
+        upload: upload(request.fields, request.document),
         metadata: request.metadata.map(convert::metadata).transpose()?,
         path: convert::path(request.org, request.project, request.provider, request.name),
     };
@@ -225,12 +225,11 @@ fn shown(vault: &Vault, row: crate::vault::Credential) -> Option<pb::Credential>
     Some(convert::credential(row, outlook, now))
 }
 
-/// Fields or a document, not both.
-fn upload(fields: BTreeMap<String, Secret>, document: Option<Secret>) -> Result<Option<Upload>, Invalid> {
+fn upload(fields: BTreeMap<String, Secret>, document: Option<Secret>) -> Option<Upload> {
     match (fields.is_empty(), document) {
-        (true, None) => Ok(None),
-        (false, None) => Ok(Some(Upload::Fields(fields))),
-        (true, Some(document)) => Ok(Some(Upload::Document(document))),
-        (false, Some(_)) => Err(Invalid::new("document", "give either fields or a document")),
+        (true, None) => None,
+        (false, None) => Some(Upload::Fields(fields)),
+        (true, Some(document)) => Some(Upload::Document(document)),
+        (false, Some(document)) => Some(Upload::Together(document, fields)),
     }
 }

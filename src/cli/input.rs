@@ -39,10 +39,10 @@ pub(super) enum Answer {
 #[derive(clap::Args)]
 pub(super) struct Upload {
     /// One field of the upload: NAME=- reads it from stdin, NAME=@FILE from a file, NAME alone asks for it.
-    #[arg(long = "field", value_name = "NAME[=-|=@FILE]", conflicts_with = "document")]
+    #[arg(long = "field", value_name = "NAME[=-|=@FILE]")]
     pub fields: Vec<String>,
 
-    /// The whole upload as the provider hands it out: a file, or `-` for stdin.
+    /// The upload as the provider hands it out: a file, or `-` for stdin. Beside it, --field gives what is not in it.
     #[arg(long, value_name = "FILE|-")]
     pub document: Option<String>,
 
@@ -64,15 +64,12 @@ impl Upload {
         if !self.stray.is_empty() {
             return Err(secret_as_argument("after ORG and PROVIDER comes nothing but options", "api_key"));
         }
-        if let Some(place) = &self.document {
-            return Ok(Some(Uploaded { document: Some(document(place, inputs)?), ..Uploaded::default() }));
-        }
-        if self.fields.is_empty() {
+        if self.fields.is_empty() && self.document.is_none() {
             return Ok(None);
         }
         // Everything is refused before anything is read or asked for.
         let mut sources = BTreeMap::new();
-        let mut from_stdin = 0;
+        let mut from_stdin = usize::from(self.document.as_deref() == Some("-"));
         for text in &self.fields {
             let (name, source) = Source::parse(text)?;
             from_stdin += usize::from(matches!(source, Source::Stdin));
@@ -81,11 +78,12 @@ impl Upload {
             }
         }
         if from_stdin > 1 {
-            return Err(Failure::usage("stdin can be read once, so only one --field can be `-`")
-                .hint("give the others as NAME=@FILE"));
+            return Err(Failure::usage("stdin can be read once, so only one of --field and --document can be `-`")
+                .hint("give the others as files: NAME=@FILE"));
         }
+        let document = self.document.as_deref().map(|place| document(place, inputs)).transpose()?;
         let fields = sources.into_iter().map(|(name, source)| Ok((name.to_owned(), source.read(name, inputs)?)));
-        Ok(Some(Uploaded { fields: fields.collect::<Result<_, Failure>>()?, document: None }))
+        Ok(Some(Uploaded { fields: fields.collect::<Result<_, Failure>>()?, document }))
     }
 }
 
@@ -289,6 +287,16 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_document_beside_a_field_that_is_not_in_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "[DEFAULT]\n").unwrap();
+        let place = file.path().display().to_string();
+        let read = upload(&["private_key=-"], Some(&place)).read(&mut piped(b"pem")).unwrap().unwrap();
+        assert_eq!(read.document.unwrap().expose(), b"[DEFAULT]\n");
+        assert_eq!(read.fields["private_key"].expose(), b"pem");
+    }
+
+    #[test]
     fn documents() {
         let read = upload(&[], Some("-")).read(&mut piped(b"{}")).unwrap().unwrap();
         assert_eq!(read.document.unwrap().expose(), b"{}");
@@ -317,6 +325,7 @@ pub(super) mod tests {
     fn stdin_is_read_once() {
         assert!(refused(&upload(&["a=-", "b=-"], None), piped(b"x")).contains("once"));
         assert!(refused(&upload(&["a=-", "a=@x"], None), piped(b"x")).contains("twice"));
+        assert!(refused(&upload(&["a=-"], Some("-")), piped(b"x")).contains("once"));
     }
 
     #[test]

@@ -179,7 +179,6 @@ mod tests {
             "metadata acme openai",
             "metadata acme openai --disable --enable",
             "metadata acme openai --clear-labels --label a=b",
-            "setup acme openai --document - --field api_key=-",
             "setup acme openai --label nothing",
             "activate acme openai 0",
             "token issue ci --org acme",

@@ -122,6 +122,8 @@ pub enum Upload {
     Fields(BTreeMap<String, Secret>),
     /// The file that the provider hands out.
     Document(Secret),
+    /// The file, and fields that its tool keeps elsewhere, such as a key in a file of its own.
+    Together(Secret, BTreeMap<String, Secret>),
 }
 
 /// An upload that passed every check which needs no network.

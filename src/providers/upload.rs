@@ -29,6 +29,11 @@ impl Provider {
         let given = match upload {
             Upload::Fields(fields) => self.given_fields(fields)?,
             Upload::Document(document) => self.given_document("document", document)?,
+            Upload::Together(document, fields) => {
+                let mut given = self.given_document("document", document)?;
+                given.extend(self.given_fields(fields)?);
+                given
+            }
         };
         let values = self.values(given)?;
         let mut public_identity: BTreeMap<String, String> = self
@@ -166,7 +171,7 @@ impl Provider {
                 return Err(Invalid::new(name, "is the example of the documentation"));
             }
             if values.insert(name.to_owned(), value).is_some() {
-                return Err(Invalid::new(name, "is given twice, under two names"));
+                return Err(Invalid::new(name, "is given twice"));
             }
         }
         if let Some(missing) = self.fields.iter().find(|field| field.required && !values.contains_key(&field.name)) {

@@ -87,7 +87,7 @@ fn table() -> Vec<Case> {
             "fields",
             "holds one that openai does not have",
         ),
-        invalid("SetupCredential", json!({"document": "x"}), "document", "either fields or a document"),
+        invalid("SetupCredential", json!({"document": openai_key("kept")}), "api_key", "is given twice"),
         invalid(
             "SetupCredential",
             json!({"fields": null, "document": "{\"api_key\": \"a\", \"api_key\": \"b\"}"}),

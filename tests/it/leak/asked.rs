@@ -307,6 +307,7 @@ async fn tell(daemon: &Daemon, way: usize, org: &str, provider: &str) -> Vec<u8>
     let (fields, document) = match upload {
         Upload::Fields(fields) => (fields, None),
         Upload::Document(document) => (Default::default(), Some(document)),
+        Upload::Together(document, fields) => (fields, Some(document)),
     };
     let structure = |metadata: Value| serde_json::from_value(metadata).ok();
     if way < 2 {

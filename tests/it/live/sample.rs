@@ -86,7 +86,7 @@ pub fn secrets(provider: &str) -> Vec<String> {
         "snowflake" => vec![SNOWFLAKE.into()],
         single => match upload(single) {
             Upload::Fields(fields) => fields.values().map(|value| value.expose_text().unwrap().to_owned()).collect(),
-            Upload::Document(_) => panic!("{single} has more than one field"),
+            Upload::Document(_) | Upload::Together(..) => panic!("{single} has more than one field"),
         },
     }
 }

@@ -22,6 +22,18 @@ fn whole(change: &str, value: &str) -> Upload {
     fields(&all.into_iter().collect::<Vec<_>>())
 }
 
+/// As its tools leave them: the section in one file, the key in another.
+#[test]
+fn the_key_may_come_beside_the_section() {
+    let key = |name: &str| BTreeMap::from([(name.to_owned(), Secret::from(rsa_pem()))]);
+    let together = Upload::Together(Secret::from(section()), key("private_key"));
+    let parsed = parse("oci_api_key", &together).unwrap();
+    assert_eq!(parsed.secret, parse("oci_api_key", &whole("region", "eu-frankfurt-1")).unwrap().secret);
+    let twice = format!("{}key_content={}\n", section(), rsa_pem().replace('\n', "\\n"));
+    let twice = Upload::Together(Secret::from(twice), key("private_key"));
+    refused("oci_api_key", &twice, "private_key", "is given twice");
+}
+
 #[test]
 fn a_section_of_the_configuration_file_is_taken_with_the_keys_text() {
     let escaped = format!("{}key_content={}\n", section(), rsa_pem().replace('\n', "\\n"));
