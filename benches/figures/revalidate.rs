@@ -86,7 +86,7 @@ async fn tested(home: &Path, all: usize, per_minute: u32) -> Arc<Asked> {
 async fn set_up(inside: &Inside, admin: &Caller, nth: usize) {
     let provider = format!("fake_{}", nth % PROVIDERS);
     let org = format!("org-{}", nth / PROVIDERS % ORGS);
-    let path = store::Path { org, project: String::new(), provider, name: format!("c{nth}") };
+    let path = store::Path { org, project: "default".into(), provider, name: format!("c{nth}") };
     let token = Secret::from(format!("{nth:05}{}", "q7w3e9r5t1".repeat(3)));
     let request = Setup {
         path,
