@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 
 use crate::api::listen::{self, Address, Listener};
 use crate::api::{self, Api};
-use crate::authn::Authenticator;
 use crate::authn::token::Tokens;
+use crate::authn::{self, Authenticator, Callers};
 use crate::config::{self, Config};
 use crate::crypto::Secret;
 use crate::kms::local::{self, Local};
@@ -30,6 +30,7 @@ pub struct App {
     tls: Option<Arc<ServerConfig>>,
     api: Arc<Api>,
     vault: Arc<Vault>,
+    authenticator: Arc<Authenticator>,
     tokens: Arc<Tokens>,
     closing: watch::Sender<bool>,
 }
@@ -60,6 +61,8 @@ pub enum Error {
     Telemetry(#[from] telemetry::Error),
     #[error("{0}")]
     Policies(#[from] policy::LoadError),
+    #[error("{0}")]
+    Callers(#[from] authn::callers::LoadError),
     #[error("{0}")]
     Registry(#[from] providers::LoadError),
     #[error("{file}: {cause}")]
@@ -106,6 +109,7 @@ impl App {
         }
         let registry = registry(&config)?;
         let policies = policies(&config)?;
+        let callers = callers(&config)?;
         let keyring = keyring(&config)?;
         let store = store(&config)?;
         let owner_hosts = http::Hosts::new(config.outbound.owner_hosts.clone())
@@ -135,13 +139,13 @@ impl App {
             return Err(Error::OtherKey { key: config.kms.default });
         }
 
-        let authenticator = Authenticator::new(store, Arc::clone(&vault));
+        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers);
         let tokens = Arc::new(Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator)));
         let (closing, is_closing) = watch::channel(false);
         let settings =
             api::Settings { request_bytes: config.limits.request_bytes.length(), deadline: config.limits.deadline };
-        let api = Api::new(Arc::clone(&vault), authenticator, Arc::clone(&tokens), settings, is_closing)?;
-        Ok(Self { config, tls, api, vault, tokens, closing })
+        let api = Api::new(Arc::clone(&vault), Arc::clone(&authenticator), Arc::clone(&tokens), settings, is_closing)?;
+        Ok(Self { config, tls, api, vault, authenticator, tokens, closing })
     }
 
     /// Opens the doors without letting anybody in yet.
@@ -194,12 +198,14 @@ impl App {
         Ok(())
     }
 
-    /// Reads policies and providers anew. When one of them is wrong, both stay as they are.
+    /// Reads policies, providers and callers anew. When one of them is wrong, all stay as they are.
     pub fn reloader(&self) -> impl Fn() -> Result<(), Error> + Send + Sync + 'static {
         let (config, vault) = (self.config.clone(), Arc::clone(&self.vault));
+        let authenticator = Arc::clone(&self.authenticator);
         move || {
-            let (policies, registry) = (policies(&config)?, registry(&config)?);
+            let (policies, registry, callers) = (policies(&config)?, registry(&config)?, callers(&config)?);
             vault.replace_rules(policies, registry);
+            authenticator.replace(callers);
             Ok(())
         }
     }
@@ -248,6 +254,13 @@ fn policies(config: &Config) -> Result<Policies, Error> {
     match &config.policy.directory {
         None => Ok(Policies::embedded()?),
         Some(directory) => Ok(Policies::load(directory)?),
+    }
+}
+
+fn callers(config: &Config) -> Result<Callers, Error> {
+    match &config.authn.callers {
+        None => Ok(Callers::default()),
+        Some(file) => Ok(Callers::parse(&file.display().to_string(), &read(file)?)?),
     }
 }
 

@@ -34,6 +34,7 @@ pub struct Config {
     pub store: Store,
     pub kms: Kms,
     pub cache: Cache,
+    pub authn: Authn,
     pub policy: Policy,
     pub providers: Providers,
     pub limits: Limits,
@@ -164,6 +165,14 @@ impl Default for Cache {
     fn default() -> Self {
         Self { ttl: LONGEST_TTL, max_bytes: Size::mib(64), org_share: 0.25 }
     }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Authn {
+    /// Who comes in without an API token.
+    #[serde(with = "source::maybe_path")]
+    pub callers: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strongroom::authn::Authenticator;
+use strongroom::authn::{Authenticator, Callers, Peer, Presented};
 use strongroom::authn::token::{Issue, Tokens};
 use strongroom::http;
 use strongroom::kms::{Keyring, Local};
@@ -46,7 +46,7 @@ impl Inside {
             },
         })
         .unwrap();
-        let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault));
+        let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault), Callers::default());
         let tokens = Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator));
         Self { store, vault, authenticator, tokens }
     }
@@ -72,7 +72,10 @@ impl Inside {
     }
 
     pub async fn caller(&self, authorization: &str) -> Caller {
-        self.authenticator.authenticate(Some(authorization), String::new()).await.unwrap()
+        let peer = Peer::Tcp { address: ([127, 0, 0, 1], 50_000).into(), certificate: None };
+        let presented =
+            Presented { authorization: Some(authorization), grant: None, code: None, approval: None, peer: &peer };
+        self.authenticator.authenticate(presented, String::new()).await.unwrap()
     }
 }
 

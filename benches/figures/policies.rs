@@ -56,7 +56,7 @@ pub fn run(plan: Plan, home: &Path) {
                 let begin = std::time::Instant::now();
                 let times = plan.pick(20_000, 100_000);
                 for _ in 0..times {
-                    let caller = inside.authenticator.authenticate(Some(&authorization), String::new()).await.unwrap();
+                    let caller = inside.caller(&authorization).await;
                     decide(black_box(&credential), &caller);
                 }
                 begin.elapsed() / times

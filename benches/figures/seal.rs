@@ -103,5 +103,8 @@ fn draft() -> Draft {
         fingerprint: text("00000000"),
         request_id: Uuid::from_u128(9).to_string(),
         policies: vec![text("pipeline-decrypts")],
+        proof: text("token"),
+        address: text("127.0.0.1"),
+        ..Draft::default()
     }
 }

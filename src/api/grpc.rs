@@ -226,6 +226,7 @@ async fn guard(api: Arc<Api>, service: impl Tonic, mut request: Asked) -> Result
     let name = request.uri().path().rsplit('/').next().unwrap_or_default();
     let Ok(rpc) = api.rpcs.get(name) else { return Ok(status::explained(Status::unimplemented("")).into_http()) };
     serve::mark(rpc, request.extensions());
+    let peer = request.extensions().get().cloned();
     let headers = request.headers().clone();
     let request_id = serve::request_id(&headers);
     let work = |caller| async {
@@ -233,7 +234,7 @@ async fn guard(api: Arc<Api>, service: impl Tonic, mut request: Asked) -> Result
         let Ok(response) = service.oneshot(request).await;
         fault(&api, &response).map_or_else(|| Ok(explain(response)), Err)
     };
-    Ok(match api.serve(rpc, &headers, &request_id, work).await {
+    Ok(match api.serve(rpc, peer, &headers, &request_id, work).await {
         Ok(mut response) => {
             response.headers_mut().insert(serve::REQUEST_ID, serve::request_id_header(&request_id));
             response

@@ -34,7 +34,7 @@ use tokio::task::JoinSet;
 use tower::Service;
 
 pub use connection::CarriedSecret;
-pub use socket::{Address, Error, Listener, Peer};
+pub use socket::{Address, Error, Listener};
 pub use tls::tls;
 
 /// After accepting failed for want of descriptors or memory: time for others to give some back.
@@ -72,7 +72,7 @@ impl<S> Serves for S where
 {
 }
 
-/// Serves until `stop` turns true, then drains. Each request carries its [`Peer`] and [`CarriedSecret`] as extensions.
+/// Serves until `stop` turns true, then drains. Each request carries its [`crate::authn::Peer`] and [`CarriedSecret`] as extensions.
 pub async fn serve(listener: Listener, service: impl Serves, settings: Settings, mut stop: watch::Receiver<bool>) {
     let name = listener.key();
     let open = metrics::gauge!("strongroom_connections", "listener" => name);

@@ -15,9 +15,13 @@ use super::Api;
 use super::listen::CarriedSecret;
 use super::rpc::Rpc;
 use super::status::{self, Fault};
+use crate::authn::{Peer, Presented};
 use crate::vault::{Caller, Error};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const GRANT: HeaderName = HeaderName::from_static("strongroom-grant");
+const CODE: HeaderName = HeaderName::from_static("strongroom-code");
+const APPROVAL: HeaderName = HeaderName::from_static("strongroom-approval");
 
 /// A handler: one per rpc, the same for gRPC and REST. Implemented by every function of this form, so that a wrapper can
 /// demand that its future may move between threads.
@@ -65,10 +69,11 @@ fn panicked() -> Fault {
 }
 
 impl Api {
-    /// Authenticates by the headers alone, then does the work (reading the body is part of it), all within the deadline.
+    /// Authenticates by connection and headers alone, then does the work (reading the body is part of it), all within the deadline.
     pub(super) async fn serve<T, W>(
         &self,
         rpc: &Rpc,
+        peer: Option<Peer>,
         headers: &HeaderMap,
         request_id: &str,
         work: impl FnOnce(Caller) -> W + Send,
@@ -78,12 +83,11 @@ impl Api {
     {
         let started = Instant::now();
         let walk = async {
-            let caller = self.authenticator.authenticate(authorization(headers), request_id.to_owned()).await?;
-            let principal = Arc::clone(&caller.principal);
-            match work(caller).await {
-                Err(fault) => {
-                    Err(self.record(rpc, Caller { principal, request_id: request_id.to_owned() }, fault).await)
-                }
+            let peer = peer.ok_or_else(|| Error::bug("a request came over no connection of ours"))?;
+            let presented = presented(headers, &peer);
+            let caller = self.authenticator.authenticate(presented, request_id.to_owned()).await?;
+            match work(caller.clone()).await {
+                Err(fault) => Err(self.record(rpc, &caller, fault).await),
                 done => done,
             }
         };
@@ -102,9 +106,9 @@ impl Api {
     }
 
     /// What was refused before the vault saw it is on record too. When it cannot be recorded, that is the answer.
-    async fn record(&self, rpc: &Rpc, caller: Caller, fault: Fault) -> Fault {
+    async fn record(&self, rpc: &Rpc, caller: &Caller, fault: Fault) -> Fault {
         let Some(invalid) = fault.of_request() else { return fault };
-        match self.vault.refused(&caller, rpc.action, invalid.into()).await {
+        match self.vault.refused(caller, rpc.action, invalid.into()).await {
             Error::Invalid { .. } => fault,
             unrecorded => unrecorded.into(),
         }
@@ -144,9 +148,19 @@ pub fn request_id_header(request_id: &str) -> HeaderValue {
     HeaderValue::from_str(request_id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
+fn presented<'a>(headers: &'a HeaderMap, peer: &'a Peer) -> Presented<'a> {
+    Presented {
+        authorization: only(headers, &header::AUTHORIZATION),
+        grant: only(headers, &GRANT),
+        code: only(headers, &CODE),
+        approval: only(headers, &APPROVAL),
+        peer,
+    }
+}
+
 /// Two proofs are none: which one counts is not for us to choose.
-fn authorization(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
     let only = values.next()?;
     if values.next().is_some() {
         return None;
@@ -222,7 +236,9 @@ mod tests {
 
     #[test]
     fn two_authorizations_are_none() {
-        assert_eq!(authorization(&headers(&[("authorization", "Bearer a")])), Some("Bearer a"));
-        assert_eq!(authorization(&headers(&[("authorization", "Bearer a"), ("authorization", "Bearer b")])), None);
+        let authorization =
+            |pairs: &[(&'static str, &str)]| only(&headers(pairs), &header::AUTHORIZATION).map(str::to_owned);
+        assert_eq!(authorization(&[("authorization", "Bearer a")]).as_deref(), Some("Bearer a"));
+        assert_eq!(authorization(&[("authorization", "Bearer a"), ("authorization", "Bearer b")]), None);
     }
 }

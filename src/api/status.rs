@@ -101,7 +101,10 @@ impl Fault {
                 ("outcome_reason", reason.as_str().into()),
                 ("hint", hint.as_str().into()),
             ],
-            Error::Unavailable { retry_after, .. } => vec![("retry_after", seconds(*retry_after).into())],
+            Error::NeedsApproval { id } => vec![("approval", id.as_str().into())],
+            Error::Unavailable { retry_after, .. } | Error::Limited { retry_after } => {
+                vec![("retry_after", seconds(*retry_after).into())]
+            }
             _ => Vec::new(),
         }
     }
@@ -124,7 +127,7 @@ impl Fault {
 
     const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Vault(Error::Unavailable { retry_after, .. }) => Some(*retry_after),
+            Self::Vault(Error::Unavailable { retry_after, .. } | Error::Limited { retry_after }) => Some(*retry_after),
             _ => None,
         }
     }
@@ -135,6 +138,9 @@ const fn vault(error: &Error) -> Line {
         Error::Invalid { .. } => (Code::InvalidArgument, StatusCode::BAD_REQUEST, "Invalid request"),
         Error::Unauthenticated => (Code::Unauthenticated, StatusCode::UNAUTHORIZED, "Not authenticated"),
         Error::Denied => (Code::PermissionDenied, StatusCode::FORBIDDEN, "Denied"),
+        Error::NeedsStepUp { .. } => (Code::PermissionDenied, StatusCode::FORBIDDEN, "A second factor is needed"),
+        Error::NeedsApproval { .. } => (Code::PermissionDenied, StatusCode::FORBIDDEN, "An approval is needed"),
+        Error::Limited { .. } => (Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS, "Too much at a time"),
         Error::NotFound { .. } => (Code::NotFound, StatusCode::NOT_FOUND, "Not found"),
         Error::Conflict { .. } => (Code::Aborted, StatusCode::CONFLICT, "Conflict"),
         Error::Refused { .. } => (Code::FailedPrecondition, StatusCode::BAD_REQUEST, "Refused by the provider"),

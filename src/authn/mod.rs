@@ -1,105 +1,88 @@
 //! Who is calling: each proof yields the same [`Caller`].
+//!
+//! ```text
+//!   authorization: Bearer srt_…       token   a row of ours, by the hash of its text
+//!                  Bearer a.b.c       jwt     an issuer's signature, then callers.toml
+//!   a client's certificate            mtls    the TLS handshake, then callers.toml      ┐ where there is no
+//!   a Unix socket                     unix    the kernel's word, then callers.toml      ┘ authorization
+//! ```
 
+pub mod callers;
+mod known;
+mod presented;
 mod text;
 pub mod token;
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-use jiff::Timestamp;
+use arc_swap::ArcSwap;
+pub use callers::Callers;
+pub use presented::{Certificate, Peer, Presented};
 use uuid::Uuid;
 
-use crate::store::{self, Store, Token};
-use crate::vault::{Caller, Error, Principal, Vault};
-
-/// More tokens than this in use at a time, and the memory of them begins anew.
-const MOST_KNOWN: usize = 10_000;
+use self::known::Known;
+use crate::store::{self, Store};
+use crate::vault::{Caller, Circumstances, Error, Principal, Vault};
 
 /// Proves callers by what they present.
 pub struct Authenticator {
-    store: Arc<dyn Store>,
     vault: Arc<Vault>,
-    known: RwLock<Memory>,
+    tokens: Known,
+    callers: ArcSwap<Callers>,
 }
 
-/// Tokens that were looked up before. A revoked one leaves before its revocation is acknowledged.
-#[derive(Default)]
-struct Memory {
-    tokens: HashMap<Uuid, Arc<Known>>,
-    /// Counts revocations: what was read from the store before one must not be remembered after it.
-    revocations: u64,
-}
-
-struct Known {
-    principal: Arc<Principal>,
-    hash: [u8; 32],
-    expires_at: Timestamp,
+/// Why nobody is proven.
+#[derive(Debug)]
+enum Unproven {
+    /// The proof is no good; the words are the operator's and hold no part of it.
+    Refused(String),
+    /// Whether it is good cannot be found out now.
+    Failed(Error),
 }
 
 impl Authenticator {
-    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>) -> Arc<Self> {
-        Arc::new(Self { store, vault, known: RwLock::default() })
+    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, callers: Callers) -> Arc<Self> {
+        Arc::new(Self { vault, tokens: Known::new(store), callers: ArcSwap::from_pointee(callers) })
     }
 
-    /// Reads an `authorization` header. A failure is recorded before it is told.
-    pub async fn authenticate(&self, authorization: Option<&str>, request_id: String) -> Result<Caller, Error> {
-        match self.prove(authorization).await {
-            Ok(Some(principal)) => Ok(Caller { principal, request_id }),
-            Ok(None) => Err(self.vault.unauthenticated(request_id).await),
-            Err(error) => Err(error.into()),
+    /// From the next request on.
+    pub fn replace(&self, callers: Callers) {
+        self.callers.store(Arc::new(callers));
+    }
+
+    /// Weighs what a request brings. A failure is recorded before it is told.
+    pub async fn authenticate(&self, presented: Presented<'_>, request_id: String) -> Result<Caller, Error> {
+        let circumstances = Circumstances { address: presented.peer.address(), ..Circumstances::default() };
+        match self.prove(presented).await {
+            Ok(principal) => Ok(Caller { principal, request_id, circumstances }),
+            Err(Unproven::Refused(why)) => Err(self.vault.unauthenticated(request_id, circumstances, &why).await),
+            Err(Unproven::Failed(error)) => Err(error),
         }
     }
 
-    async fn prove(&self, authorization: Option<&str>) -> Result<Option<Arc<Principal>>, store::Error> {
-        // The scheme's name is case-insensitive (RFC 9110); the token is not.
-        let presented = authorization.and_then(|value| value.split_once(' '));
-        let bearer = presented.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some((id, secret)) = bearer.and_then(|(_, text)| text::read(text)) else { return Ok(None) };
-        let Some(known) = self.look_up(id).await? else { return Ok(None) };
-        let is_good = text::matches(&secret, &known.hash) && Timestamp::now() < known.expires_at;
-        Ok(is_good.then(|| Arc::clone(&known.principal)))
-    }
-
-    async fn look_up(&self, id: Uuid) -> Result<Option<Arc<Known>>, store::Error> {
-        let revocations = {
-            let memory = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = memory.tokens.get(&id) {
-                return Ok(Some(Arc::clone(known)));
+    async fn prove(&self, presented: Presented<'_>) -> Result<Arc<Principal>, Unproven> {
+        match presented.authorization {
+            Some(header) => {
+                // The scheme's name is case-insensitive (RFC 9110); the token is not.
+                let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+                let (_, text) = bearer.ok_or_else(|| refused("authorization is not `Bearer` and a token"))?;
+                self.tokens.prove(text).await
             }
-            memory.revocations
-        };
-        let Some(token) = self.store.token(id).await?.filter(|token| token.revoked_at.is_none()) else {
-            return Ok(None);
-        };
-        let known = Arc::new(Known::from(token));
-        let mut memory = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if memory.tokens.len() >= MOST_KNOWN {
-            memory.tokens.clear();
+            None => Err(refused("nothing was presented that proves a caller")),
         }
-        if memory.revocations == revocations {
-            memory.tokens.insert(id, Arc::clone(&known));
-        }
-        Ok(Some(known))
     }
 
-    fn forget(&self, id: Uuid) {
-        let mut memory = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        memory.revocations += 1;
-        memory.tokens.remove(&id);
+    fn forget(&self, token: Uuid) {
+        self.tokens.forget(token);
     }
 }
 
-impl From<Token> for Known {
-    fn from(token: Token) -> Self {
-        let principal = Arc::new(Principal {
-            id: token.id.to_string(),
-            name: token.name,
-            role: token.role,
-            org: token.org,
-            projects: token.projects,
-            providers: token.providers,
-            token: Some(token.id),
-        });
-        Self { principal, hash: token.hash, expires_at: token.expires_at }
+fn refused(why: impl Into<String>) -> Unproven {
+    Unproven::Refused(why.into())
+}
+
+impl From<store::Error> for Unproven {
+    fn from(error: store::Error) -> Self {
+        Self::Failed(error.into())
     }
 }

@@ -23,11 +23,13 @@ fn by_reason(reason: &str) -> Option<Exit> {
     Some(match reason {
         "INVALID" => Exit::Invalid,
         "UNAUTHENTICATED" => Exit::Unauthenticated,
-        "DENIED" => Exit::Denied,
+        "DENIED" | "STEP_UP_REQUIRED" | "APPROVAL_REQUIRED" => Exit::Denied,
         "NOT_FOUND" => Exit::NotFound,
         "CONFLICT" => Exit::Conflict,
         "REFUSED" => Exit::Refused,
-        "AUDIT_UNAVAILABLE" | "KMS_UNAVAILABLE" | "STORE_UNAVAILABLE" => Exit::Unavailable,
+        "AUDIT_UNAVAILABLE" | "KMS_UNAVAILABLE" | "STORE_UNAVAILABLE" | "ISSUER_UNAVAILABLE" | "LIMITED" => {
+            Exit::Unavailable
+        }
         "CORRUPT" => Exit::Corrupt,
         "BUG" => Exit::Bug,
         _ => return None,

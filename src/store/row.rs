@@ -271,6 +271,33 @@ pub struct Draft {
     pub fingerprint: String,
     pub request_id: String,
     pub policies: Vec<String>,
+    /// How the caller proved who they are: token, jwt, mtls, unix, grant; system; none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub proof: String,
+    /// Where the request came from; empty over a Unix socket.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub address: String,
+    /// The pipeline run and its phase, where the proof or the grant tells them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub run: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub phase: String,
+    /// The grant that was used, made or revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Uuid>,
+    /// Of what has no version: how it was before and how it is now, as digests.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub before: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub after: String,
+    /// How many more alike this record stands for: failures of strangers are recorded together when they come often.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub alike: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// An audit record in its chain.

@@ -1,7 +1,10 @@
 //! Who asks. The first argument of every operation.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 /// A proven identity with the request that it came in with.
@@ -10,12 +13,13 @@ pub struct Caller {
     pub principal: Arc<Principal>,
     /// Told to the client, logged, and written into the audit log.
     pub request_id: String,
+    pub circumstances: Circumstances,
 }
 
 /// Who somebody is and what their proof limits them to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
-    /// A token's id, or `system`, or `anonymous`.
+    /// Never two alike: a token's id, `ISSUER:SUBJECT` for a JWT, `mtls:IDENTITY`, `unix:UID`; `system`; `anonymous`.
     pub id: String,
     /// For people.
     pub name: String,
@@ -27,31 +31,86 @@ pub struct Principal {
     pub projects: Vec<String>,
     /// Only these; empty means all, `*` means all said aloud.
     pub providers: Vec<String>,
+    /// Only these actions, by their words; empty means all that the role may.
+    pub actions: Vec<String>,
     /// The token that proves it: an answer is refused when it was revoked meanwhile.
     pub token: Option<Uuid>,
+    pub proof: Proof,
+    /// What the proof says beside that, by the names that the configuration gives it.
+    pub claims: BTreeMap<String, String>,
+    /// The pipeline run and its phase, where the proof tells them.
+    pub run: String,
+    pub phase: String,
+    /// One value for everything above: decisions are remembered under it. Nothing is remembered without.
+    pub known_as: Option<Uuid>,
+}
+
+/// How somebody proved who they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// Nobody has.
+    #[default]
+    None,
+    /// The daemon itself.
+    System,
+    Token,
+    Grant,
+    Jwt,
+    Mtls,
+    Unix,
+}
+
+impl Proof {
+    /// As policies and records say it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::System => "system",
+            Self::Token => "token",
+            Self::Grant => "grant",
+            Self::Jwt => "jwt",
+            Self::Mtls => "mtls",
+            Self::Unix => "unix",
+        }
+    }
+}
+
+/// What is known of one request beyond who sent it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Circumstances {
+    /// Where it came from; none over a Unix socket.
+    pub address: Option<IpAddr>,
+    /// Whose certificate the connection bears: a SPIFFE id, or else a DNS name.
+    pub certificate: Option<Arc<str>>,
+    /// The newest second factor, and what it was: `totp`, or a JWT's `amr`.
+    pub step_up: Option<StepUp>,
+    /// The approval under which this very request was agreed to.
+    pub approval: Option<Uuid>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepUp {
+    pub at: Timestamp,
+    pub method: String,
 }
 
 impl Caller {
+    pub fn new(principal: Arc<Principal>, request_id: String) -> Self {
+        Self { principal, request_id, circumstances: Circumstances::default() }
+    }
+
     /// The daemon itself, for work that nobody asked for.
     pub fn system() -> Self {
-        Self::unproven("system", Uuid::now_v7().to_string())
+        Self::unproven("system", Proof::System, Uuid::now_v7().to_string())
     }
 
     /// Somebody without a valid proof.
     pub fn anonymous(request_id: String) -> Self {
-        Self::unproven("anonymous", request_id)
+        Self::unproven("anonymous", Proof::None, request_id)
     }
 
-    fn unproven(id: &str, request_id: String) -> Self {
-        let principal = Principal {
-            id: id.into(),
-            name: id.into(),
-            role: String::new(),
-            org: String::new(),
-            projects: Vec::new(),
-            providers: Vec::new(),
-            token: None,
-        };
-        Self { principal: Arc::new(principal), request_id }
+    fn unproven(id: &str, proof: Proof, request_id: String) -> Self {
+        let principal = Principal { id: id.into(), name: id.into(), proof, ..Principal::default() };
+        Self::new(Arc::new(principal), request_id)
     }
 }

@@ -14,6 +14,15 @@ pub enum Error {
     Unauthenticated,
     #[error("this caller may not do that, or there is no such thing")]
     Denied,
+    /// It would be allowed with a fresh second factor. `why` tells what was wrong with one that came along.
+    #[error("this needs a fresh second factor{}", .why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    NeedsStepUp { why: Option<String> },
+    /// It would be allowed once a second person has approved it: this very request, under this id.
+    #[error("this needs a second person's approval: {id}")]
+    NeedsApproval { id: String },
+    /// More than this caller, this org or this stranger may ask for at a time.
+    #[error("too much at a time; try again in {} s", .retry_after.as_secs().max(1))]
+    Limited { retry_after: Duration },
     /// There is no such thing, said only to those who may list.
     #[error("{what}")]
     NotFound { what: String },
@@ -39,6 +48,8 @@ pub enum Dependency {
     Audit,
     Kms,
     Store,
+    /// Whoever signs a caller's tokens.
+    Issuer,
 }
 
 impl Dependency {
@@ -47,6 +58,7 @@ impl Dependency {
             Self::Audit => "the audit log",
             Self::Kms => "the key service",
             Self::Store => "the store",
+            Self::Issuer => "the issuer of this token",
         }
     }
 }
@@ -58,12 +70,16 @@ impl Error {
             Self::Invalid { .. } => "INVALID",
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::Denied => "DENIED",
+            Self::NeedsStepUp { .. } => "STEP_UP_REQUIRED",
+            Self::NeedsApproval { .. } => "APPROVAL_REQUIRED",
+            Self::Limited { .. } => "LIMITED",
             Self::NotFound { .. } => "NOT_FOUND",
             Self::Conflict { .. } => "CONFLICT",
             Self::Refused { .. } => "REFUSED",
             Self::Unavailable { what: Dependency::Audit, .. } => "AUDIT_UNAVAILABLE",
             Self::Unavailable { what: Dependency::Kms, .. } => "KMS_UNAVAILABLE",
             Self::Unavailable { what: Dependency::Store, .. } => "STORE_UNAVAILABLE",
+            Self::Unavailable { what: Dependency::Issuer, .. } => "ISSUER_UNAVAILABLE",
             Self::Corrupt { .. } => "CORRUPT",
             Self::Bug { .. } => "BUG",
         }

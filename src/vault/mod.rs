@@ -32,7 +32,7 @@ pub use action::Action;
 pub use age::Outlook;
 use arc_swap::ArcSwap;
 pub use cache::Limits;
-pub use caller::{Caller, Principal};
+pub use caller::{Caller, Circumstances, Principal, Proof, StepUp};
 pub use error::{Dependency, Error};
 pub use policy::Policies;
 pub use request::*;

@@ -11,7 +11,7 @@ use crate::vault::guard::Guard;
 use crate::vault::names::EVERYTHING;
 use crate::vault::policy::Resource;
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Error, Vault};
+use crate::vault::{Action, Caller, Circumstances, Error, Vault};
 
 impl Vault {
     pub async fn issue_token(
@@ -83,9 +83,11 @@ impl Vault {
         named.try_for_each(|provider| self.check_name("providers", provider))
     }
 
-    /// Records that somebody came without a valid proof.
-    pub async fn unauthenticated(&self, request_id: String) -> Error {
-        self.refused(&Caller::anonymous(request_id), Action::Authenticate, Error::Unauthenticated).await
+    /// Records that somebody came without a valid proof. Why is for the operator alone.
+    pub async fn unauthenticated(&self, request_id: String, circumstances: Circumstances, why: &str) -> Error {
+        tracing::info!(request_id, why, "nobody was proven");
+        let caller = Caller { circumstances, ..Caller::anonymous(request_id) };
+        self.refused(&caller, Action::Authenticate, Error::Unauthenticated).await
     }
 
     /// Records what was refused before an operation could begin: who tried what. Answers the refusal, or that it could

@@ -28,6 +28,10 @@ impl Trail {
             action: action.as_str().to_owned(),
             outcome: OK.to_owned(),
             request_id: caller.request_id.clone(),
+            proof: caller.principal.proof.as_str().to_owned(),
+            address: caller.circumstances.address.map(|address| address.to_string()).unwrap_or_default(),
+            run: caller.principal.run.clone(),
+            phase: caller.principal.phase.clone(),
             ..Draft::default()
         };
         Self { action, started: Instant::now(), draft: Arc::new(draft) }

@@ -131,11 +131,9 @@ fn admin() -> Caller {
         name: "test".into(),
         role: "admin".into(),
         org: "*".into(),
-        projects: Vec::new(),
-        providers: Vec::new(),
-        token: None,
+        ..Principal::default()
     };
-    Caller { principal: Arc::new(principal), request_id: "test".into() }
+    Caller::new(Arc::new(principal), "test".into())
 }
 
 fn path(org: &str, name: &str) -> Path {

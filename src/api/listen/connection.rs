@@ -16,8 +16,9 @@ use tokio::time::{Instant, timeout};
 use tower::ServiceExt as _;
 
 use super::prefix::Prefixed;
-use super::socket::{Peer, Stream};
+use super::socket::Stream;
 use super::{Serves, Settings};
+use crate::authn::Peer;
 
 /// All of a request's headers; room for a long bearer token.
 const HEADER_BYTES: u32 = 32 * 1024;

@@ -11,6 +11,8 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::authn::Peer;
+
 /// The daemon's own user and group, whoever else has an account here.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -40,30 +42,6 @@ pub enum Error {
     Bind { key: &'static str, address: Address, cause: io::Error },
     #[error("{key}: {}: {why}", file.display())]
     Tls { key: &'static str, file: PathBuf, why: String },
-}
-
-/// Who is on the other side, before authentication.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Peer {
-    Tcp {
-        address: SocketAddr,
-        tls: bool,
-    },
-    /// As the kernel vouches.
-    Unix {
-        uid: u32,
-        gid: u32,
-        pid: Option<i32>,
-    },
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { address, .. } => write!(f, "{address}"),
-            Self::Unix { uid, .. } => write!(f, "unix:uid={uid}"),
-        }
-    }
 }
 
 pub struct Listener {
@@ -115,7 +93,7 @@ impl Listener {
                 let (stream, address) = listener.accept().await?;
                 // Replies are small and whole: waiting to fill a segment only delays them.
                 stream.set_nodelay(true)?;
-                let peer = Peer::Tcp { address, tls: self.tls.is_some() };
+                let peer = Peer::Tcp { address, certificate: None };
                 let stream = match &self.tls {
                     Some(tls) => Stream::Tls(tls.clone(), stream),
                     None => Stream::Tcp(stream),

@@ -21,12 +21,16 @@ fn all() -> Vec<(Fault, Code, u16, &'static str)> {
         (Invalid::new("name", "must be short").into(), Code::InvalidArgument, 400, "INVALID"),
         (Error::Unauthenticated.into(), Code::Unauthenticated, 401, "UNAUTHENTICATED"),
         (Error::Denied.into(), Code::PermissionDenied, 403, "DENIED"),
+        (Error::NeedsStepUp { why: None }.into(), Code::PermissionDenied, 403, "STEP_UP_REQUIRED"),
+        (Error::NeedsApproval { id: "a-1".into() }.into(), Code::PermissionDenied, 403, "APPROVAL_REQUIRED"),
+        (Error::Limited { retry_after: Duration::from_millis(1500) }.into(), Code::ResourceExhausted, 429, "LIMITED"),
         (Error::NotFound { what: "no such credential".into() }.into(), Code::NotFound, 404, "NOT_FOUND"),
         (conflict.into(), Code::Aborted, 409, "CONFLICT"),
         (refused.into(), Code::FailedPrecondition, 400, "REFUSED"),
         (unavailable(Dependency::Audit).into(), Code::Unavailable, 503, "AUDIT_UNAVAILABLE"),
         (unavailable(Dependency::Kms).into(), Code::Unavailable, 503, "KMS_UNAVAILABLE"),
         (unavailable(Dependency::Store).into(), Code::Unavailable, 503, "STORE_UNAVAILABLE"),
+        (unavailable(Dependency::Issuer).into(), Code::Unavailable, 503, "ISSUER_UNAVAILABLE"),
         (Error::Corrupt { what: OPERATOR_ONLY.into() }.into(), Code::DataLoss, 500, "CORRUPT"),
         (Error::bug(OPERATOR_ONLY).into(), Code::Internal, 500, "BUG"),
         (Fault::Deadline, Code::DeadlineExceeded, 504, "DEADLINE"),
@@ -41,10 +45,16 @@ fn all() -> Vec<(Fault, Code, u16, &'static str)> {
                 Error::Invalid { .. }
                 | Error::Unauthenticated
                 | Error::Denied
+                | Error::NeedsStepUp { .. }
+                | Error::NeedsApproval { .. }
+                | Error::Limited { .. }
                 | Error::NotFound { .. }
                 | Error::Conflict { .. }
                 | Error::Refused { .. }
-                | Error::Unavailable { what: Dependency::Audit | Dependency::Kms | Dependency::Store, .. }
+                | Error::Unavailable {
+                    what: Dependency::Audit | Dependency::Kms | Dependency::Store | Dependency::Issuer,
+                    ..
+                }
                 | Error::Corrupt { .. }
                 | Error::Bug { .. },
             )
@@ -111,7 +121,10 @@ async fn what_a_program_needs_is_in_the_details() {
                 );
                 assert_eq!(info.metadata["outcome"], "invalid_credential");
             }
-            "AUDIT_UNAVAILABLE" | "KMS_UNAVAILABLE" | "STORE_UNAVAILABLE" => {
+            "APPROVAL_REQUIRED" => {
+                assert_eq!((&problem["approval"], info.metadata["approval"].as_str()), (&"a-1".into(), "a-1"))
+            }
+            "AUDIT_UNAVAILABLE" | "KMS_UNAVAILABLE" | "STORE_UNAVAILABLE" | "ISSUER_UNAVAILABLE" | "LIMITED" => {
                 assert_eq!(headers["retry-after"], "2", "rounded up");
                 assert_eq!(problem["retry_after"], 2);
                 let retry = status.get_details_retry_info().unwrap().retry_delay;

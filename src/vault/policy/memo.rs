@@ -15,7 +15,7 @@ const MOST: usize = 100_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
-    token: Uuid,
+    caller: Uuid,
     action: Action,
     credential: Uuid,
     revision: u64,
@@ -25,11 +25,11 @@ pub struct Key {
 #[derive(Default)]
 pub struct Memo(RwLock<HashMap<Key, Decision>>);
 
-/// Only what has an immutable identity can be remembered: a token's caller and a credential at one revision.
+/// Only what has an immutable identity can be remembered: a known caller and a credential at one revision.
 pub fn key(caller: &Caller, action: Action, resource: Resource<'_>, now: Timestamp) -> Option<Key> {
-    match (caller.principal.token, resource) {
-        (Some(token), Resource::Credential(it)) => {
-            Some(Key { token, action, credential: it.id, revision: it.revision, health: it.health(now) })
+    match (caller.principal.known_as, resource) {
+        (Some(caller), Resource::Credential(it)) => {
+            Some(Key { caller, action, credential: it.id, revision: it.revision, health: it.health(now) })
         }
         _ => None,
     }

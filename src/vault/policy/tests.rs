@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::store::{Credential, CredentialState, Health, Path};
-use crate::vault::Principal;
+use crate::vault::{Principal, Proof};
 
 fn caller(role: &str, org: &str, providers: &[&str]) -> Caller {
     let id = Uuid::now_v7();
@@ -13,11 +13,13 @@ fn caller(role: &str, org: &str, providers: &[&str]) -> Caller {
         name: format!("a-{role}"),
         role: role.to_owned(),
         org: org.to_owned(),
-        projects: Vec::new(),
         providers: providers.iter().map(|&provider| provider.to_owned()).collect(),
         token: Some(id),
+        proof: Proof::Token,
+        known_as: Some(id),
+        ..Principal::default()
     };
-    Caller { principal: Arc::new(principal), request_id: String::new() }
+    Caller::new(Arc::new(principal), String::new())
 }
 
 fn path(org: &str, provider: &str) -> Path {

@@ -8,7 +8,7 @@ use super::*;
 fn limited() -> Caller {
     let whole = (*admin().principal).clone();
     let principal = Principal { id: "limited".into(), org: "acme".into(), projects: vec!["default".into()], ..whole };
-    Caller { principal: Arc::new(principal), request_id: "test".into() }
+    Caller::new(Arc::new(principal), "test".into())
 }
 
 #[tokio::test(flavor = "multi_thread")]

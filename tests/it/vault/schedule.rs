@@ -466,7 +466,7 @@ async fn a_rollback_is_tested_soon() {
 
 fn bearer(token: Uuid) -> Caller {
     let principal = Principal { token: Some(token), ..Principal::clone(&admin().principal) };
-    Caller { principal: Arc::new(principal), request_id: "test".into() }
+    Caller::new(Arc::new(principal), "test".into())
 }
 
 fn issued(id: Uuid) -> Token {

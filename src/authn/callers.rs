@@ -1,0 +1,174 @@
+//! `callers.toml`: who may come in besides those who have an API token.
+//!
+//! Every proof but an API token says something about somebody (a JWT's claims, a certificate's names, a process's user)
+//! and nothing about strongroom. A `[[caller]]` says what it means here: whoever comes `from` that proof and bears all the
+//! attributes of `when` is this caller, with this role in this org.
+//!
+//! ```toml
+//! [[caller]]
+//! name = "acme-deploy"
+//! from = "github"                      # an [[issuer]]'s name, or mtls, or unix
+//! when = { repository_id = "4711", ref = ["refs/heads/main", "refs/tags/*"] }
+//! role = "pipeline"
+//! org = "acme"
+//! providers = ["aws_access_key"]
+//! ```
+//!
+//! An attribute's value must be one of those listed, to the letter; a `*` at the end, behind `/` or `:`, stands for any
+//! rest. Exactly one caller must fit: when two do, nobody comes in, as it is not for us to choose what somebody may do.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// What a proof says about somebody.
+pub type Attributes = BTreeMap<String, String>;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Callers {
+    #[serde(default, rename = "caller")]
+    callers: Vec<Binding>,
+}
+
+/// A `[[caller]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Binding {
+    /// For people and for the log.
+    pub name: String,
+    /// An issuer's name, `mtls` or `unix`.
+    pub from: String,
+    /// All of these, each by one of its values.
+    pub when: BTreeMap<String, Values>,
+    pub role: String,
+    /// A tenant, or `*`.
+    pub org: String,
+    #[serde(default)]
+    pub projects: Vec<String>,
+    #[serde(default)]
+    pub providers: Vec<String>,
+    /// Only these actions; empty means all that the role may.
+    #[serde(default)]
+    pub actions: Vec<String>,
+}
+
+/// One value, or any of several.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Values {
+    One(String),
+    Any(Vec<String>),
+}
+
+/// Why nobody is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    None,
+    /// More than one fits; their names.
+    Ambiguous(Vec<String>),
+}
+
+/// What is wrong with the file.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}{}: {why}", line.map(|line| format!(":{line}")).unwrap_or_default())]
+pub struct LoadError {
+    pub file: String,
+    pub line: Option<usize>,
+    pub why: String,
+}
+
+impl Callers {
+    pub fn parse(file: &str, text: &str) -> Result<Self, LoadError> {
+        toml::from_str(text).map_err(|error| LoadError {
+            file: file.to_owned(),
+            line: error.span().map(|span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1),
+            why: error.message().trim_end().replace('\n', "; "),
+        })
+    }
+
+    /// The one caller that comes from there and bears these attributes.
+    pub fn find(&self, from: &str, attributes: &Attributes) -> Result<&Binding, Unknown> {
+        let fits = |binding: &&Binding| binding.from == from && binding.fits(attributes);
+        let found: Vec<&Binding> = self.callers.iter().filter(fits).collect();
+        match found.as_slice() {
+            [only] => Ok(only),
+            [] => Err(Unknown::None),
+            several => Err(Unknown::Ambiguous(several.iter().map(|binding| binding.name.clone()).collect())),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.callers.is_empty()
+    }
+}
+
+impl Binding {
+    fn fits(&self, attributes: &Attributes) -> bool {
+        self.when.iter().all(|(name, values)| attributes.get(name).is_some_and(|value| values.hold(value)))
+    }
+}
+
+impl Values {
+    fn hold(&self, value: &str) -> bool {
+        match self {
+            Self::One(one) => is_like(one, value),
+            Self::Any(several) => several.iter().any(|one| is_like(one, value)),
+        }
+    }
+}
+
+fn is_like(wanted: &str, value: &str) -> bool {
+    match wanted.strip_suffix('*').filter(|start| start.ends_with(['/', ':'])) {
+        Some(start) => value.len() > start.len() && value.starts_with(start),
+        None => wanted == value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+        [[caller]]
+        name = "deploy"
+        from = "github"
+        when = { repository_id = "4711", ref = ["refs/heads/main", "refs/tags/*"] }
+        role = "pipeline"
+        org = "acme"
+        providers = ["openai"]
+
+        [[caller]]
+        name = "anything of that repository"
+        from = "github"
+        when = { repository_id = "4711", ref = "refs/tags/v1" }
+        role = "pipeline"
+        org = "acme"
+    "#;
+
+    fn attributes(pairs: &[(&str, &str)]) -> Attributes {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn exactly_one_must_fit() {
+        let callers = Callers::parse("callers.toml", FILE).unwrap();
+        let find = |from, pairs: &[(&str, &str)]| callers.find(from, &attributes(pairs)).map(|it| it.name.clone());
+        let main = [("repository_id", "4711"), ("ref", "refs/heads/main"), ("actor", "anybody")];
+        assert_eq!(find("github", &main).as_deref(), Ok("deploy"));
+        assert_eq!(find("gitlab", &main), Err(Unknown::None));
+        for refused in ["refs/heads/main2", "refs/heads/Main", "refs/heads/", "refs/tags/", "refs/tags", ""] {
+            assert_eq!(find("github", &[("repository_id", "4711"), ("ref", refused)]), Err(Unknown::None), "{refused}");
+        }
+        assert_eq!(find("github", &[("ref", "refs/heads/main")]), Err(Unknown::None));
+        let both = find("github", &[("repository_id", "4711"), ("ref", "refs/tags/v1")]);
+        assert!(matches!(both, Err(Unknown::Ambiguous(names)) if names.len() == 2));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        let error = Callers::parse("callers.toml", "\n[[caller]]\nname = \"x\"\nrol = \"admin\"\n").unwrap_err();
+        assert!(error.to_string().starts_with("callers.toml:4: unknown field `rol`"), "{error}");
+    }
+}

@@ -1,0 +1,96 @@
+//! API tokens that were looked up before. A revoked one leaves before its revocation is acknowledged.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Unproven, refused, text};
+use crate::store::{self, Store, Token};
+use crate::vault::{Principal, Proof};
+
+/// More tokens than this in use at a time, and the memory of them begins anew.
+const MOST: usize = 10_000;
+
+pub struct Known {
+    store: Arc<dyn Store>,
+    memory: RwLock<Memory>,
+}
+
+#[derive(Default)]
+struct Memory {
+    tokens: HashMap<Uuid, Arc<Entry>>,
+    /// Counts revocations: what was read from the store before one must not be remembered after it.
+    revocations: u64,
+}
+
+struct Entry {
+    principal: Arc<Principal>,
+    hash: [u8; 32],
+    expires_at: Timestamp,
+}
+
+impl Known {
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, memory: RwLock::default() }
+    }
+
+    pub async fn prove(&self, text: &str) -> Result<Arc<Principal>, Unproven> {
+        let (id, secret) = text::read(text).ok_or_else(|| refused("the bearer token is none of ours"))?;
+        let known = self.look_up(id).await?.ok_or_else(|| refused(format!("token {id} is unknown or revoked")))?;
+        if !text::matches(&secret, &known.hash) {
+            return Err(refused(format!("token {id} has another secret")));
+        }
+        if Timestamp::now() >= known.expires_at {
+            return Err(refused(format!("token {id} has expired")));
+        }
+        Ok(Arc::clone(&known.principal))
+    }
+
+    pub fn forget(&self, id: Uuid) {
+        let mut memory = self.memory.write().unwrap_or_else(PoisonError::into_inner);
+        memory.revocations += 1;
+        memory.tokens.remove(&id);
+    }
+
+    async fn look_up(&self, id: Uuid) -> Result<Option<Arc<Entry>>, store::Error> {
+        let revocations = {
+            let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = memory.tokens.get(&id) {
+                return Ok(Some(Arc::clone(known)));
+            }
+            memory.revocations
+        };
+        let Some(token) = self.store.token(id).await?.filter(|token| token.revoked_at.is_none()) else {
+            return Ok(None);
+        };
+        let entry = Arc::new(Entry::from(token));
+        let mut memory = self.memory.write().unwrap_or_else(PoisonError::into_inner);
+        if memory.tokens.len() >= MOST {
+            memory.tokens.clear();
+        }
+        if memory.revocations == revocations {
+            memory.tokens.insert(id, Arc::clone(&entry));
+        }
+        Ok(Some(entry))
+    }
+}
+
+impl From<Token> for Entry {
+    fn from(token: Token) -> Self {
+        let principal = Arc::new(Principal {
+            id: token.id.to_string(),
+            name: token.name,
+            role: token.role,
+            org: token.org,
+            projects: token.projects,
+            providers: token.providers,
+            token: Some(token.id),
+            proof: Proof::Token,
+            known_as: Some(token.id),
+            ..Principal::default()
+        });
+        Self { principal, hash: token.hash, expires_at: token.expires_at }
+    }
+}
