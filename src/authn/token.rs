@@ -48,7 +48,7 @@ impl Tokens {
         self.vault.issue_token(caller, &org, make).await
     }
 
-    /// The first token of a vault that has none: nobody is there yet who could ask for it.
+    /// An administrator's token for a vault that has none: nobody is there yet who could ask for it.
     pub async fn bootstrap(&self, name: &str, ttl: Duration) -> Result<Option<Secret>, Error> {
         let caller = Caller::system();
         let request = Issue {
@@ -60,7 +60,7 @@ impl Tokens {
             ttl: Some(ttl),
         };
         let (secret, token) = make(&caller, request, Timestamp::now())?;
-        let is_first = self.vault.keep_first_token(&caller, token).await?;
+        let is_first = self.vault.keep_first_admin(&caller, token).await?;
         Ok(is_first.then_some(secret))
     }
 
