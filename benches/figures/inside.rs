@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strongroom::authn::{Authenticator, Callers, Peer, Presented};
 use strongroom::authn::token::{Issue, Tokens};
+use strongroom::authn::{Authenticator, Callers, Peer, Presented};
 use strongroom::http;
 use strongroom::kms::{Keyring, Local};
 use strongroom::providers::probe::Live;
@@ -46,7 +46,8 @@ impl Inside {
             },
         })
         .unwrap();
-        let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault), Callers::default());
+        let client = http::Client::new(http::Settings::default()).unwrap();
+        let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault), Callers::default(), client);
         let tokens = Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator));
         Self { store, vault, authenticator, tokens }
     }
