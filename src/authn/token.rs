@@ -105,7 +105,8 @@ fn make(caller: &Caller, request: Issue, now: Timestamp) -> Result<(Secret, Toke
     Ok((text::write(id, &secret), token))
 }
 
-fn check(role: &str, org: &str, providers: &[String]) -> Result<(), Error> {
+/// What somebody may be, however they prove it.
+pub(super) fn check(role: &str, org: &str, providers: &[String]) -> Result<(), Error> {
     if !ROLES.contains(&role) {
         return Err(Error::invalid("role", format!("must be one of {}", ROLES.join(", "))));
     }
