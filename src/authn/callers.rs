@@ -20,6 +20,10 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::vault::{Principal, Proof};
 
 /// What a proof says about somebody.
 pub type Attributes = BTreeMap<String, String>;
@@ -104,7 +108,34 @@ impl Callers {
     }
 }
 
+impl Unknown {
+    /// In the operator's words.
+    pub fn of(&self, who: &str) -> String {
+        match self {
+            Self::None => format!("no caller of callers.toml is {who}"),
+            Self::Ambiguous(names) => format!("more than one caller of callers.toml is {who}: {}", names.join(", ")),
+        }
+    }
+}
+
 impl Binding {
+    /// Whoever bears these claims, as this caller.
+    pub fn principal(&self, id: String, proof: Proof, claims: Attributes) -> Principal {
+        let principal = Principal {
+            id,
+            name: self.name.clone(),
+            role: self.role.clone(),
+            org: self.org.clone(),
+            projects: self.projects.clone(),
+            providers: self.providers.clone(),
+            actions: self.actions.clone(),
+            proof,
+            claims,
+            ..Principal::default()
+        };
+        Principal { known_as: Some(one_value(&principal)), ..principal }
+    }
+
     fn fits(&self, attributes: &Attributes) -> bool {
         self.when.iter().all(|(name, values)| attributes.get(name).is_some_and(|value| values.hold(value)))
     }
@@ -117,6 +148,14 @@ impl Values {
             Self::Any(several) => several.iter().any(|one| is_like(one, value)),
         }
     }
+}
+
+/// The same for the same principal on every connection, and another as soon as anything of it is another.
+fn one_value(principal: &Principal) -> Uuid {
+    let digest = Sha256::digest(format!("{principal:?}"));
+    let mut first = [0; 16];
+    first.copy_from_slice(&digest[..16]);
+    Uuid::from_bytes(first)
 }
 
 fn is_like(wanted: &str, value: &str) -> bool {

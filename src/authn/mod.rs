@@ -7,20 +7,25 @@
 //!   a Unix socket                     unix    the kernel's word, then callers.toml      ┘ authorization
 //! ```
 
+pub mod authorities;
 pub mod callers;
 mod known;
+mod mtls;
 mod presented;
 mod text;
 pub mod token;
+mod unix;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+pub use authorities::Authorities;
 pub use callers::Callers;
 pub use presented::{Certificate, Peer, Presented};
 use uuid::Uuid;
 
 use self::known::Known;
+use self::mtls::Weighed;
 use crate::store::{self, Store};
 use crate::vault::{Caller, Circumstances, Error, Principal, Vault};
 
@@ -29,6 +34,7 @@ pub struct Authenticator {
     vault: Arc<Vault>,
     tokens: Known,
     callers: ArcSwap<Callers>,
+    authorities: ArcSwapOption<Authorities>,
 }
 
 /// Why nobody is proven.
@@ -42,7 +48,12 @@ enum Unproven {
 
 impl Authenticator {
     pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, callers: Callers) -> Arc<Self> {
-        Arc::new(Self { vault, tokens: Known::new(store), callers: ArcSwap::from_pointee(callers) })
+        Arc::new(Self {
+            vault,
+            tokens: Known::new(store),
+            callers: ArcSwap::from_pointee(callers),
+            authorities: ArcSwapOption::empty(),
+        })
     }
 
     /// From the next request on.
@@ -50,26 +61,44 @@ impl Authenticator {
         self.callers.store(Arc::new(callers));
     }
 
+    /// Whose certificates count from the next request on, on connections that are open already too.
+    pub fn trust(&self, authorities: Option<Arc<Authorities>>) {
+        self.authorities.store(authorities);
+    }
+
     /// Weighs what a request brings. A failure is recorded before it is told.
     pub async fn authenticate(&self, presented: Presented<'_>, request_id: String) -> Result<Caller, Error> {
-        let circumstances = Circumstances { address: presented.peer.address(), ..Circumstances::default() };
-        match self.prove(presented).await {
+        let certificate = self.certificate(presented.peer);
+        let identity = certificate.as_deref().and_then(|it| Some(Arc::clone(&it.found.as_ref().ok()?.identity)));
+        let circumstances =
+            Circumstances { address: presented.peer.address(), certificate: identity, ..Circumstances::default() };
+        match self.prove(presented, certificate.as_deref()).await {
             Ok(principal) => Ok(Caller { principal, request_id, circumstances }),
             Err(Unproven::Refused(why)) => Err(self.vault.unauthenticated(request_id, circumstances, &why).await),
             Err(Unproven::Failed(error)) => Err(error),
         }
     }
 
-    async fn prove(&self, presented: Presented<'_>) -> Result<Arc<Principal>, Unproven> {
-        match presented.authorization {
-            Some(header) => {
+    /// What is presented in words decides; a connection speaks only for whoever presents nothing.
+    async fn prove(&self, presented: Presented<'_>, certificate: Option<&Weighed>) -> Result<Arc<Principal>, Unproven> {
+        match (presented.authorization, certificate, presented.peer) {
+            (Some(header), ..) => {
                 // The scheme's name is case-insensitive (RFC 9110); the token is not.
                 let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-                let (_, text) = bearer.ok_or_else(|| refused("authorization is not `Bearer` and a token"))?;
+                let (_, text) = bearer.ok_or_else(|| refused("authorization is not `Bearer` and one token"))?;
                 self.tokens.prove(text).await
             }
-            None => Err(refused("nothing was presented that proves a caller")),
+            (None, Some(certificate), _) => certificate.principal().map_err(refused),
+            (None, None, Peer::Unix { uid, gid, .. }) => unix::find(&self.callers.load(), *uid, *gid).map_err(refused),
+            (None, None, Peer::Tcp { .. }) => Err(refused("nothing was presented that proves a caller")),
         }
+    }
+
+    fn certificate(&self, peer: &Peer) -> Option<Arc<Weighed>> {
+        let Peer::Tcp { certificate: Some(certificate), .. } = peer else { return None };
+        // Without authorities, there is no certificate that a handshake asked for.
+        let authorities = self.authorities.load_full()?;
+        Some(Weighed::of(certificate, &authorities, &self.callers.load_full()))
     }
 
     fn forget(&self, token: Uuid) {
