@@ -10,10 +10,10 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::api::listen::{self, Address, Listener};
+use crate::api::listen::{self, Address, Listener, Tls};
 use crate::api::{self, Api};
 use crate::authn::token::Tokens;
-use crate::authn::{self, Authenticator, Callers};
+use crate::authn::{self, Authenticator, Authorities, Callers};
 use crate::config::{self, Config};
 use crate::crypto::Secret;
 use crate::kms::local::{self, Local};
@@ -27,7 +27,7 @@ use crate::{http, memory, telemetry};
 /// A daemon that is ready to open its doors.
 pub struct App {
     config: Config,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Tls>>,
     api: Arc<Api>,
     vault: Arc<Vault>,
     authenticator: Arc<Authenticator>,
@@ -102,7 +102,8 @@ pub struct Doors {
 impl App {
     /// Puts the parts together. Opens the store and the keys, no port.
     pub async fn build(config: Config) -> Result<Self, Error> {
-        let tls = tls(&config)?;
+        let authorities = authorities(&config)?;
+        let tls = tls(&config, authorities.as_deref())?.map(Tls::new);
         let client = client(&config.outbound)?;
         if config.kms.local.create {
             make_homes(&config)?;
@@ -140,6 +141,7 @@ impl App {
         }
 
         let authenticator = Authenticator::new(store, Arc::clone(&vault), callers, client);
+        authenticator.trust(authorities);
         let tokens = Arc::new(Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator)));
         let (closing, is_closing) = watch::channel(false);
         let settings =
@@ -200,15 +202,21 @@ impl App {
         Ok(())
     }
 
-    /// Reads policies, providers and callers anew. When one of them is wrong, all stay as they are.
+    /// Reads policies, providers, callers and the files of TLS anew. When one of them is wrong, all stay as they are.
     pub fn reloader(&self) -> impl Fn() -> Result<(), Error> + Send + Sync + 'static {
         let (config, vault) = (self.config.clone(), Arc::clone(&self.vault));
-        let authenticator = Arc::clone(&self.authenticator);
+        let (authenticator, door) = (Arc::clone(&self.authenticator), self.tls.clone());
         move || {
             let (registry, callers) = (registry(&config)?, callers(&config)?);
             let policies = policies(&config, &registry)?;
-            vault.replace_rules(policies, registry);
+            let authorities = authorities(&config)?;
+            let handshakes = tls(&config, authorities.as_deref())?;
+            if let (Some(door), Some(handshakes)) = (&door, handshakes) {
+                door.replace(handshakes);
+            }
+            authenticator.trust(authorities);
             authenticator.replace(callers);
+            vault.replace_rules(policies, registry);
             Ok(())
         }
     }
@@ -272,9 +280,15 @@ fn callers(config: &Config) -> Result<Callers, Error> {
     }
 }
 
-fn tls(config: &Config) -> Result<Option<Arc<ServerConfig>>, Error> {
+fn authorities(config: &Config) -> Result<Option<Arc<Authorities>>, Error> {
+    let (bundle, lists) = (&config.tls.client_authorities, &config.tls.client_crl);
+    let read = |bundle: &PathBuf| Authorities::read(bundle, lists.as_deref()).map(Arc::new);
+    Ok(bundle.as_ref().map(read).transpose()?)
+}
+
+fn tls(config: &Config, clients: Option<&Authorities>) -> Result<Option<Arc<ServerConfig>>, Error> {
     match (&config.tls.cert, &config.tls.key) {
-        (Some(cert), Some(key)) => listen::tls(cert, key).map(Some).map_err(Error::Tls),
+        (Some(cert), Some(key)) => listen::tls(cert, key, clients).map(Some).map_err(Error::Tls),
         _ => Ok(None),
     }
 }

@@ -22,9 +22,12 @@ mod rules;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use toml::Spanned;
+use uuid::Uuid;
 
 use super::jwt::{self, Issuer};
+use crate::vault::{Principal, Proof};
 
 /// A longer list would hide what is wrong.
 const MOST_MISFITS: usize = 5;
@@ -152,7 +155,34 @@ impl Callers {
     }
 }
 
+impl Unknown {
+    /// In the operator's words.
+    pub fn of(&self, who: &str) -> String {
+        match self {
+            Self::None => format!("no caller of callers.toml is {who}"),
+            Self::Ambiguous(names) => format!("more than one caller of callers.toml is {who}: {}", names.join(", ")),
+        }
+    }
+}
+
 impl Binding {
+    /// Whoever bears these claims, as this caller.
+    pub fn principal(&self, id: String, proof: Proof, claims: Attributes) -> Principal {
+        let principal = Principal {
+            id,
+            name: self.name.clone(),
+            role: self.role.clone(),
+            org: self.org.clone(),
+            projects: self.projects.clone(),
+            providers: self.providers.clone(),
+            actions: self.actions.clone(),
+            proof,
+            claims,
+            ..Principal::default()
+        };
+        Principal { known_as: Some(one_value(&principal)), ..principal }
+    }
+
     fn fits(&self, attributes: &Attributes) -> bool {
         self.when.iter().all(|(name, values)| attributes.get(name).is_some_and(|value| values.hold(value)))
     }
@@ -175,6 +205,14 @@ impl Values {
     fn hold(&self, value: &str) -> bool {
         self.all().any(|one| is_like(one, value))
     }
+}
+
+/// The same for the same principal on every connection, and another as soon as anything of it is another.
+fn one_value(principal: &Principal) -> Uuid {
+    let digest = Sha256::digest(format!("{principal:?}"));
+    let mut first = [0; 16];
+    first.copy_from_slice(&digest[..16]);
+    Uuid::from_bytes(first)
 }
 
 /// What a pattern's values begin with.

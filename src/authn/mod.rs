@@ -7,16 +7,20 @@
 //!   a Unix socket                     unix    the kernel's word, then callers.toml      ┘ authorization
 //! ```
 
+pub mod authorities;
 pub mod callers;
 mod jwt;
 mod known;
+mod mtls;
 mod presented;
 mod text;
 pub mod token;
+mod unix;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+pub use authorities::Authorities;
 pub use callers::Callers;
 pub use presented::{Certificate, Peer, Presented};
 use tokio::sync::{Notify, watch};
@@ -24,6 +28,7 @@ use uuid::Uuid;
 
 use self::jwt::{Issuers, Proven};
 use self::known::Known;
+use self::mtls::Weighed;
 use crate::http::Client;
 use crate::store::{self, Store};
 use crate::vault::{Caller, Circumstances, Error, Vault};
@@ -35,6 +40,7 @@ pub struct Authenticator {
     callers: ArcSwap<Callers>,
     issuers: ArcSwap<Issuers>,
     replaced: Notify,
+    authorities: ArcSwapOption<Authorities>,
 }
 
 /// Why nobody is proven.
@@ -56,6 +62,7 @@ impl Authenticator {
             issuers: ArcSwap::from_pointee(Issuers::new(Arc::new(client), Arc::clone(&callers))),
             callers: ArcSwap::new(callers),
             replaced: Notify::new(),
+            authorities: ArcSwapOption::empty(),
         })
     }
 
@@ -84,10 +91,18 @@ impl Authenticator {
         }
     }
 
+    /// Whose certificates count from the next request on, on connections that are open already too.
+    pub fn trust(&self, authorities: Option<Arc<Authorities>>) {
+        self.authorities.store(authorities);
+    }
+
     /// Weighs what a request brings. A failure is recorded before it is told.
     pub async fn authenticate(&self, presented: Presented<'_>, request_id: String) -> Result<Caller, Error> {
-        let circumstances = Circumstances { address: presented.peer.address(), ..Circumstances::default() };
-        match self.prove(presented).await {
+        let certificate = self.certificate(presented.peer);
+        let identity = certificate.as_deref().and_then(|it| Some(Arc::clone(&it.found.as_ref().ok()?.identity)));
+        let circumstances =
+            Circumstances { address: presented.peer.address(), certificate: identity, ..Circumstances::default() };
+        match self.prove(presented, certificate.as_deref()).await {
             Ok(Proven { principal, step_up }) => {
                 Ok(Caller { principal, request_id, circumstances: Circumstances { step_up, ..circumstances } })
             }
@@ -96,21 +111,33 @@ impl Authenticator {
         }
     }
 
-    async fn prove(&self, presented: Presented<'_>) -> Result<Proven, Unproven> {
-        match presented.authorization {
-            Some(header) => {
+    /// What is presented in words decides; a connection speaks only for whoever presents nothing.
+    async fn prove(&self, presented: Presented<'_>, certificate: Option<&Weighed>) -> Result<Proven, Unproven> {
+        let principal = match (presented.authorization, certificate, presented.peer) {
+            (Some(header), ..) => {
                 // The scheme's name is case-insensitive (RFC 9110); the token is not.
                 let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-                let (_, text) = bearer.ok_or_else(|| refused("authorization is not `Bearer` and a token"))?;
+                let (_, text) = bearer.ok_or_else(|| refused("authorization is not `Bearer` and one token"))?;
                 // No token of ours has a dot.
                 if text.contains('.') {
                     return self.issuers.load_full().prove(text).await;
                 }
-                let principal = self.tokens.prove(text).await?;
-                Ok(Proven { principal, step_up: None })
+                self.tokens.prove(text).await?
             }
-            None => Err(refused("nothing was presented that proves a caller")),
-        }
+            (None, Some(certificate), _) => certificate.principal().map_err(refused)?,
+            (None, None, Peer::Unix { uid, gid, .. }) => {
+                unix::find(&self.callers.load(), *uid, *gid).map_err(refused)?
+            }
+            (None, None, Peer::Tcp { .. }) => return Err(refused("nothing was presented that proves a caller")),
+        };
+        Ok(Proven { principal, step_up: None })
+    }
+
+    fn certificate(&self, peer: &Peer) -> Option<Arc<Weighed>> {
+        let Peer::Tcp { certificate: Some(certificate), .. } = peer else { return None };
+        // Without authorities, there is no certificate that a handshake asked for.
+        let authorities = self.authorities.load_full()?;
+        Some(Weighed::of(certificate, &authorities, &self.callers.load_full()))
     }
 
     fn forget(&self, token: Uuid) {

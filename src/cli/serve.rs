@@ -12,7 +12,7 @@ use crate::config::Config;
 /// Long enough to look around, short enough to be forgotten.
 const FIRST_TOKEN: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Run the daemon until SIGTERM or Ctrl-C. SIGHUP reads policies, providers and callers anew.
+/// Run the daemon until SIGTERM or Ctrl-C. SIGHUP reads policies, providers, callers and the files of TLS anew.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  strongroom serve --dev")]
 pub(super) struct Serve {
@@ -90,7 +90,7 @@ fn reload_on_hangup(app: &App) -> Result<(), Failure> {
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             if let Err(refused) = reload() {
-                tracing::error!(cause = %refused, "the new policies, providers or callers are wrong; the old ones stay in force");
+                tracing::error!(cause = %refused, "something that was to be read anew is wrong; the old ones stay in force");
             }
         }
     });
