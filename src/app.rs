@@ -21,7 +21,7 @@ use crate::kms::{Keyring, Kms};
 use crate::providers::probe::Live;
 use crate::providers::{self, Registry};
 use crate::store::{Sqlite, Store};
-use crate::vault::{self, Limits, Parts, Policies, Testing, Vault, policy};
+use crate::vault::{self, Allowance, Allowances, Limits, Parts, Policies, Testing, Vault, policy};
 use crate::{http, memory, telemetry};
 
 /// A daemon that is ready to open its doors.
@@ -119,6 +119,18 @@ impl App {
             max_bytes: config.cache.max_bytes.bytes(),
             org_bytes: (config.cache.max_bytes.bytes() as f64 * config.cache.org_share) as u64,
         };
+        let allowances = Allowances {
+            caller: Allowance {
+                rate: config.limits.caller_rate,
+                at_once: config.limits.caller_at_once,
+                watches: config.limits.caller_watches,
+            },
+            org: Allowance {
+                rate: config.limits.org_rate,
+                at_once: config.limits.org_at_once,
+                watches: config.limits.org_watches,
+            },
+        };
         let testing = Testing {
             enabled: config.probe.enabled,
             timeout: config.probe.timeout,
@@ -132,6 +144,7 @@ impl App {
             policies,
             probe: Arc::new(Live::new(client, owner_hosts)),
             limits,
+            allowances,
             testing,
         })?;
         vault.check_keys().await?;
@@ -139,7 +152,8 @@ impl App {
             return Err(Error::OtherKey { key: config.kms.default });
         }
 
-        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers);
+        let authenticator =
+            Authenticator::new(store, Arc::clone(&vault), callers, config.limits.failed_authentications);
         let tokens = Arc::new(Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator)));
         let (closing, is_closing) = watch::channel(false);
         let settings =
@@ -195,6 +209,7 @@ impl App {
         self.closing.send_replace(true);
         open.join_all().await;
         upkeep.await.map_err(vault::Error::bug)?;
+        self.vault.record_counted().await;
         Ok(())
     }
 

@@ -114,10 +114,11 @@ impl CredentialService for Grpc {
         request: Request<WatchCredentialsRequest>,
     ) -> Answer<Self::WatchCredentialsStream> {
         let Proven { rpc, caller } = proven(&request)?;
+        let request_id = caller.request_id;
         let opened = self.unary(request, credentials::watch_credentials).await?;
         let refuse = move |error: Error| {
-            status::report(&rpc.name, &caller.request_id, &error);
-            refuse(&error.into(), &caller.request_id)
+            status::report(&rpc.name, &request_id, &error);
+            refuse(&error.into(), &request_id)
         };
         Ok(opened.map(|Changes(changes)| changes.map(move |change| change.map_err(&refuse)).boxed()))
     }

@@ -85,7 +85,8 @@ impl Api {
         let walk = async {
             let peer = peer.ok_or_else(|| Error::bug("a request came over no connection of ours"))?;
             let presented = presented(headers, &peer);
-            let caller = self.authenticator.authenticate(presented, request_id.to_owned()).await?;
+            let mut caller = self.authenticator.authenticate(presented, request_id.to_owned()).await?;
+            caller.turn = self.vault.take_turn(&caller, rpc.action).await?;
             match work(caller.clone()).await {
                 Err(fault) => Err(self.record(rpc, &caller, fault).await),
                 done => done,

@@ -10,25 +10,29 @@
 pub mod callers;
 mod known;
 mod presented;
+mod strangers;
 mod text;
 pub mod token;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 pub use callers::Callers;
-pub use presented::{Certificate, Peer, Presented};
+pub use presented::{Certificate, Peer, Presented, Source};
 use uuid::Uuid;
 
 use self::known::Known;
+use self::strangers::Strangers;
 use crate::store::{self, Store};
-use crate::vault::{Caller, Circumstances, Error, Principal, Vault};
+use crate::vault::{Action, Caller, Circumstances, Error, Principal, Vault};
 
 /// Proves callers by what they present.
 pub struct Authenticator {
     vault: Arc<Vault>,
     tokens: Known,
     callers: ArcSwap<Callers>,
+    strangers: Strangers,
 }
 
 /// Why nobody is proven.
@@ -41,8 +45,10 @@ enum Unproven {
 }
 
 impl Authenticator {
-    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, callers: Callers) -> Arc<Self> {
-        Arc::new(Self { vault, tokens: Known::new(store), callers: ArcSwap::from_pointee(callers) })
+    /// `failures` is how many from one network in a minute are too many; none means no limit.
+    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, callers: Callers, failures: u32) -> Arc<Self> {
+        let (tokens, strangers) = (Known::new(store), Strangers::new(failures));
+        Arc::new(Self { vault, tokens, callers: ArcSwap::from_pointee(callers), strangers })
     }
 
     /// From the next request on.
@@ -53,10 +59,34 @@ impl Authenticator {
     /// Weighs what a request brings. A failure is recorded before it is told.
     pub async fn authenticate(&self, presented: Presented<'_>, request_id: String) -> Result<Caller, Error> {
         let circumstances = Circumstances { address: presented.peer.address(), ..Circumstances::default() };
+        let (source, now) = (presented.peer.source(), Instant::now());
+        let is_suspect = self.strangers.lists(source, now) && !self.knows(&presented);
+        if is_suspect && let Err(retry_after) = self.strangers.admit(source, now) {
+            metrics::counter!("strongroom_limited_total", "limit" => "failed_authentications").increment(1);
+            let caller = Caller { circumstances, ..Caller::anonymous(request_id) };
+            return Err(self.vault.refused(&caller, Action::Authenticate, Error::Limited { retry_after }).await);
+        }
         match self.prove(presented).await {
-            Ok(principal) => Ok(Caller { principal, request_id, circumstances }),
-            Err(Unproven::Refused(why)) => Err(self.vault.unauthenticated(request_id, circumstances, &why).await),
+            Ok(principal) => {
+                if is_suspect {
+                    self.strangers.proved(source, now);
+                }
+                Ok(Caller { circumstances, ..Caller::new(principal, request_id) })
+            }
+            Err(Unproven::Refused(why)) => {
+                metrics::counter!("strongroom_failed_authentications_total").increment(1);
+                self.strangers.failed(source, now);
+                Err(self.vault.unauthenticated(request_id, circumstances, &why).await)
+            }
             Err(Unproven::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Whether proving needs no look-up and no signature: a token that is remembered, or what the connection itself brought.
+    fn knows(&self, presented: &Presented<'_>) -> bool {
+        match presented.authorization {
+            Some(header) => header.split_once(' ').is_some_and(|(_, text)| self.tokens.knows(text)),
+            None => presented.grant.is_none(),
         }
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::vault::network;
+
 /// The headers that prove something, and the other side of the connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Presented<'a> {
@@ -30,6 +32,13 @@ pub enum Peer {
     Unix { uid: u32, gid: u32, pid: Option<i32> },
 }
 
+/// Where somebody comes from, as far as strangers can be told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    Network(IpAddr),
+    User(u32),
+}
+
 /// A client's certificate whose chain was checked and whose key the client holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
@@ -42,6 +51,13 @@ impl Peer {
         match self {
             Self::Tcp { address, .. } => Some(address.ip()),
             Self::Unix { .. } => None,
+        }
+    }
+
+    pub fn source(&self) -> Source {
+        match self {
+            Self::Tcp { address, .. } => Source::Network(network(address.ip())),
+            Self::Unix { uid, .. } => Source::User(*uid),
         }
     }
 }
