@@ -186,6 +186,8 @@ impl App {
         let settings = listen::Settings {
             max_connections: limits.max_connections as usize,
             max_streams: limits.max_streams,
+            max_strangers: limits.max_strangers as usize,
+            max_strangers_per_source: limits.max_strangers_per_source as usize,
             handshake: limits.handshake,
             deadline: limits.deadline,
             close_idle_after: self.config.memory.close_idle_after,
