@@ -47,7 +47,8 @@ impl Inside {
             },
         })
         .unwrap();
-        let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault), Callers::default(), 0);
+        let client = http::Client::new(http::Settings::default()).unwrap();
+        let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault), Callers::default(), client, 0);
         let tokens = Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator));
         Self { store, vault, authenticator, tokens }
     }

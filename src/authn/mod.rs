@@ -8,6 +8,7 @@
 //! ```
 
 pub mod callers;
+mod jwt;
 mod known;
 mod presented;
 mod strangers;
@@ -20,18 +21,23 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 pub use callers::Callers;
 pub use presented::{Certificate, Peer, Presented, Source};
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
+use self::jwt::{Issuers, Proven};
 use self::known::Known;
 use self::strangers::Strangers;
+use crate::http::Client;
 use crate::store::{self, Store};
-use crate::vault::{Action, Caller, Circumstances, Error, Principal, Vault};
+use crate::vault::{Action, Caller, Circumstances, Error, Vault};
 
 /// Proves callers by what they present.
 pub struct Authenticator {
     vault: Arc<Vault>,
     tokens: Known,
     callers: ArcSwap<Callers>,
+    issuers: ArcSwap<Issuers>,
+    replaced: Notify,
     strangers: Strangers,
 }
 
@@ -45,15 +51,43 @@ enum Unproven {
 }
 
 impl Authenticator {
-    /// `failures` is how many from one network in a minute are too many; none means no limit.
-    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, callers: Callers, failures: u32) -> Arc<Self> {
-        let (tokens, strangers) = (Known::new(store), Strangers::new(failures));
-        Arc::new(Self { vault, tokens, callers: ArcSwap::from_pointee(callers), strangers })
+    /// Issuers' keys are fetched through the client. `failures` is how many from one network in a minute are too many; none
+    /// means no limit.
+    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, callers: Callers, client: Client, failures: u32) -> Arc<Self> {
+        let callers = Arc::new(callers);
+        Arc::new(Self {
+            vault,
+            tokens: Known::new(store),
+            issuers: ArcSwap::from_pointee(Issuers::new(Arc::new(client), Arc::clone(&callers))),
+            callers: ArcSwap::new(callers),
+            replaced: Notify::new(),
+            strangers: Strangers::new(failures),
+        })
     }
 
     /// From the next request on.
     pub fn replace(&self, callers: Callers) {
-        self.callers.store(Arc::new(callers));
+        let callers = Arc::new(callers);
+        self.issuers.store(Arc::new(self.issuers.load().replaced(Arc::clone(&callers))));
+        self.callers.store(callers);
+        self.replaced.notify_one();
+    }
+
+    /// Fetches issuers' keys before they are old, until the doors close.
+    pub async fn upkeep(self: Arc<Self>, mut closing: watch::Receiver<bool>) {
+        let fresh = async {
+            loop {
+                let issuers = self.issuers.load_full();
+                tokio::select! {
+                    () = issuers.keep_fresh() => {}
+                    () = self.replaced.notified() => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = fresh => {}
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
     }
 
     /// Weighs what a request brings. A failure is recorded before it is told.
@@ -67,10 +101,11 @@ impl Authenticator {
             return Err(self.vault.refused(&caller, Action::Authenticate, Error::Limited { retry_after }).await);
         }
         match self.prove(presented).await {
-            Ok(principal) => {
+            Ok(Proven { principal, step_up }) => {
                 if is_suspect {
                     self.strangers.proved(source, now);
                 }
+                let circumstances = Circumstances { step_up, ..circumstances };
                 Ok(Caller { circumstances, ..Caller::new(principal, request_id) })
             }
             Err(Unproven::Refused(why)) => {
@@ -82,21 +117,30 @@ impl Authenticator {
         }
     }
 
-    /// Whether proving needs no look-up and no signature: a token that is remembered, or what the connection itself brought.
+    /// Whether proving needs no look-up and no signature: one that is remembered, or what the connection itself
+    /// brought.
     fn knows(&self, presented: &Presented<'_>) -> bool {
         match presented.authorization {
-            Some(header) => header.split_once(' ').is_some_and(|(_, text)| self.tokens.knows(text)),
+            Some(header) => header.split_once(' ').is_some_and(|(_, text)| match text.contains('.') {
+                true => self.issuers.load().knows(text),
+                false => self.tokens.knows(text),
+            }),
             None => presented.grant.is_none(),
         }
     }
 
-    async fn prove(&self, presented: Presented<'_>) -> Result<Arc<Principal>, Unproven> {
+    async fn prove(&self, presented: Presented<'_>) -> Result<Proven, Unproven> {
         match presented.authorization {
             Some(header) => {
                 // The scheme's name is case-insensitive (RFC 9110); the token is not.
                 let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
                 let (_, text) = bearer.ok_or_else(|| refused("authorization is not `Bearer` and a token"))?;
-                self.tokens.prove(text).await
+                // No token of ours has a dot.
+                if text.contains('.') {
+                    return self.issuers.load_full().prove(text).await;
+                }
+                let principal = self.tokens.prove(text).await?;
+                Ok(Proven { principal, step_up: None })
             }
             None => Err(refused("nothing was presented that proves a caller")),
         }
