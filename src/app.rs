@@ -21,7 +21,7 @@ use crate::kms::{Keyring, Kms};
 use crate::providers::probe::Live;
 use crate::providers::{self, Registry};
 use crate::store::{Sqlite, Store};
-use crate::vault::{self, Limits, Parts, Policies, Testing, Vault, policy};
+use crate::vault::{self, Allowance, Allowances, Limits, Parts, Policies, Testing, Vault, policy};
 use crate::{http, memory, telemetry};
 
 /// A daemon that is ready to open its doors.
@@ -120,6 +120,18 @@ impl App {
             max_bytes: config.cache.max_bytes.bytes(),
             org_bytes: (config.cache.max_bytes.bytes() as f64 * config.cache.org_share) as u64,
         };
+        let allowances = Allowances {
+            caller: Allowance {
+                rate: config.limits.caller_rate,
+                at_once: config.limits.caller_at_once,
+                watches: config.limits.caller_watches,
+            },
+            org: Allowance {
+                rate: config.limits.org_rate,
+                at_once: config.limits.org_at_once,
+                watches: config.limits.org_watches,
+            },
+        };
         let testing = Testing {
             enabled: config.probe.enabled,
             timeout: config.probe.timeout,
@@ -133,6 +145,7 @@ impl App {
             policies,
             probe: Arc::new(Live::new(client.clone(), owner_hosts)),
             limits,
+            allowances,
             testing,
         })?;
         vault.check_keys().await?;
@@ -140,7 +153,8 @@ impl App {
             return Err(Error::OtherKey { key: config.kms.default });
         }
 
-        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers, client);
+        let failures = config.limits.failed_authentications;
+        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers, client, failures);
         authenticator.trust(authorities);
         let tokens = Arc::new(Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator)));
         let (closing, is_closing) = watch::channel(false);
@@ -174,6 +188,8 @@ impl App {
         let settings = listen::Settings {
             max_connections: limits.max_connections as usize,
             max_streams: limits.max_streams,
+            max_strangers: limits.max_strangers as usize,
+            max_strangers_per_source: limits.max_strangers_per_source as usize,
             handshake: limits.handshake,
             deadline: limits.deadline,
             close_idle_after: self.config.memory.close_idle_after,
@@ -199,6 +215,7 @@ impl App {
         open.join_all().await;
         upkeep.await.map_err(vault::Error::bug)?;
         issuers.await.map_err(vault::Error::bug)?;
+        self.vault.record_counted().await;
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::Api;
-use super::listen::CarriedSecret;
+use super::listen::{CarriedSecret, Guest};
 use super::rpc::Rpc;
 use super::status::{self, Fault};
 use crate::authn::{Peer, Presented};
@@ -73,7 +73,7 @@ impl Api {
     pub(super) async fn serve<T, W>(
         &self,
         rpc: &Rpc,
-        peer: Option<Peer>,
+        from: From,
         headers: &HeaderMap,
         request_id: &str,
         work: impl FnOnce(Caller) -> W + Send,
@@ -83,9 +83,11 @@ impl Api {
     {
         let started = Instant::now();
         let walk = async {
-            let peer = peer.ok_or_else(|| Error::bug("a request came over no connection of ours"))?;
+            let (peer, guest) = from.ok_or_else(|| Error::bug("a request came over no connection of ours"))?;
             let presented = presented(headers, &peer);
-            let caller = self.authenticator.authenticate(presented, request_id.to_owned()).await?;
+            let mut caller = self.authenticator.authenticate(presented, request_id.to_owned()).await?;
+            guest.prove();
+            caller.turn = self.vault.take_turn(&caller, rpc.action).await?;
             match work(caller.clone()).await {
                 Err(fault) => Err(self.record(rpc, &caller, fault).await),
                 done => done,
@@ -124,6 +126,13 @@ impl Api {
             }
         }
     }
+}
+
+/// The connection that a request came over.
+pub type From = Option<(Peer, Arc<Guest>)>;
+
+pub fn from(extensions: &http::Extensions) -> From {
+    Some((extensions.get::<Peer>()?.clone(), Arc::clone(extensions.get::<Arc<Guest>>()?)))
 }
 
 /// Tells the connection that its buffers hold a secret, before anything can go wrong.

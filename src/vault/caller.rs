@@ -1,11 +1,13 @@
 //! Who asks. The first argument of every operation.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use uuid::Uuid;
+
+use crate::vault::Turn;
 
 /// A proven identity with the request that it came in with.
 #[derive(Clone, Debug)]
@@ -14,6 +16,8 @@ pub struct Caller {
     /// Told to the client, logged, and written into the audit log.
     pub request_id: String,
     pub circumstances: Circumstances,
+    /// Its place among the calls that may be made at the same time: taken while anything is done for it.
+    pub turn: Turn,
 }
 
 /// Who somebody is and what their proof limits them to.
@@ -94,9 +98,17 @@ pub struct StepUp {
     pub method: String,
 }
 
+/// What of an address strangers cannot change at will: an IPv4 address, the first half of an IPv6 one.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address => address,
+    }
+}
+
 impl Caller {
     pub fn new(principal: Arc<Principal>, request_id: String) -> Self {
-        Self { principal, request_id, circumstances: Circumstances::default() }
+        Self { principal, request_id, circumstances: Circumstances::default(), turn: Turn::default() }
     }
 
     /// The daemon itself, for work that nobody asked for.

@@ -19,8 +19,10 @@ mod probing;
 mod request;
 mod schedule;
 mod setup;
+mod tally;
 mod tokens;
 mod trail;
+mod turns;
 mod upkeep;
 mod upload;
 mod validate;
@@ -32,18 +34,20 @@ pub use action::Action;
 pub use age::Outlook;
 use arc_swap::ArcSwap;
 pub use cache::Limits;
-pub use caller::{Caller, Circumstances, Principal, Proof, StepUp};
+pub use caller::{Caller, Circumstances, Principal, Proof, StepUp, network};
 pub use error::{Dependency, Error};
 pub use names::check as check_name;
 pub use policy::Policies;
 pub use request::*;
 pub use schedule::Testing;
 use tokio::sync::Semaphore;
+pub use turns::{Allowance, Allowances, Turn};
 
 use self::cache::Cache;
 use self::flights::Flights;
 use self::guard::Guard;
 use self::keeper::Keeper;
+use self::turns::Turns;
 pub use crate::crypto::Secret;
 use crate::crypto::{self, Dek};
 use crate::kms::Keyring;
@@ -65,6 +69,7 @@ pub struct Parts {
     pub policies: Policies,
     pub probe: Arc<dyn Probe>,
     pub limits: Limits,
+    pub allowances: Allowances,
     pub testing: Testing,
 }
 
@@ -78,6 +83,7 @@ pub struct Vault {
     testing: Testing,
     pace: Pace,
     flights: Flights,
+    turns: Turns,
     /// For uploads that may ask for much work before they are read.
     unlocking: Arc<Semaphore>,
     /// Seals page tokens.
@@ -86,7 +92,7 @@ pub struct Vault {
 
 impl Vault {
     pub fn new(parts: Parts) -> Result<Arc<Self>, Error> {
-        let Parts { store, keyring, registry, policies, probe, limits, testing } = parts;
+        let Parts { store, keyring, registry, policies, probe, limits, allowances, testing } = parts;
         Ok(Arc::new(Self {
             guard: Guard::new(Arc::clone(&store), policies),
             keeper: Keeper::new(Arc::clone(&store), keyring),
@@ -97,6 +103,7 @@ impl Vault {
             testing,
             pace: Pace::new(),
             flights: Flights::default(),
+            turns: Turns::new(allowances),
             unlocking: Arc::new(Semaphore::new(upload::UNLOCKED_AT_ONCE)),
             page_key: Dek::new(crypto::random().map_err(Error::bug)?),
         }))

@@ -17,6 +17,8 @@ pub struct Trail {
     started: Instant,
     /// Shared with the store's writer while a record is on its way.
     draft: Arc<Draft>,
+    /// Why it failed, for the log alone.
+    why: String,
 }
 
 impl Trail {
@@ -34,7 +36,7 @@ impl Trail {
             phase: caller.principal.phase.clone(),
             ..Draft::default()
         };
-        Self { action, started: Instant::now(), draft: Arc::new(draft) }
+        Self { action, started: Instant::now(), draft: Arc::new(draft), why: String::new() }
     }
 
     fn draft(&mut self) -> &mut Draft {
@@ -85,6 +87,12 @@ impl Trail {
         fingerprint.clone_into(&mut self.draft().fingerprint);
     }
 
+    /// Holds no secret; nobody but the operator reads it.
+    pub fn because(mut self, why: &str) -> Self {
+        why.clone_into(&mut self.why);
+        self
+    }
+
     /// For what is not a credential and has a name.
     pub fn named(&mut self, name: &str) {
         name.clone_into(&mut self.draft().name);
@@ -124,6 +132,7 @@ impl Trail {
             version = it.version,
             fingerprint = said(&it.fingerprint),
             duration_us,
+            why = said(&self.why),
             request_id = it.request_id,
         );
     }
