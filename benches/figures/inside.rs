@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strongroom::authn::{Authenticator, Callers, Peer, Presented};
 use strongroom::authn::token::{Issue, Tokens};
+use strongroom::authn::{Authenticator, Callers, Peer, Presented};
 use strongroom::http;
 use strongroom::kms::{Keyring, Local};
 use strongroom::providers::probe::Live;

@@ -52,12 +52,23 @@ impl Authenticator {
 
     /// Weighs what a request brings. A failure is recorded before it is told.
     pub async fn authenticate(&self, presented: Presented<'_>, request_id: String) -> Result<Caller, Error> {
-        let circumstances = Circumstances { address: presented.peer.address(), ..Circumstances::default() };
+        // What is no id is nobody's, as the nil id is.
+        let named_approval = presented.approval.map(|id| id.parse().unwrap_or_default());
+        let circumstances =
+            Circumstances { address: presented.peer.address(), named_approval, ..Circumstances::default() };
         match self.prove(presented).await {
-            Ok(principal) => Ok(Caller { principal, request_id, circumstances }),
+            Ok(principal) => self.step_up(Caller { principal, request_id, circumstances }, presented.code).await,
             Err(Unproven::Refused(why)) => Err(self.vault.unauthenticated(request_id, circumstances, &why).await),
             Err(Unproven::Failed(error)) => Err(error),
         }
+    }
+
+    /// A code that came along counts for this one request, and is spent whatever becomes of it.
+    async fn step_up(&self, mut caller: Caller, code: Option<&str>) -> Result<Caller, Error> {
+        if let Some(code) = code {
+            caller.circumstances.step_up = Some(self.vault.step_up(&caller, code).await?);
+        }
+        Ok(caller)
     }
 
     async fn prove(&self, presented: Presented<'_>) -> Result<Arc<Principal>, Unproven> {

@@ -19,12 +19,14 @@ use crate::crypto::Secret;
 use crate::store::{self, Change, Credential, Receipt, Store, Target, Version, VersionState, Word as _};
 use crate::vault::error::Dependency;
 use crate::vault::policy::{Policies, Resource};
+use crate::vault::stepup::Approvals;
 use crate::vault::trail::{OK, Trail};
 use crate::vault::{Action, Caller, Error};
 
 pub struct Guard {
     store: Arc<dyn Store>,
     policies: ArcSwap<Policies>,
+    approvals: Approvals,
     /// Of what went well. Made once: finding a meter by its labels costs more than using it.
     recorded: HashMap<Action, metrics::Counter>,
 }
@@ -97,14 +99,23 @@ impl From<Error> for Withheld {
 }
 
 impl Guard {
-    pub fn new(store: Arc<dyn Store>, policies: Policies) -> Self {
+    pub fn new(store: Arc<dyn Store>, policies: Policies, approvals: Approvals) -> Self {
         let recorded = Action::ALL.iter().map(|action| (*action, recorded(*action, OK))).collect();
-        Self { store, policies: ArcSwap::from_pointee(policies), recorded }
+        Self { store, policies: ArcSwap::from_pointee(policies), approvals, recorded }
     }
 
     /// The new set decides from the next request on.
     pub fn replace(&self, policies: Policies) {
         self.policies.store(Arc::new(policies));
+    }
+
+    pub const fn approvals(&self) -> &Approvals {
+        &self.approvals
+    }
+
+    /// Whether some rule reads if a second person has agreed.
+    pub fn weighs_approvals(&self) -> bool {
+        self.policies.load().weighs_approvals
     }
 
     /// Asks the policies. A refusal is recorded by [`Guard::finish`], as every failure is.
@@ -242,6 +253,10 @@ impl Guard {
         result: Result<T, Error>,
         recorded_as: &'static str,
     ) -> Result<T, Error> {
+        let result = match result {
+            Err(Error::NeedsApproval { id }) if id.is_empty() => Err(self.approvals.ask(&trail).await),
+            other => other,
+        };
         let result = match result {
             Ok(value) => Ok(value),
             // There is no place to record it; the log line is all there is.

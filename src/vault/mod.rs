@@ -19,6 +19,7 @@ mod probing;
 mod request;
 mod schedule;
 mod setup;
+mod stepup;
 mod tokens;
 mod trail;
 mod upkeep;
@@ -32,7 +33,7 @@ pub use action::Action;
 pub use age::Outlook;
 use arc_swap::ArcSwap;
 pub use cache::Limits;
-pub use caller::{Caller, Circumstances, Principal, Proof, StepUp};
+pub use caller::{Caller, Circumstances, Principal, Proof, RequestDigest, StepUp};
 pub use error::{Dependency, Error};
 pub use policy::Policies;
 pub use request::*;
@@ -43,6 +44,7 @@ use self::cache::Cache;
 use self::flights::Flights;
 use self::guard::Guard;
 use self::keeper::Keeper;
+use self::stepup::Approvals;
 pub use crate::crypto::Secret;
 use crate::crypto::{self, Dek};
 use crate::kms::Keyring;
@@ -50,8 +52,8 @@ use crate::providers::probe::Pace;
 pub use crate::providers::{Field, Limits as ProviderLimits, Outcome, Probe, Provider, Registry, Upload, Verdict};
 use crate::store::Store;
 pub use crate::store::{
-    ChangeEvent, Credential, CredentialState, Health, Path, ProbeRecord, Record, Tested, Token, Version, VersionState,
-    Word,
+    Approval, ChangeEvent, Credential, CredentialState, Factor, FactorState, Health, Path, ProbeRecord, Record, Tested,
+    Token, Version, VersionState, Word,
 };
 
 /// The parts that the vault is put together from.
@@ -68,7 +70,7 @@ pub struct Parts {
 pub struct Vault {
     store: Arc<dyn Store>,
     guard: Guard,
-    keeper: Keeper,
+    keeper: Arc<Keeper>,
     cache: Cache,
     registry: ArcSwap<Registry>,
     probe: Arc<dyn Probe>,
@@ -84,9 +86,11 @@ pub struct Vault {
 impl Vault {
     pub fn new(parts: Parts) -> Result<Arc<Self>, Error> {
         let Parts { store, keyring, registry, policies, probe, limits, testing } = parts;
+        let keeper = Arc::new(Keeper::new(Arc::clone(&store), keyring));
+        let approvals = Approvals::new(Arc::clone(&store), Arc::clone(&keeper));
         Ok(Arc::new(Self {
-            guard: Guard::new(Arc::clone(&store), policies),
-            keeper: Keeper::new(Arc::clone(&store), keyring),
+            guard: Guard::new(Arc::clone(&store), policies, approvals),
+            keeper,
             cache: Cache::new(limits),
             registry: ArcSwap::from_pointee(registry),
             store,

@@ -29,6 +29,8 @@ const DEFAULT: &str = include_str!("../../../config/policy/default.cedar");
 pub struct Policies {
     slices: Slices,
     memo: Memo,
+    /// Some policy may read whether a second person has agreed. Says yes too often rather than too seldom.
+    pub weighs_approvals: bool,
     /// SHA-256 of the sources, for the log: which set is in force.
     pub digest: String,
 }
@@ -106,7 +108,9 @@ impl Policies {
             }
         }
         let digest = data_encoding::HEXLOWER.encode(&digest.finalize());
-        Ok(Self { slices: Slices::new(&all).map_err(|e| rule("policies", e))?, memo: Memo::default(), digest })
+        let weighs_approvals = sources.iter().any(|(_, text)| text.contains("approved"));
+        let slices = Slices::new(&all).map_err(|e| rule("policies", e))?;
+        Ok(Self { slices, memo: Memo::default(), weighs_approvals, digest })
     }
 
     /// Decides. Whatever cannot be evaluated is refused.
