@@ -108,7 +108,7 @@ impl App {
             make_homes(&config)?;
         }
         let registry = registry(&config)?;
-        let policies = policies(&config)?;
+        let policies = policies(&config, &registry)?;
         let callers = callers(&config)?;
         let keyring = keyring(&config)?;
         let store = store(&config)?;
@@ -203,7 +203,8 @@ impl App {
         let (config, vault) = (self.config.clone(), Arc::clone(&self.vault));
         let authenticator = Arc::clone(&self.authenticator);
         move || {
-            let (policies, registry, callers) = (policies(&config)?, registry(&config)?, callers(&config)?);
+            let (registry, callers) = (registry(&config)?, callers(&config)?);
+            let policies = policies(&config, &registry)?;
             vault.replace_rules(policies, registry);
             authenticator.replace(callers);
             Ok(())
@@ -250,10 +251,10 @@ fn registry(config: &Config) -> Result<Registry, Error> {
     }
 }
 
-fn policies(config: &Config) -> Result<Policies, Error> {
+fn policies(config: &Config, registry: &Registry) -> Result<Policies, Error> {
     match &config.policy.directory {
         None => Ok(Policies::embedded()?),
-        Some(directory) => Ok(Policies::load(directory)?),
+        Some(directory) => Ok(Policies::load(directory, &policy::Vocabulary::of(registry))?),
     }
 }
 
