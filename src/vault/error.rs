@@ -18,7 +18,7 @@ pub enum Error {
     #[error("this needs a fresh second factor{}", .why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
     NeedsStepUp { why: Option<String> },
     /// It would be allowed once a second person has approved it: this very request, under this id.
-    #[error("this needs a second person's approval: {id}")]
+    #[error("this needs a second person's approval{}", if .id.is_empty() { ", in a request of its own".to_owned() } else { format!(": {id}") })]
     NeedsApproval { id: String },
     /// More than this caller, this org or this stranger may ask for at a time.
     #[error("too much at a time; try again in {} s", .retry_after.as_secs().max(1))]

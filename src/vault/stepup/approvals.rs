@@ -51,10 +51,10 @@ impl Approvals {
     async fn request(&self, trail: &Trail) -> Result<Error, Error> {
         // Without a digest there is nothing that could be agreed to: part of a larger request, or rules that are so new
         // that the request was read under others.
-        let Some(Asker { principal, request }) = trail.asker() else { return Ok(Error::Denied) };
+        let unasked = || Error::NeedsApproval { id: String::new() };
+        let Some(Asker { principal, request }) = trail.asker() else { return Ok(unasked()) };
         let (action, path) = trail.subject();
         let digest = self.digest(&principal.id, action, &path, *request).await?;
-        let waiting = || Error::NeedsApproval { id: String::new() };
         let of_request = self.store.approval_of(&principal.id, &digest);
         if let Some(known) = of_request.await?.filter(|known| known.expires_at > trail.at()) {
             return Ok(Error::NeedsApproval { id: known.id.to_string() });
@@ -76,7 +76,7 @@ impl Approvals {
         self.store.commit(Change::Approval(ApprovalChange::Request(Box::new(approval))), asked.record()).await?;
         // Another may have been first: the one that is kept counts.
         let kept = self.store.approval_of(&principal.id, &digest).await?;
-        Ok(kept.map_or_else(waiting, |kept| Error::NeedsApproval { id: kept.id.to_string() }))
+        Ok(kept.map_or_else(unasked, |kept| Error::NeedsApproval { id: kept.id.to_string() }))
     }
 
     /// Of one caller's one request about one thing.

@@ -17,3 +17,4 @@ mod factors;
 mod people;
 
 pub use approvals::Approvals;
+pub use factors::CONFIRM_WITHIN;
