@@ -106,8 +106,13 @@ impl Authenticator {
     pub async fn authenticate(&self, presented: Presented<'_>, request_id: String) -> Result<Caller, Error> {
         let certificate = self.certificate(presented.peer);
         let identity = certificate.as_deref().and_then(|it| Some(Arc::clone(&it.found.as_ref().ok()?.identity)));
-        let circumstances =
-            Circumstances { address: presented.peer.address(), certificate: identity, ..Circumstances::default() };
+        let circumstances = Circumstances {
+            address: presented.peer.address(),
+            certificate: identity,
+            // What is no id is nobody's, as the nil id is.
+            named_approval: presented.approval.map(|id| id.parse().unwrap_or_default()),
+            ..Circumstances::default()
+        };
         let (source, now) = (presented.peer.source(), Instant::now());
         let is_suspect = self.strangers.lists(source, now) && !self.knows(&presented);
         if is_suspect && let Err(retry_after) = self.strangers.admit(source, now) {
@@ -121,7 +126,8 @@ impl Authenticator {
                     self.strangers.proved(source, now);
                 }
                 let circumstances = Circumstances { step_up, ..circumstances };
-                Ok(Caller { circumstances, ..Caller::new(principal, request_id) })
+                let caller = Caller { circumstances, ..Caller::new(principal, request_id) };
+                self.step_up(caller, presented.code).await
             }
             Err(Unproven::Refused(why)) => {
                 metrics::counter!("strongroom_failed_authentications_total").increment(1);
@@ -130,6 +136,14 @@ impl Authenticator {
             }
             Err(Unproven::Failed(error)) => Err(error),
         }
+    }
+
+    /// A code that came along counts for this one request, and is spent whatever becomes of it.
+    async fn step_up(&self, mut caller: Caller, code: Option<&str>) -> Result<Caller, Error> {
+        if let Some(code) = code {
+            caller.circumstances.step_up = Some(self.vault.step_up(&caller, code).await?);
+        }
+        Ok(caller)
     }
 
     /// Whether proving needs no look-up and no signature: one that is remembered, or what the connection itself

@@ -17,9 +17,9 @@ pub struct Presented<'a> {
     pub authorization: Option<&'a str>,
     /// `strongroom-grant`: beside another proof; alone it is a bearer token.
     pub grant: Option<&'a str>,
-    /// `strongroom-code`: a one-time code.
+    /// `strongroom-code`: a one-time code; empty when there are several.
     pub code: Option<&'a str>,
-    /// `strongroom-approval`: the id of an approval.
+    /// `strongroom-approval`: the id of an approval; empty when there are several.
     pub approval: Option<&'a str>,
     pub peer: &'a Peer,
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::row::{OrgKey, Path, ProbeRecord, Sealed, Token, VersionState};
+use super::stepup::{ApprovalChange, FactorChange};
 use crate::crypto::Seal;
 
 /// What to do together with the record.
@@ -119,6 +120,12 @@ pub enum Change {
     RevokeToken {
         id: Uuid,
     },
+
+    /// What happens to somebody's second factor.
+    Factor(FactorChange),
+
+    /// What happens to a request that needs a second person.
+    Approval(ApprovalChange),
 
     /// Keeps an org's key unless there is one already.
     KeepOrgKey(OrgKey),

@@ -90,6 +90,20 @@ pub struct Circumstances {
     pub step_up: Option<StepUp>,
     /// The approval under which this very request was agreed to.
     pub approval: Option<Uuid>,
+    /// The approval that the request names. It means nothing until it was spent: then it is in `approval`.
+    pub named_approval: Option<Uuid>,
+    /// What the request says. Known where an approval is named, or the rules in force weigh approvals.
+    pub request: Option<RequestDigest>,
+}
+
+/// SHA-256 over all that a request says, its secrets too: never shown, and kept under a key only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RequestDigest(pub [u8; 32]);
+
+impl std::fmt::Debug for RequestDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RequestDigest(32 bytes)")
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,6 +20,7 @@ use crate::crypto::Secret;
 use crate::store::{self, Change, Credential, Receipt, Store, Target, Version, VersionState, Word as _};
 use crate::vault::error::Dependency;
 use crate::vault::policy::{Policies, Resource, Verdict};
+use crate::vault::stepup::Approvals;
 use crate::vault::tally::Tally;
 use crate::vault::trail::{OK, Trail};
 use crate::vault::{Action, Caller, Error};
@@ -27,6 +28,7 @@ use crate::vault::{Action, Caller, Error};
 pub struct Guard {
     store: Arc<dyn Store>,
     policies: ArcSwap<Policies>,
+    approvals: Approvals,
     /// Of what went well. Made once: finding a meter by its labels costs more than using it.
     recorded: HashMap<Action, metrics::Counter>,
     tally: Tally,
@@ -102,11 +104,12 @@ impl From<Error> for Withheld {
 }
 
 impl Guard {
-    pub fn new(store: Arc<dyn Store>, policies: Policies) -> Self {
+    pub fn new(store: Arc<dyn Store>, policies: Policies, approvals: Approvals) -> Self {
         let recorded = Action::ALL.iter().map(|action| (*action, recorded(*action, OK))).collect();
         Self {
             store,
             policies: ArcSwap::from_pointee(policies),
+            approvals,
             recorded,
             tally: Tally::new(),
             epoch: AtomicU64::new(0),
@@ -116,6 +119,15 @@ impl Guard {
     /// The new set decides from the next request on.
     pub fn replace(&self, policies: Policies) {
         self.policies.store(Arc::new(policies));
+    }
+
+    pub const fn approvals(&self) -> &Approvals {
+        &self.approvals
+    }
+
+    /// Whether some rule reads if a second person has agreed.
+    pub fn weighs_approvals(&self) -> bool {
+        self.policies.load().weighs_approvals
     }
 
     /// Asks the policies. A refusal is recorded by [`Guard::finish`], as every failure is.
@@ -288,6 +300,10 @@ impl Guard {
         result: Result<T, Error>,
         recorded_as: &'static str,
     ) -> Result<T, Error> {
+        let result = match result {
+            Err(Error::NeedsApproval { id }) if id.is_empty() => Err(self.approvals.ask(&trail).await),
+            other => other,
+        };
         let draft = result.as_ref().err().map(|error| (error, trail.record_of(error.reason())));
         if let Some((error, draft)) = draft
             && self.tally.takes(trail.action, &draft, error)

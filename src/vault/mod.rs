@@ -19,6 +19,7 @@ mod probing;
 mod request;
 mod schedule;
 mod setup;
+mod stepup;
 mod tally;
 mod tokens;
 mod trail;
@@ -34,7 +35,7 @@ pub use action::Action;
 pub use age::Outlook;
 use arc_swap::ArcSwap;
 pub use cache::Limits;
-pub use caller::{Caller, Circumstances, Principal, Proof, StepUp, network};
+pub use caller::{Caller, Circumstances, Principal, Proof, RequestDigest, StepUp, network};
 pub use error::{Dependency, Error};
 pub use names::check as check_name;
 pub use policy::Policies;
@@ -47,6 +48,7 @@ use self::cache::Cache;
 use self::flights::Flights;
 use self::guard::Guard;
 use self::keeper::Keeper;
+use self::stepup::Approvals;
 use self::turns::Turns;
 pub use crate::crypto::Secret;
 use crate::crypto::{self, Dek};
@@ -57,8 +59,8 @@ pub use crate::providers::{
 };
 use crate::store::Store;
 pub use crate::store::{
-    ChangeEvent, Credential, CredentialState, Health, Path, ProbeRecord, Record, Tested, Token, Version, VersionState,
-    Word,
+    Approval, ChangeEvent, Credential, CredentialState, Factor, FactorState, Health, Path, ProbeRecord, Record, Tested,
+    Token, Version, VersionState, Word,
 };
 
 /// The parts that the vault is put together from.
@@ -76,7 +78,7 @@ pub struct Parts {
 pub struct Vault {
     store: Arc<dyn Store>,
     guard: Guard,
-    keeper: Keeper,
+    keeper: Arc<Keeper>,
     cache: Cache,
     registry: ArcSwap<Registry>,
     probe: Arc<dyn Probe>,
@@ -93,9 +95,11 @@ pub struct Vault {
 impl Vault {
     pub fn new(parts: Parts) -> Result<Arc<Self>, Error> {
         let Parts { store, keyring, registry, policies, probe, limits, allowances, testing } = parts;
+        let keeper = Arc::new(Keeper::new(Arc::clone(&store), keyring));
+        let approvals = Approvals::new(Arc::clone(&store), Arc::clone(&keeper));
         Ok(Arc::new(Self {
-            guard: Guard::new(Arc::clone(&store), policies),
-            keeper: Keeper::new(Arc::clone(&store), keyring),
+            guard: Guard::new(Arc::clone(&store), policies, approvals),
+            keeper,
             cache: Cache::new(limits),
             registry: ArcSwap::from_pointee(registry),
             store,

@@ -70,6 +70,8 @@ impl Memo {
             Change::Serve { .. } | Change::Test { .. } => (),
             // These leave the revision and what is served alone.
             Change::Postpone { .. } | Change::Tell { .. } => (),
+            // Nor do these know of either.
+            Change::Factor(_) | Change::Approval(_) => (),
             Change::Create { id, .. } => self.forget_credential(*id),
             Change::Settle { credential, .. } => self.forget_credential(*credential),
             Change::Rotate { target, .. }
