@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -163,6 +164,7 @@ impl App {
             unix,
         };
         self.vault.keep_a_sample().await?;
+        self.vault.record_rules().await?;
         Ok(doors)
     }
 
@@ -199,15 +201,18 @@ impl App {
     }
 
     /// Reads policies, providers and callers anew. When one of them is wrong, all stay as they are.
-    pub fn reloader(&self) -> impl Fn() -> Result<(), Error> + Send + Sync + 'static {
-        let (config, vault) = (self.config.clone(), Arc::clone(&self.vault));
+    pub fn reloader(&self) -> impl Fn() -> BoxFuture<'static, Result<(), Error>> + Send + Sync + 'static {
+        let (config, vault) = (Arc::new(self.config.clone()), Arc::clone(&self.vault));
         let authenticator = Arc::clone(&self.authenticator);
         move || {
-            let (registry, callers) = (registry(&config)?, callers(&config)?);
-            let policies = policies(&config, &registry)?;
-            vault.replace_rules(policies, registry);
-            authenticator.replace(callers);
-            Ok(())
+            let (config, vault, authenticator) = (Arc::clone(&config), Arc::clone(&vault), Arc::clone(&authenticator));
+            Box::pin(async move {
+                let (registry, callers) = (registry(&config)?, callers(&config)?);
+                let policies = policies(&config, &registry)?;
+                vault.replace_rules(policies, registry).await?;
+                authenticator.replace(callers);
+                Ok(())
+            })
         }
     }
 

@@ -40,7 +40,7 @@ pub fn run(plan: Plan, home: &Path) {
         let policies = Policies::load(&directory, &Vocabulary::default()).unwrap();
         let decide = |credential: &Credential, caller: &Caller| {
             let decision = policies.decide(caller, Action::Decrypt, Resource::Credential(credential), Timestamp::now());
-            assert!(decision.allowed);
+            assert!(decision.verdict == strongroom::vault::policy::Verdict::Allowed);
         };
 
         let (mut known, mut first, mut whole) = (Vec::new(), Vec::new(), Vec::new());

@@ -41,4 +41,5 @@ actions! {
     Health = "health",
     Destroy = "destroy",
     KeepOrgKey = "keepOrgKey",
+    ReplacePolicies = "replacePolicies",
 }

@@ -102,6 +102,11 @@ impl Guard {
         Self { store, policies: ArcSwap::from_pointee(policies), recorded }
     }
 
+    /// What the set is known by that decides now.
+    pub fn digest(&self) -> String {
+        self.policies.load().digest.clone()
+    }
+
     /// The new set decides from the next request on.
     pub fn replace(&self, policies: Policies) {
         self.policies.store(Arc::new(policies));

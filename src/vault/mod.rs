@@ -17,6 +17,7 @@ mod names;
 pub mod policy;
 mod probing;
 mod request;
+mod rules;
 mod schedule;
 mod setup;
 mod tokens;
@@ -97,14 +98,6 @@ impl Vault {
             unlocking: Arc::new(Semaphore::new(upload::UNLOCKED_AT_ONCE)),
             page_key: Dek::new(crypto::random().map_err(Error::bug)?),
         }))
-    }
-
-    /// Takes new rules. They hold from the next request on.
-    pub fn replace_rules(&self, policies: Policies, registry: Registry) {
-        let digest = policies.digest.clone();
-        self.guard.replace(policies);
-        self.registry.store(Arc::new(registry));
-        tracing::info!(policies = digest, "new policies and providers are in force");
     }
 
     /// Whether requests can be answered now.
