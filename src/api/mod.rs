@@ -12,6 +12,7 @@ mod admin;
 mod assemble;
 mod convert;
 mod credentials;
+mod explain;
 mod grpc;
 mod json;
 pub mod listen;

@@ -51,6 +51,7 @@ fn action(rpc: &str) -> Option<(Action, bool)> {
         "ListAudit" => (Action::ListAudit, false),
         "VerifyAudit" => (Action::VerifyAudit, false),
         "ListProviders" => (Action::ListProviders, false),
+        "ExplainPolicy" => (Action::ExplainPolicy, false),
         _ => return None,
     })
 }

@@ -8,6 +8,10 @@ macro_rules! actions {
         impl Action {
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
+            pub fn read(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|action| action.as_str() == word)
+            }
+
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
@@ -34,6 +38,7 @@ actions! {
     ListAudit = "listAudit",
     VerifyAudit = "verifyAudit",
     ListProviders = "listProviders",
+    ExplainPolicy = "explainPolicy",
     // The daemon's own doing: never asked of a policy.
     Authenticate = "authenticate",
     Probe = "probe",

@@ -13,12 +13,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::crypto::Secret;
 use crate::store::{self, Change, Credential, Receipt, Store, Target, Version, VersionState, Word as _};
 use crate::vault::error::Dependency;
-use crate::vault::policy::{Policies, Resource, Verdict};
+use crate::vault::policy::{Explanation, Policies, Resource, Verdict};
 use crate::vault::trail::{OK, Trail};
 use crate::vault::{Action, Caller, Error};
 
@@ -154,6 +155,11 @@ impl Guard {
         }
         let decision = policies.decide(caller, trail.action, Resource::Absent(path), now);
         refuse(decision.verdict).err().unwrap_or(Error::Denied)
+    }
+
+    /// What the rules in force say, and why. Permits nothing.
+    pub fn explain(&self, caller: &Caller, action: Action, resource: Resource<'_>, now: Timestamp) -> Explanation {
+        self.policies.load().explain(caller, action, resource, now)
     }
 
     /// For what the daemon does on its own: destroying what is due, writing down what a permitted test found.

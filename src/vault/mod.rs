@@ -26,6 +26,7 @@ mod upkeep;
 mod upload;
 mod validate;
 mod watch;
+mod why;
 
 use std::sync::Arc;
 
@@ -39,6 +40,7 @@ pub use policy::Policies;
 pub use request::*;
 pub use schedule::Testing;
 use tokio::sync::Semaphore;
+pub use why::{About, Who, Why, With};
 
 use self::cache::Cache;
 use self::flights::Flights;
