@@ -11,10 +11,10 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::api::listen::{self, Address, Listener};
+use crate::api::listen::{self, Address, Listener, Tls};
 use crate::api::{self, Api};
 use crate::authn::token::Tokens;
-use crate::authn::{self, Authenticator, Callers};
+use crate::authn::{self, Authenticator, Authorities, Callers};
 use crate::config::{self, Config};
 use crate::crypto::Secret;
 use crate::kms::local::{self, Local};
@@ -28,7 +28,7 @@ use crate::{http, memory, telemetry};
 /// A daemon that is ready to open its doors.
 pub struct App {
     config: Config,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Tls>>,
     api: Arc<Api>,
     vault: Arc<Vault>,
     authenticator: Arc<Authenticator>,
@@ -103,14 +103,15 @@ pub struct Doors {
 impl App {
     /// Puts the parts together. Opens the store and the keys, no port.
     pub async fn build(config: Config) -> Result<Self, Error> {
-        let tls = tls(&config)?;
+        let authorities = authorities(&config)?;
+        let tls = tls(&config, authorities.as_deref())?.map(Tls::new);
         let client = client(&config.outbound)?;
         if config.kms.local.create {
             make_homes(&config)?;
         }
         let registry = registry(&config)?;
-        let policies = policies(&config, &registry)?;
         let callers = callers(&config)?;
+        let policies = policies(&config, &registry, &callers)?;
         let keyring = keyring(&config)?;
         let store = store(&config)?;
         let owner_hosts = http::Hosts::new(config.outbound.owner_hosts.clone())
@@ -131,7 +132,7 @@ impl App {
             keyring,
             registry,
             policies,
-            probe: Arc::new(Live::new(client, owner_hosts)),
+            probe: Arc::new(Live::new(client.clone(), owner_hosts)),
             limits,
             testing,
         })?;
@@ -140,7 +141,8 @@ impl App {
             return Err(Error::OtherKey { key: config.kms.default });
         }
 
-        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers);
+        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers, client);
+        authenticator.trust(authorities);
         let tokens = Arc::new(Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator)));
         let (closing, is_closing) = watch::channel(false);
         let settings =
@@ -192,25 +194,36 @@ impl App {
             }
         }
         let upkeep = tokio::spawn(Arc::clone(&self.vault).upkeep(self.closing.subscribe()));
+        let issuers = tokio::spawn(Arc::clone(&self.authenticator).upkeep(self.closing.subscribe()));
         stop.await;
         tracing::info!("draining");
         self.closing.send_replace(true);
         open.join_all().await;
         upkeep.await.map_err(vault::Error::bug)?;
+        issuers.await.map_err(vault::Error::bug)?;
         Ok(())
     }
 
-    /// Reads policies, providers and callers anew. When one of them is wrong, all stay as they are.
+    /// Reads policies, providers, callers and the files of TLS anew. When one of them is wrong, or the change cannot be
+    /// recorded, all stay as they are.
     pub fn reloader(&self) -> impl Fn() -> BoxFuture<'static, Result<(), Error>> + Send + Sync + 'static {
         let (config, vault) = (Arc::new(self.config.clone()), Arc::clone(&self.vault));
-        let authenticator = Arc::clone(&self.authenticator);
+        let (authenticator, door) = (Arc::clone(&self.authenticator), self.tls.clone());
         move || {
-            let (config, vault, authenticator) = (Arc::clone(&config), Arc::clone(&vault), Arc::clone(&authenticator));
+            let (config, vault) = (Arc::clone(&config), Arc::clone(&vault));
+            let (authenticator, door) = (Arc::clone(&authenticator), door.clone());
             Box::pin(async move {
                 let (registry, callers) = (registry(&config)?, callers(&config)?);
-                let policies = policies(&config, &registry)?;
-                vault.replace_rules(policies, registry).await?;
+                let policies = policies(&config, &registry, &callers)?;
+                let authorities = authorities(&config)?;
+                let handshakes = tls(&config, authorities.as_deref())?;
+                let rules = vault.replace_rules(policies, registry).await?;
+                if let (Some(door), Some(handshakes)) = (&door, handshakes) {
+                    door.replace(handshakes);
+                }
+                authenticator.trust(authorities);
                 authenticator.replace(callers);
+                tracing::info!(rules, "new policies and providers are in force");
                 Ok(())
             })
         }
@@ -256,23 +269,39 @@ fn registry(config: &Config) -> Result<Registry, Error> {
     }
 }
 
-fn policies(config: &Config, registry: &Registry) -> Result<Policies, Error> {
+fn policies(config: &Config, registry: &Registry, callers: &Callers) -> Result<Policies, Error> {
     match &config.policy.directory {
         None => Ok(Policies::embedded()?),
-        Some(directory) => Ok(Policies::load(directory, &policy::Vocabulary::of(registry))?),
+        Some(directory) => Ok(Policies::load(directory, &vocabulary(registry, callers))?),
     }
+}
+
+/// What policies may name besides what their schema says.
+fn vocabulary(registry: &Registry, callers: &Callers) -> policy::Vocabulary {
+    policy::Vocabulary::of(registry).with_claims(callers.attributes().into_iter().map(ToOwned::to_owned))
 }
 
 fn callers(config: &Config) -> Result<Callers, Error> {
     match &config.authn.callers {
         None => Ok(Callers::default()),
-        Some(file) => Ok(Callers::parse(&file.display().to_string(), &read(file)?)?),
+        Some(file) => {
+            let name = file.display().to_string();
+            let callers = Callers::parse(&name, &read(file)?)?;
+            callers.check_files(&name)?;
+            Ok(callers)
+        }
     }
 }
 
-fn tls(config: &Config) -> Result<Option<Arc<ServerConfig>>, Error> {
+fn authorities(config: &Config) -> Result<Option<Arc<Authorities>>, Error> {
+    let (bundle, lists) = (&config.tls.client_authorities, &config.tls.client_crl);
+    let read = |bundle: &PathBuf| Authorities::read(bundle, lists.as_deref()).map(Arc::new);
+    Ok(bundle.as_ref().map(read).transpose()?)
+}
+
+fn tls(config: &Config, clients: Option<&Authorities>) -> Result<Option<Arc<ServerConfig>>, Error> {
     match (&config.tls.cert, &config.tls.key) {
-        (Some(cert), Some(key)) => listen::tls(cert, key).map(Some).map_err(Error::Tls),
+        (Some(cert), Some(key)) => listen::tls(cert, key, clients).map(Some).map_err(Error::Tls),
         _ => Ok(None),
     }
 }

@@ -105,6 +105,12 @@ pub struct Tls {
     pub cert: Option<PathBuf>,
     #[serde(with = "source::maybe_path")]
     pub key: Option<PathBuf>,
+    /// Whose certificates clients may come with.
+    #[serde(with = "source::maybe_path")]
+    pub client_authorities: Option<PathBuf>,
+    /// What those have revoked.
+    #[serde(with = "source::maybe_path")]
+    pub client_crl: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

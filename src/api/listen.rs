@@ -35,7 +35,7 @@ use tower::Service;
 
 pub use connection::CarriedSecret;
 pub use socket::{Address, Error, Listener};
-pub use tls::tls;
+pub use tls::{Tls, tls};
 
 /// After accepting failed for want of descriptors or memory: time for others to give some back.
 const BREATH: Duration = Duration::from_millis(50);

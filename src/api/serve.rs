@@ -158,14 +158,15 @@ fn presented<'a>(headers: &'a HeaderMap, peer: &'a Peer) -> Presented<'a> {
     }
 }
 
-/// Two proofs are none: which one counts is not for us to choose.
+/// Two proofs are a bad one: which of them counts is not for us to choose. Bad is not absent, or else the connection
+/// would speak for somebody who wanted to be somebody else.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let only = values.next()?;
-    if values.next().is_some() {
-        return None;
+    match values.next() {
+        None => Some(only.to_str().unwrap_or_default()),
+        Some(_) => Some(""),
     }
-    only.to_str().ok()
 }
 
 /// The configured deadline, or the client's `grpc-timeout` when that is sooner.
@@ -235,10 +236,15 @@ mod tests {
     }
 
     #[test]
-    fn two_authorizations_are_none() {
+    fn two_authorizations_are_a_bad_one() {
         let authorization =
             |pairs: &[(&'static str, &str)]| only(&headers(pairs), &header::AUTHORIZATION).map(str::to_owned);
+        assert_eq!(authorization(&[]), None);
         assert_eq!(authorization(&[("authorization", "Bearer a")]).as_deref(), Some("Bearer a"));
-        assert_eq!(authorization(&[("authorization", "Bearer a"), ("authorization", "Bearer b")]), None);
+        let twice = [("authorization", "Bearer a"), ("authorization", "Bearer b")];
+        assert_eq!(authorization(&twice).as_deref(), Some(""));
+        let mut odd = HeaderMap::new();
+        odd.insert("authorization", HeaderValue::from_bytes("Bearer ä".as_bytes()).unwrap());
+        assert_eq!(only(&odd, &header::AUTHORIZATION), Some(""));
     }
 }

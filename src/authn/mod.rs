@@ -7,28 +7,40 @@
 //!   a Unix socket                     unix    the kernel's word, then callers.toml      ┘ authorization
 //! ```
 
+pub mod authorities;
 pub mod callers;
+mod jwt;
 mod known;
+mod mtls;
 mod presented;
 mod text;
 pub mod token;
+mod unix;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+pub use authorities::Authorities;
 pub use callers::Callers;
 pub use presented::{Certificate, Peer, Presented};
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
+use self::jwt::{Issuers, Proven};
 use self::known::Known;
+use self::mtls::Weighed;
+use crate::http::Client;
 use crate::store::{self, Store};
-use crate::vault::{Caller, Circumstances, Error, Principal, Vault};
+use crate::vault::{Caller, Circumstances, Error, Vault};
 
 /// Proves callers by what they present.
 pub struct Authenticator {
     vault: Arc<Vault>,
     tokens: Known,
     callers: ArcSwap<Callers>,
+    issuers: ArcSwap<Issuers>,
+    replaced: Notify,
+    authorities: ArcSwapOption<Authorities>,
 }
 
 /// Why nobody is proven.
@@ -41,35 +53,91 @@ enum Unproven {
 }
 
 impl Authenticator {
-    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, callers: Callers) -> Arc<Self> {
-        Arc::new(Self { vault, tokens: Known::new(store), callers: ArcSwap::from_pointee(callers) })
+    /// Issuers' keys are fetched through the client.
+    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, callers: Callers, client: Client) -> Arc<Self> {
+        let callers = Arc::new(callers);
+        Arc::new(Self {
+            vault,
+            tokens: Known::new(store),
+            issuers: ArcSwap::from_pointee(Issuers::new(Arc::new(client), Arc::clone(&callers))),
+            callers: ArcSwap::new(callers),
+            replaced: Notify::new(),
+            authorities: ArcSwapOption::empty(),
+        })
     }
 
     /// From the next request on.
     pub fn replace(&self, callers: Callers) {
-        self.callers.store(Arc::new(callers));
+        let callers = Arc::new(callers);
+        self.issuers.store(Arc::new(self.issuers.load().replaced(Arc::clone(&callers))));
+        self.callers.store(callers);
+        self.replaced.notify_one();
+    }
+
+    /// Fetches issuers' keys before they are old, until the doors close.
+    pub async fn upkeep(self: Arc<Self>, mut closing: watch::Receiver<bool>) {
+        let fresh = async {
+            loop {
+                let issuers = self.issuers.load_full();
+                tokio::select! {
+                    () = issuers.keep_fresh() => {}
+                    () = self.replaced.notified() => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = fresh => {}
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
+    }
+
+    /// Whose certificates count from the next request on, on connections that are open already too.
+    pub fn trust(&self, authorities: Option<Arc<Authorities>>) {
+        self.authorities.store(authorities);
     }
 
     /// Weighs what a request brings. A failure is recorded before it is told.
     pub async fn authenticate(&self, presented: Presented<'_>, request_id: String) -> Result<Caller, Error> {
-        let circumstances = Circumstances { address: presented.peer.address(), ..Circumstances::default() };
-        match self.prove(presented).await {
-            Ok(principal) => Ok(Caller { principal, request_id, circumstances }),
+        let certificate = self.certificate(presented.peer);
+        let identity = certificate.as_deref().and_then(|it| Some(Arc::clone(&it.found.as_ref().ok()?.identity)));
+        let circumstances =
+            Circumstances { address: presented.peer.address(), certificate: identity, ..Circumstances::default() };
+        match self.prove(presented, certificate.as_deref()).await {
+            Ok(Proven { principal, step_up }) => {
+                Ok(Caller { principal, request_id, circumstances: Circumstances { step_up, ..circumstances } })
+            }
             Err(Unproven::Refused(why)) => Err(self.vault.unauthenticated(request_id, circumstances, &why).await),
             Err(Unproven::Failed(error)) => Err(error),
         }
     }
 
-    async fn prove(&self, presented: Presented<'_>) -> Result<Arc<Principal>, Unproven> {
-        match presented.authorization {
-            Some(header) => {
+    /// What is presented in words decides; a connection speaks only for whoever presents nothing.
+    async fn prove(&self, presented: Presented<'_>, certificate: Option<&Weighed>) -> Result<Proven, Unproven> {
+        let principal = match (presented.authorization, certificate, presented.peer) {
+            (Some(header), ..) => {
                 // The scheme's name is case-insensitive (RFC 9110); the token is not.
                 let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-                let (_, text) = bearer.ok_or_else(|| refused("authorization is not `Bearer` and a token"))?;
-                self.tokens.prove(text).await
+                let (_, text) = bearer.ok_or_else(|| refused("authorization is not `Bearer` and one token"))?;
+                // No token of ours has a dot.
+                if text.contains('.') {
+                    return self.issuers.load_full().prove(text).await;
+                }
+                self.tokens.prove(text).await?
             }
-            None => Err(refused("nothing was presented that proves a caller")),
-        }
+            (None, Some(certificate), _) => certificate.principal().map_err(refused)?,
+            (None, None, Peer::Unix { uid, gid, .. }) => {
+                unix::find(&self.callers.load(), *uid, *gid).map_err(refused)?
+            }
+            (None, None, Peer::Tcp { .. }) => return Err(refused("nothing was presented that proves a caller")),
+        };
+        Ok(Proven { principal, step_up: None })
+    }
+
+    fn certificate(&self, peer: &Peer) -> Option<Arc<Weighed>> {
+        let Peer::Tcp { certificate: Some(certificate), .. } = peer else { return None };
+        // Without authorities, there is no certificate that a handshake asked for.
+        let authorities = self.authorities.load_full()?;
+        Some(Weighed::of(certificate, &authorities, &self.callers.load_full()))
     }
 
     fn forget(&self, token: Uuid) {

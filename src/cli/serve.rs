@@ -12,7 +12,7 @@ use crate::config::Config;
 /// Long enough to look around, short enough to be forgotten.
 const FIRST_TOKEN: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Run the daemon until SIGTERM or Ctrl-C. SIGHUP reads policies, providers and callers anew.
+/// Run the daemon until SIGTERM or Ctrl-C. SIGHUP reads policies, providers, callers and the files of TLS anew.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  strongroom serve --dev")]
 pub(super) struct Serve {
@@ -94,7 +94,7 @@ fn reload_on_hangup(app: &App) -> Result<(), Failure> {
                     Error::Vault(fault) => fault.cause().unwrap_or_default().to_owned(),
                     refused => refused.to_string(),
                 };
-                tracing::error!(cause, "new policies, providers or callers are not taken; the old ones stay in force");
+                tracing::error!(cause, "what was read anew is not taken; the old ones stay in force");
             }
         }
     });

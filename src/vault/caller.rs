@@ -85,7 +85,7 @@ impl Proof {
 pub struct Circumstances {
     /// Where it came from; none over a Unix socket.
     pub address: Option<IpAddr>,
-    /// Whose certificate the connection bears: a SPIFFE id, or else a DNS name.
+    /// Whose certificate the connection bears: a SPIFFE id, or else `dns:NAME`, or `email:ADDRESS`.
     pub certificate: Option<Arc<str>>,
     /// The newest second factor, and what it was: `totp`, or a JWT's `amr`.
     pub step_up: Option<StepUp>,

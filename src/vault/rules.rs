@@ -11,16 +11,16 @@ use crate::vault::trail::Trail;
 use crate::vault::{Action, Caller, Error, Policies, Vault};
 
 impl Vault {
-    /// Takes new rules. They hold from the next request on; without a record the old ones stay.
-    pub async fn replace_rules(&self, policies: Policies, registry: Registry) -> Result<(), Error> {
+    /// Takes new rules, and answers what they are known by. They hold from the next request on; without a record the old
+    /// ones stay.
+    pub async fn replace_rules(&self, policies: Policies, registry: Registry) -> Result<String, Error> {
         let (before, after) = (self.rules(), known_by(&policies.digest, &registry.digest));
         if before != after {
             self.record_rules_change(&before, &after).await?;
         }
         self.guard.replace(policies);
         self.registry.store(Arc::new(registry));
-        tracing::info!(rules = after, "new policies and providers are in force");
-        Ok(())
+        Ok(after)
     }
 
     /// At the start: the rules may be others than those that were recorded last.
