@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -109,8 +110,8 @@ impl App {
             make_homes(&config)?;
         }
         let registry = registry(&config)?;
-        let policies = policies(&config, &registry)?;
         let callers = callers(&config)?;
+        let policies = policies(&config, &registry, &callers)?;
         let keyring = keyring(&config)?;
         let store = store(&config)?;
         let owner_hosts = http::Hosts::new(config.outbound.owner_hosts.clone())
@@ -179,6 +180,7 @@ impl App {
             unix,
         };
         self.vault.keep_a_sample().await?;
+        self.vault.record_rules().await?;
         Ok(doors)
     }
 
@@ -219,22 +221,28 @@ impl App {
         Ok(())
     }
 
-    /// Reads policies, providers, callers and the files of TLS anew. When one of them is wrong, all stay as they are.
-    pub fn reloader(&self) -> impl Fn() -> Result<(), Error> + Send + Sync + 'static {
-        let (config, vault) = (self.config.clone(), Arc::clone(&self.vault));
+    /// Reads policies, providers, callers and the files of TLS anew. When one of them is wrong, or the change cannot be
+    /// recorded, all stay as they are.
+    pub fn reloader(&self) -> impl Fn() -> BoxFuture<'static, Result<(), Error>> + Send + Sync + 'static {
+        let (config, vault) = (Arc::new(self.config.clone()), Arc::clone(&self.vault));
         let (authenticator, door) = (Arc::clone(&self.authenticator), self.tls.clone());
         move || {
-            let (registry, callers) = (registry(&config)?, callers(&config)?);
-            let policies = policies(&config, &registry)?;
-            let authorities = authorities(&config)?;
-            let handshakes = tls(&config, authorities.as_deref())?;
-            if let (Some(door), Some(handshakes)) = (&door, handshakes) {
-                door.replace(handshakes);
-            }
-            authenticator.trust(authorities);
-            authenticator.replace(callers);
-            vault.replace_rules(policies, registry);
-            Ok(())
+            let (config, vault) = (Arc::clone(&config), Arc::clone(&vault));
+            let (authenticator, door) = (Arc::clone(&authenticator), door.clone());
+            Box::pin(async move {
+                let (registry, callers) = (registry(&config)?, callers(&config)?);
+                let policies = policies(&config, &registry, &callers)?;
+                let authorities = authorities(&config)?;
+                let handshakes = tls(&config, authorities.as_deref())?;
+                let rules = vault.replace_rules(policies, registry).await?;
+                if let (Some(door), Some(handshakes)) = (&door, handshakes) {
+                    door.replace(handshakes);
+                }
+                authenticator.trust(authorities);
+                authenticator.replace(callers);
+                tracing::info!(rules, "new policies and providers are in force");
+                Ok(())
+            })
         }
     }
 
@@ -278,11 +286,16 @@ fn registry(config: &Config) -> Result<Registry, Error> {
     }
 }
 
-fn policies(config: &Config, registry: &Registry) -> Result<Policies, Error> {
+fn policies(config: &Config, registry: &Registry, callers: &Callers) -> Result<Policies, Error> {
     match &config.policy.directory {
         None => Ok(Policies::embedded()?),
-        Some(directory) => Ok(Policies::load(directory, &policy::Vocabulary::of(registry))?),
+        Some(directory) => Ok(Policies::load(directory, &vocabulary(registry, callers))?),
     }
+}
+
+/// What policies may name besides what their schema says.
+fn vocabulary(registry: &Registry, callers: &Callers) -> policy::Vocabulary {
+    policy::Vocabulary::of(registry).with_claims(callers.attributes().into_iter().map(ToOwned::to_owned))
 }
 
 fn callers(config: &Config) -> Result<Callers, Error> {

@@ -21,7 +21,7 @@ use super::credentials::{self, Changes};
 use super::rpc::Rpc;
 use super::serve::{self, Handler};
 use super::status::{self, Fault, Invalid};
-use super::{Api, admin, stepup};
+use super::{Api, admin, explain, stepup};
 use crate::pb;
 use crate::pb::v1::admin_service_server::{AdminService, AdminServiceServer};
 use crate::pb::v1::credential_service_server::{CredentialService, CredentialServiceServer};
@@ -152,6 +152,10 @@ impl AdminService for Grpc {
 
     async fn list_providers(&self, request: Request<ListProvidersRequest>) -> Answer<ListProvidersResponse> {
         self.unary(request, admin::list_providers).await
+    }
+
+    async fn explain_policy(&self, request: Request<ExplainPolicyRequest>) -> Answer<ExplainPolicyResponse> {
+        self.unary(request, explain::explain_policy).await
     }
 }
 

@@ -129,6 +129,11 @@ pub enum Change {
 
     /// Keeps an org's key unless there is one already.
     KeepOrgKey(OrgKey),
+
+    /// Other rules are in force: keeps what they are known by.
+    KeepRules {
+        digests: String,
+    },
 }
 
 impl Change {

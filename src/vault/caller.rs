@@ -65,6 +65,11 @@ pub enum Proof {
 }
 
 impl Proof {
+    /// The proof that a word names, of those that somebody can come with.
+    pub fn read(word: &str) -> Option<Self> {
+        [Self::Token, Self::Grant, Self::Jwt, Self::Mtls, Self::Unix].into_iter().find(|proof| proof.as_str() == word)
+    }
+
     /// As policies and records say it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::crypto::Secret;
 use crate::store::{self, Change, Credential, Receipt, Store, Target, Version, VersionState, Word as _};
 use crate::vault::error::Dependency;
-use crate::vault::policy::{Policies, Resource, Verdict};
+use crate::vault::policy::{Explanation, Policies, Resource, Verdict};
 use crate::vault::stepup::Approvals;
 use crate::vault::tally::Tally;
 use crate::vault::trail::{OK, Trail};
@@ -116,6 +117,11 @@ impl Guard {
         }
     }
 
+    /// What the set is known by that decides now.
+    pub fn digest(&self) -> String {
+        self.policies.load().digest.clone()
+    }
+
     /// The new set decides from the next request on.
     pub fn replace(&self, policies: Policies) {
         self.policies.store(Arc::new(policies));
@@ -172,6 +178,11 @@ impl Guard {
         }
         let decision = policies.decide(caller, trail.action, Resource::Absent(path), now);
         refuse(decision.verdict).err().unwrap_or(Error::Denied)
+    }
+
+    /// What the rules in force say, and why. Permits nothing.
+    pub fn explain(&self, caller: &Caller, action: Action, resource: Resource<'_>, now: Timestamp) -> Explanation {
+        self.policies.load().explain(caller, action, resource, now)
     }
 
     /// For what the daemon does on its own: destroying what is due, writing down what a permitted test found.

@@ -17,6 +17,7 @@ mod names;
 pub mod policy;
 mod probing;
 mod request;
+mod rules;
 mod schedule;
 mod setup;
 mod stepup;
@@ -28,6 +29,7 @@ mod upkeep;
 mod upload;
 mod validate;
 mod watch;
+mod why;
 
 use std::sync::Arc;
 
@@ -43,6 +45,7 @@ pub use request::*;
 pub use schedule::Testing;
 use tokio::sync::Semaphore;
 pub use turns::{Allowance, Allowances, Turn};
+pub use why::{About, Who, Why, With};
 
 use self::cache::Cache;
 use self::flights::Flights;
@@ -111,14 +114,6 @@ impl Vault {
             unlocking: Arc::new(Semaphore::new(upload::UNLOCKED_AT_ONCE)),
             page_key: Dek::new(crypto::random().map_err(Error::bug)?),
         }))
-    }
-
-    /// Takes new rules. They hold from the next request on.
-    pub fn replace_rules(&self, policies: Policies, registry: Registry) {
-        let digest = policies.digest.clone();
-        self.guard.replace(policies);
-        self.registry.store(Arc::new(registry));
-        tracing::info!(policies = digest, "new policies and providers are in force");
     }
 
     /// Whether requests can be answered now.

@@ -135,6 +135,13 @@ impl Trail {
         self.draft().policies = policies.to_vec();
     }
 
+    /// For what has no version: how it was and how it is, as digests.
+    pub fn changed(&mut self, before: &str, after: &str) {
+        let draft = self.draft();
+        before.clone_into(&mut draft.before);
+        after.clone_into(&mut draft.after);
+    }
+
     /// The record of this operation, gone well.
     pub fn record(&self) -> Arc<Draft> {
         Arc::clone(&self.draft)
