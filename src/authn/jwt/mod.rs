@@ -17,6 +17,8 @@ mod keys;
 mod preset;
 mod remembered;
 mod strict;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::sync::Arc;
