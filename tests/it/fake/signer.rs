@@ -17,6 +17,7 @@ pub struct Signer {
 enum Pair {
     Rsa(RsaKeyPair),
     Elliptic(EcdsaKeyPair),
+    #[allow(dead_code, reason = "not every test needs it")]
     Edwards(Ed25519KeyPair),
 }
 
@@ -29,6 +30,7 @@ impl Signer {
         Self::new(kid, Pair::Elliptic(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap()))
     }
 
+    #[allow(dead_code, reason = "not every test needs it")]
     pub fn edwards(kid: &str) -> Self {
         Self::new(kid, Pair::Edwards(Ed25519KeyPair::generate().unwrap()))
     }

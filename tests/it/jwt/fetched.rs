@@ -77,79 +77,89 @@ fn while_the_issuer_is_down_its_last_keys_serve_for_their_time() {
 #[test]
 fn an_issuer_that_answers_wrongly_lets_nobody_in_and_sends_us_nowhere() {
     let signer = Signer::rsa("k1");
-    let elsewhere = |uri: &str| Answer::json(200, &configuration(uri));
-    let good = || elsewhere("https://issuer.example/keys");
-    let keys = |set: &Value| Answer::json(200, set);
+    let issuer = |at: usize| format!("https://{HOST}/{at}");
+    let told = |jwks_uri: &str| Told::Elsewhere(jwks_uri.to_owned());
+    let keys = |set: &Value| Told::Keys(Answer::json(200, set));
     let mut private = jwks(&[&signer]);
     private["keys"][0]["d"] = json!("AQAB");
-    let mut other = configuration("https://issuer.example/keys");
-    other["issuer"] = json!("https://issuer.example/realm/");
-    let twice = Answer::text(
-        200,
-        &configuration("https://issuer.example/keys").to_string().replacen(
-            '{',
-            "{\"jwks_uri\":\"https://other.example/keys\",",
-            1,
-        ),
-    );
-    let fine = || keys(&jwks(&[&signer]));
     let cases = [
+        (told("https://other.example/keys"), "a host that is not among these is not called: issuer.example"),
+        (told("http://issuer.example/keys"), "only https is spoken"),
+        (told("https://127.0.0.1/keys"), "not a lower-case DNS name"),
+        (told("https://issuer.example:8443/keys"), "only port 443 is called"),
+        (told("https://u:p@issuer.example/keys"), "an address with a user in it is not called"),
+        (told("file:///etc/passwd"), "has a `jwks_uri` that is no URL"),
+        (told("/keys"), "only https is spoken"),
         (
-            elsewhere("https://other.example/keys"),
-            fine(),
-            "a host that is not among these is not called: issuer.example",
+            Told::Configuration(
+                json!({"issuer": "https://issuer.example", "jwks_uri": "https://issuer.example/keys"}).to_string(),
+            ),
+            "has another `issuer` than the one that was asked",
         ),
-        (elsewhere("http://issuer.example/keys"), fine(), "only https is spoken"),
-        (elsewhere("https://127.0.0.1/keys"), fine(), "not a lower-case DNS name"),
-        (elsewhere("https://issuer.example:8443/keys"), fine(), "only port 443 is called"),
-        (elsewhere("file:///etc/passwd"), fine(), "only https is spoken"),
-        (elsewhere("/keys"), fine(), "only https is spoken"),
-        (Answer::json(200, &other), fine(), "has another `issuer` than the one that was asked"),
-        (twice, fine(), "openid-configuration: has a member twice"),
+        (Told::Configuration("{\"jwks_uri\": 1, \"jwks_uri\": 2}".into()), "openid-configuration: has a member twice"),
+        (Told::Configuration("<html>".into()), "openid-configuration: is no JSON"),
         (
-            Answer::status(302).header("location", "https://issuer.example/keys"),
-            fine(),
+            Told::Other(Answer::status(302).header("location", "https://issuer.example/keys")),
             "openid-configuration: answered 302",
         ),
-        (Answer::text(200, "<html>"), fine(), "openid-configuration: is no JSON"),
-        (Answer::Cut, fine(), "did not answer as HTTP asks"),
-        (good(), Answer::status(307).header("location", "https://issuer.example/other"), "/keys: answered 307"),
-        (good(), Answer::text(200, &" ".repeat(300_000)), "answered more than"),
-        (good(), Answer::Endless, "answered more than"),
-        (good(), keys(&private), "/keys: key 1: has the private member `d`"),
-        (good(), keys(&json!({"keys": [{"kty": "oct", "k": "AAAA"}]})), "/keys: key 1: is symmetric"),
-        (good(), keys(&json!({"keys": []})), "/keys: has no key for signatures"),
+        (Told::Other(Answer::status(404)), "openid-configuration: answered 404"),
+        (Told::Other(Answer::Cut), "did not answer as HTTP asks"),
+        (Told::Keys(Answer::status(307).header("location", "https://issuer.example/other")), "/keys: answered 307"),
+        (Told::Keys(Answer::text(200, &" ".repeat(300_000))), "answered more than"),
+        (Told::Keys(Answer::Endless), "answered more than"),
+        (keys(&private), "/keys: key 1: has the private member `d`"),
+        (keys(&json!({"keys": [{"kty": "oct", "k": "AAAA"}]})), "/keys: key 1: is symmetric"),
+        (keys(&json!({"keys": []})), "/keys: has no key for signatures"),
+        // And one that is right: it was none of these things that kept the others out.
+        (keys(&jwks(&[&signer])), ""),
     ];
     let play = Play::new();
-    let daemon = play.start("");
-    play.world.forget();
-    for (at, (told, keys, why)) in cases.into_iter().enumerate() {
-        play.publish(CONFIGURATION, told);
-        play.publish(KEYS, keys);
-        // Another issuer by its file: nothing is held of it, and nothing was tried yet.
-        let written = callers("").replacen("name = \"ci\"", &format!("name = \"ci{at}\""), 1);
-        let written = written.replacen("from = \"ci\"", &format!("from = \"ci{at}\""), 1);
-        std::fs::write(play.home.path().join("callers.toml"), written).unwrap();
-        daemon.signal("HUP");
-        let issuer = format!("ci{at}");
-        let line = daemon.logged(|line| line.contains("could not be fetched") && line.contains(&issuer));
+    let mut more = String::new();
+    for (at, (told, _)) in cases.iter().enumerate() {
+        let good = |jwks_uri: &str| Answer::json(200, &json!({"issuer": issuer(at), "jwks_uri": jwks_uri}));
+        let own = format!("{}/keys", issuer(at));
+        let (configuration, keys) = match told {
+            Told::Elsewhere(jwks_uri) => (good(jwks_uri), Answer::json(200, &jwks(&[&signer]))),
+            Told::Configuration(text) => (Answer::text(200, text), Answer::json(200, &jwks(&[&signer]))),
+            Told::Other(answer) => (answer.clone(), Answer::json(200, &jwks(&[&signer]))),
+            Told::Keys(answer) => (good(&own), answer.clone()),
+        };
+        play.publish(&format!("/{at}/.well-known/openid-configuration"), configuration);
+        play.publish(&format!("/{at}/keys"), keys);
+        more += &format!("[[issuer]]\nname = \"n{at}\"\nissuer = \"{}\"\naudience = \"strongroom\"\n", issuer(at));
+        more += "claims = { team = \"team\" }\n";
+        more += &format!(
+            "[[caller]]\nname = \"c{at}\"\nfrom = \"n{at}\"\nwhen = {{ team = \"blue\" }}\nrole = \"pipeline\"\n"
+        );
+        more += "org = \"acme\"\nproviders = [\"*\"]\n";
+    }
+    let daemon = play.start(&more);
+    for (at, (_, why)) in cases.iter().enumerate() {
+        let token = signer.token(&claims(&[("iss", json!(issuer(at)))]));
+        let answer = runtime().block_on(try_decrypt(&daemon, &token, "acme"));
+        if why.is_empty() {
+            answer.unwrap();
+            continue;
+        }
+        let status = answer.expect_err(why);
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "ISSUER_UNAVAILABLE"), "{why}");
+        let name = format!("issuer=n{at} ");
+        let line = daemon.logged(|line| line.contains("could not be fetched") && line.contains(&name));
         assert!(line.contains(why) && line.contains("WARN"), "{why}: {line}");
-        runtime().block_on(async {
-            let status = try_decrypt(&daemon, &signer.token(&claims(&[])), "acme").await.unwrap_err();
-            assert_eq!(reason(&status), "ISSUER_UNAVAILABLE", "{why}");
-        });
     }
     let asked = play.world.asked();
     assert!(asked.iter().all(|asked| asked.host == HOST), "somebody else was asked: {asked:#?}");
     assert!(asked.iter().all(|asked| asked.method == "GET" && asked.header("authorization").is_empty()));
-
-    // It was none of these things that kept it out.
-    play.publish(CONFIGURATION, good());
-    play.publish(KEYS, fine());
-    play.write_callers("");
-    daemon.signal("HUP");
-    runtime().block_on(async {
-        until(&daemon, &signer.token(&claims(&[])), Result::is_ok).await.unwrap();
-    });
     assert!(daemon.stop().success());
+}
+
+/// What an issuer answers.
+enum Told {
+    /// Where its keys are.
+    Elsewhere(String),
+    Configuration(String),
+    /// Instead of a configuration.
+    Other(Answer),
+    /// As its keys.
+    Keys(Answer),
 }
