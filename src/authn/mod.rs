@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   authorization: Bearer srt_…       token   a row of ours, by the hash of its text
+//!                  Bearer srb_…       bootstrap   while nobody is known: the first admin's way in
 //!                  Bearer a.b.c       jwt     an issuer's signature, then callers.toml
 //!   a client's certificate            mtls    the TLS handshake, then callers.toml      ┐ where there is no
 //!   a Unix socket                     unix    the kernel's word, then callers.toml      ┘ authorization
 //! ```
 
 pub mod authorities;
+mod bootstrap;
 pub mod callers;
 mod known;
 mod mtls;
@@ -24,8 +26,10 @@ pub use callers::Callers;
 pub use presented::{Certificate, Peer, Presented};
 use uuid::Uuid;
 
+use self::bootstrap::Bootstrap;
 use self::known::Known;
 use self::mtls::Weighed;
+use crate::crypto::Secret;
 use crate::store::{self, Store};
 use crate::vault::{Caller, Circumstances, Error, Principal, Vault};
 
@@ -35,6 +39,7 @@ pub struct Authenticator {
     tokens: Known,
     callers: ArcSwap<Callers>,
     authorities: ArcSwapOption<Authorities>,
+    bootstrap: Bootstrap,
 }
 
 /// Why nobody is proven.
@@ -53,17 +58,31 @@ impl Authenticator {
             tokens: Known::new(store),
             callers: ArcSwap::from_pointee(callers),
             authorities: ArcSwapOption::empty(),
+            bootstrap: Bootstrap::default(),
         })
     }
 
     /// From the next request on.
     pub fn replace(&self, callers: Callers) {
+        if !callers.is_empty() {
+            self.bootstrap.end();
+        }
         self.callers.store(Arc::new(callers));
     }
 
     /// Whose certificates count from the next request on, on connections that are open already too.
     pub fn trust(&self, authorities: Option<Arc<Authorities>>) {
         self.authorities.store(authorities);
+    }
+
+    /// Whether nobody can come in: no token was ever issued, and callers.toml names nobody.
+    pub async fn knows_nobody(&self) -> Result<bool, Error> {
+        Ok(self.callers.load().is_empty() && self.vault.has_no_token().await?)
+    }
+
+    /// A bootstrap token, for a vault that knows nobody.
+    pub fn offer_bootstrap(&self) -> Result<Secret, Error> {
+        self.bootstrap.offer()
     }
 
     /// Weighs what a request brings. A failure is recorded before it is told.
@@ -86,7 +105,10 @@ impl Authenticator {
                 // The scheme's name is case-insensitive (RFC 9110); the token is not.
                 let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
                 let (_, text) = bearer.ok_or_else(|| refused("authorization is not `Bearer` and one token"))?;
-                self.tokens.prove(text).await
+                match bootstrap::is_one(text) {
+                    true => self.bootstrap.prove(text),
+                    false => self.tokens.prove(text).await,
+                }
             }
             (None, Some(certificate), _) => certificate.principal().map_err(refused),
             (None, None, Peer::Unix { uid, gid, .. }) => unix::find(&self.callers.load(), *uid, *gid).map_err(refused),
@@ -99,6 +121,10 @@ impl Authenticator {
         // Without authorities, there is no certificate that a handshake asked for.
         let authorities = self.authorities.load_full()?;
         Some(Weighed::of(certificate, &authorities, &self.callers.load_full()))
+    }
+
+    fn end_bootstrap(&self) {
+        self.bootstrap.end();
     }
 
     fn forget(&self, token: Uuid) {

@@ -10,13 +10,14 @@ use zeroize::Zeroizing;
 use super::{Authenticator, text};
 use crate::crypto::{self, Secret};
 use crate::store::Token;
-use crate::vault::{Action, Caller, Error, Vault};
+use crate::vault::{Action, Caller, Error, Proof, Vault};
 
 const DEFAULT_TTL: Duration = Duration::from_secs(90 * DAY);
 const LONGEST_TTL: Duration = Duration::from_secs(366 * DAY);
 const DAY: u64 = 24 * 3600;
 
-const ROLES: [&str; 4] = ["pipeline", "service", "operator", "admin"];
+const ADMIN: &str = "admin";
+const ROLES: [&str; 4] = ["pipeline", "service", "operator", ADMIN];
 
 /// All tenants, all providers.
 const ALL: &str = "*";
@@ -43,25 +44,47 @@ impl Tokens {
     }
 
     pub async fn issue(&self, caller: &Caller, request: Issue) -> Result<(Secret, Token), Error> {
+        if caller.principal.proof == Proof::Bootstrap {
+            return self.issue_by_bootstrap(caller, request).await;
+        }
         let org = request.org.clone();
         let make = |now| make(caller, request, now);
         self.vault.issue_token(caller, &org, make).await
     }
 
     /// The first token of a vault that has none: nobody is there yet who could ask for it.
-    pub async fn bootstrap(&self, name: &str, ttl: Duration) -> Result<Option<Secret>, Error> {
+    pub async fn first_admin(&self, name: &str, ttl: Duration) -> Result<Option<Secret>, Error> {
+        if !self.vault.has_no_token().await? {
+            return Ok(None);
+        }
         let caller = Caller::system();
         let request = Issue {
             name: name.to_owned(),
-            role: "admin".to_owned(),
+            role: ADMIN.to_owned(),
             org: ALL.to_owned(),
             projects: Vec::new(),
             providers: Vec::new(),
             ttl: Some(ttl),
         };
-        let (secret, token) = make(&caller, request, Timestamp::now())?;
-        let is_first = self.vault.keep_first_token(&caller, token).await?;
-        Ok(is_first.then_some(secret))
+        let (secret, _) = self.vault.issue_first_admin(&caller, |now| make(&caller, request, now)).await?;
+        Ok(Some(secret))
+    }
+
+    /// The same for whoever has the bootstrap token, which ends with it.
+    async fn issue_by_bootstrap(&self, caller: &Caller, request: Issue) -> Result<(Secret, Token), Error> {
+        let make = |now| {
+            let narrowed = !request.projects.is_empty() || !request.providers.is_empty();
+            if request.role != ADMIN || request.org != ALL || narrowed {
+                return Err(Error::invalid(
+                    "role",
+                    "must be admin, for org `*` and without limits: the first token is",
+                ));
+            }
+            make(caller, request, now)
+        };
+        let issued = self.vault.issue_first_admin(caller, make).await?;
+        self.authenticator.end_bootstrap();
+        Ok(issued)
     }
 
     pub async fn revoke(&self, caller: &Caller, id: &str) -> Result<Token, Error> {
@@ -109,7 +132,7 @@ fn check(role: &str, org: &str, providers: &[String]) -> Result<(), Error> {
     if !ROLES.contains(&role) {
         return Err(Error::invalid("role", format!("must be one of {}", ROLES.join(", "))));
     }
-    if org == ALL && !matches!(role, "operator" | "admin") {
+    if org == ALL && !matches!(role, "operator" | ADMIN) {
         return Err(Error::invalid("org", "must be one tenant: only operators and admins may have `*`"));
     }
     if role == "pipeline" && providers.is_empty() {

@@ -113,6 +113,8 @@ pub enum Change {
     },
 
     IssueToken(Token),
+    /// The first token of all. [`super::Error::Taken`] when there is another.
+    FirstAdmin(Token),
     RevokeToken {
         id: Uuid,
     },

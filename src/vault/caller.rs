@@ -19,7 +19,8 @@ pub struct Caller {
 /// Who somebody is and what their proof limits them to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
-    /// Never two alike: a token's id, `ISSUER:SUBJECT` for a JWT, `mtls:IDENTITY`, `unix:UID`; `system`; `anonymous`.
+    /// Never two alike: a token's id, `ISSUER:SUBJECT` for a JWT, `mtls:IDENTITY`, `unix:UID`; `system`; `anonymous`;
+    /// `bootstrap`.
     pub id: String,
     /// For people.
     pub name: String,
@@ -53,6 +54,8 @@ pub enum Proof {
     None,
     /// The daemon itself.
     System,
+    /// The bootstrap token, whose one use is to issue the first admin's.
+    Bootstrap,
     Token,
     Grant,
     Jwt,
@@ -66,6 +69,7 @@ impl Proof {
         match self {
             Self::None => "none",
             Self::System => "system",
+            Self::Bootstrap => "bootstrap",
             Self::Token => "token",
             Self::Grant => "grant",
             Self::Jwt => "jwt",

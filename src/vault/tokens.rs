@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::crypto::Secret;
-use crate::store::{Change, Token};
+use crate::store::{self, Change, Token};
 use crate::vault::guard::Guard;
 use crate::vault::names::EVERYTHING;
 use crate::vault::policy::Resource;
@@ -35,15 +35,30 @@ impl Vault {
         self.guard.finish(trail, result).await
     }
 
-    /// Keeps the first token of all; says whether it is.
-    pub async fn keep_first_token(&self, caller: &Caller, token: Token) -> Result<bool, Error> {
-        if !self.store.tokens(None).await?.is_empty() {
-            return Ok(false);
-        }
-        let mut trail = Trail::begin(caller, Action::IssueToken).about_org(&token.org);
-        trail.named(&token.name);
-        let result = self.guard.commit(&Guard::own_work(), Change::IssueToken(token), &trail).await;
-        self.guard.finish(trail, result.map(|_| true).map_err(Error::from)).await
+    /// Issues the first token of all, an admin's. Where there is one already, whoever asks has no proof any more.
+    pub async fn issue_first_admin(
+        &self,
+        caller: &Caller,
+        make: impl FnOnce(Timestamp) -> Result<(Secret, Token), Error> + Send,
+    ) -> Result<(Secret, Token), Error> {
+        let mut trail = Trail::begin(caller, Action::IssueToken).about_org(EVERYTHING);
+        let result = async {
+            let (secret, token) = make(trail.at())?;
+            self.check_token(&token)?;
+            trail.named(&token.name);
+            match self.guard.commit(&Guard::own_work(), Change::FirstAdmin(token.clone()), &trail).await {
+                Ok(_) => Ok((secret, token)),
+                Err(store::Error::Taken) => Err(Error::Unauthenticated),
+                Err(error) => Err(error.into()),
+            }
+        };
+        let result = result.await;
+        self.guard.finish(trail, result).await
+    }
+
+    /// Whether no token was ever issued.
+    pub async fn has_no_token(&self) -> Result<bool, Error> {
+        Ok(self.store.tokens(None).await?.is_empty())
     }
 
     pub async fn revoke_token(&self, caller: &Caller, id: Uuid) -> Result<Token, Error> {

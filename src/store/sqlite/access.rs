@@ -52,6 +52,13 @@ pub fn issue(connection: &Connection, new: &Token) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refused when there is any other token, revoked and expired ones too: somebody was here before.
+pub fn issue_first(connection: &Connection, new: &Token) -> Result<(), Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM tokens WHERE id <> ?1)";
+    let others: bool = connection.prepare_cached(sql)?.query_row([new.id.as_bytes()], |row| row.get(0))?;
+    if others { Err(Error::Taken) } else { issue(connection, new) }
+}
+
 /// The first revocation counts. There must be such a token.
 pub fn revoke(connection: &Connection, id: Uuid, at: Timestamp) -> Result<(), Error> {
     let sql = "UPDATE tokens SET revoked_at = COALESCE(revoked_at, ?2) WHERE id = ?1";
