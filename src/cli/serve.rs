@@ -65,9 +65,8 @@ impl Serve {
             );
         } else if knows_nobody {
             println!("# nobody can come in yet; this token issues the first admin's, once, and does nothing else");
-            println!("export STRONGROOM_ADDR={scheme}://{}", doors.grpc());
             print_token(&app.bootstrap_token()?);
-            println!("# next: paste the lines above, then: strongroom token issue NAME --role admin --org '*'");
+            println!("# next: paste the line above, then: strongroom token issue NAME --role admin --org '*'");
         }
         app.run(doors, process, stop).await?;
         Ok(())
