@@ -114,7 +114,7 @@ impl App {
             make_homes(&config)?;
         }
         let registry = registry(&config)?;
-        let policies = policies(&config)?;
+        let policies = policies(&config, &registry)?;
         let callers = callers(&config)?;
         let keyring = keyring(&config)?;
         let store = store(&config)?;
@@ -136,7 +136,7 @@ impl App {
             keyring,
             registry,
             policies,
-            probe: Arc::new(Live::new(client, owner_hosts)),
+            probe: Arc::new(Live::new(client.clone(), owner_hosts)),
             limits,
             testing,
         })?;
@@ -145,7 +145,7 @@ impl App {
             return Err(Error::OtherKey { key: config.kms.default });
         }
 
-        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers);
+        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers, client);
         authenticator.trust(authorities);
         let tokens = Arc::new(Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator)));
         let (closing, is_closing) = watch::channel(false);
@@ -197,11 +197,13 @@ impl App {
             }
         }
         let upkeep = tokio::spawn(Arc::clone(&self.vault).upkeep(self.closing.subscribe()));
+        let issuers = tokio::spawn(Arc::clone(&self.authenticator).upkeep(self.closing.subscribe()));
         stop.await;
         tracing::info!("draining");
         self.closing.send_replace(true);
         open.join_all().await;
         upkeep.await.map_err(vault::Error::bug)?;
+        issuers.await.map_err(vault::Error::bug)?;
         Ok(())
     }
 
@@ -210,7 +212,8 @@ impl App {
         let (config, vault) = (self.config.clone(), Arc::clone(&self.vault));
         let (authenticator, door) = (Arc::clone(&self.authenticator), self.tls.clone());
         move || {
-            let (policies, registry, callers) = (policies(&config)?, registry(&config)?, callers(&config)?);
+            let (registry, callers) = (registry(&config)?, callers(&config)?);
+            let policies = policies(&config, &registry)?;
             let authorities = authorities(&config)?;
             let handshakes = tls(&config, authorities.as_deref())?;
             if let (Some(door), Some(handshakes)) = (&door, handshakes) {
@@ -282,17 +285,22 @@ fn registry(config: &Config) -> Result<Registry, Error> {
     }
 }
 
-fn policies(config: &Config) -> Result<Policies, Error> {
+fn policies(config: &Config, registry: &Registry) -> Result<Policies, Error> {
     match &config.policy.directory {
         None => Ok(Policies::embedded()?),
-        Some(directory) => Ok(Policies::load(directory)?),
+        Some(directory) => Ok(Policies::load(directory, &policy::Vocabulary::of(registry))?),
     }
 }
 
 fn callers(config: &Config) -> Result<Callers, Error> {
     match &config.authn.callers {
         None => Ok(Callers::default()),
-        Some(file) => Ok(Callers::parse(&file.display().to_string(), &read(file)?)?),
+        Some(file) => {
+            let name = file.display().to_string();
+            let callers = Callers::parse(&name, &read(file)?)?;
+            callers.check_files(&name)?;
+            Ok(callers)
+        }
     }
 }
 

@@ -5,9 +5,9 @@
 //! ```
 //!
 //! It issues one token, the first admin's, and nothing else is allowed to it whatever the policies say. The store takes
-//! a first admin only while it holds no token at all, so that of any number of uses at the same time one wins. It ends
-//! with that, with the first callers in callers.toml, and with the process. Whoever reads what the daemon prints could
-//! use it: the rules of [`crate::config`] keep it from being used from other machines unless that is wanted.
+//! a first admin only while there is none, so that of any number of uses at the same time one wins. It ends with that,
+//! with the first callers in callers.toml, and with the process. Whoever reads what the daemon prints can use it, so a
+//! daemon that knows nobody is not reachable from other machines, unless its configuration wants that.
 
 use std::sync::Arc;
 

@@ -1,16 +1,17 @@
 //! Who is calling: each proof yields the same [`Caller`].
 //!
 //! ```text
-//!   authorization: Bearer srt_…       token   a row of ours, by the hash of its text
-//!                  Bearer srb_…       bootstrap   while nobody is known: the first admin's way in
-//!                  Bearer a.b.c       jwt     an issuer's signature, then callers.toml
-//!   a client's certificate            mtls    the TLS handshake, then callers.toml      ┐ where there is no
-//!   a Unix socket                     unix    the kernel's word, then callers.toml      ┘ authorization
+//!   authorization: Bearer srt_…       token       a row of ours, by the hash of its text
+//!                  Bearer srb_…       bootstrap   the daemon's own first words, while nobody is known
+//!                  Bearer a.b.c       jwt         an issuer's signature, then callers.toml
+//!   a client's certificate            mtls        the TLS handshake, then callers.toml      ┐ where there is no
+//!   a Unix socket                     unix        the kernel's word, then callers.toml      ┘ authorization
 //! ```
 
 pub mod authorities;
 mod bootstrap;
 pub mod callers;
+mod jwt;
 mod known;
 mod mtls;
 mod presented;
@@ -24,20 +25,25 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 pub use authorities::Authorities;
 pub use callers::Callers;
 pub use presented::{Certificate, Peer, Presented};
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use self::bootstrap::Bootstrap;
+use self::jwt::{Issuers, Proven};
 use self::known::Known;
 use self::mtls::Weighed;
 use crate::crypto::Secret;
+use crate::http::Client;
 use crate::store::{self, Store};
-use crate::vault::{Caller, Circumstances, Error, Principal, Vault};
+use crate::vault::{Caller, Circumstances, Error, Vault};
 
 /// Proves callers by what they present.
 pub struct Authenticator {
     vault: Arc<Vault>,
     tokens: Known,
     callers: ArcSwap<Callers>,
+    issuers: ArcSwap<Issuers>,
+    replaced: Notify,
     authorities: ArcSwapOption<Authorities>,
     bootstrap: Bootstrap,
 }
@@ -52,11 +58,15 @@ enum Unproven {
 }
 
 impl Authenticator {
-    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, callers: Callers) -> Arc<Self> {
+    /// Issuers' keys are fetched through the client.
+    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, callers: Callers, client: Client) -> Arc<Self> {
+        let callers = Arc::new(callers);
         Arc::new(Self {
             vault,
             tokens: Known::new(store),
-            callers: ArcSwap::from_pointee(callers),
+            issuers: ArcSwap::from_pointee(Issuers::new(Arc::new(client), Arc::clone(&callers))),
+            callers: ArcSwap::new(callers),
+            replaced: Notify::new(),
             authorities: ArcSwapOption::empty(),
             bootstrap: Bootstrap::default(),
         })
@@ -67,7 +77,27 @@ impl Authenticator {
         if !callers.is_empty() {
             self.bootstrap.end();
         }
-        self.callers.store(Arc::new(callers));
+        let callers = Arc::new(callers);
+        self.issuers.store(Arc::new(self.issuers.load().replaced(Arc::clone(&callers))));
+        self.callers.store(callers);
+        self.replaced.notify_one();
+    }
+
+    /// Fetches issuers' keys before they are old, until the doors close.
+    pub async fn upkeep(self: Arc<Self>, mut closing: watch::Receiver<bool>) {
+        let fresh = async {
+            loop {
+                let issuers = self.issuers.load_full();
+                tokio::select! {
+                    () = issuers.keep_fresh() => {}
+                    () = self.replaced.notified() => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = fresh => {}
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
     }
 
     /// Whose certificates count from the next request on, on connections that are open already too.
@@ -92,28 +122,37 @@ impl Authenticator {
         let circumstances =
             Circumstances { address: presented.peer.address(), certificate: identity, ..Circumstances::default() };
         match self.prove(presented, certificate.as_deref()).await {
-            Ok(principal) => Ok(Caller { principal, request_id, circumstances }),
+            Ok(Proven { principal, step_up }) => {
+                Ok(Caller { principal, request_id, circumstances: Circumstances { step_up, ..circumstances } })
+            }
             Err(Unproven::Refused(why)) => Err(self.vault.unauthenticated(request_id, circumstances, &why).await),
             Err(Unproven::Failed(error)) => Err(error),
         }
     }
 
     /// What is presented in words decides; a connection speaks only for whoever presents nothing.
-    async fn prove(&self, presented: Presented<'_>, certificate: Option<&Weighed>) -> Result<Arc<Principal>, Unproven> {
-        match (presented.authorization, certificate, presented.peer) {
+    async fn prove(&self, presented: Presented<'_>, certificate: Option<&Weighed>) -> Result<Proven, Unproven> {
+        let principal = match (presented.authorization, certificate, presented.peer) {
             (Some(header), ..) => {
                 // The scheme's name is case-insensitive (RFC 9110); the token is not.
                 let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
                 let (_, text) = bearer.ok_or_else(|| refused("authorization is not `Bearer` and one token"))?;
+                // No token of ours has a dot.
+                if text.contains('.') {
+                    return self.issuers.load_full().prove(text).await;
+                }
                 match bootstrap::is_one(text) {
-                    true => self.bootstrap.prove(text),
-                    false => self.tokens.prove(text).await,
+                    true => self.bootstrap.prove(text)?,
+                    false => self.tokens.prove(text).await?,
                 }
             }
-            (None, Some(certificate), _) => certificate.principal().map_err(refused),
-            (None, None, Peer::Unix { uid, gid, .. }) => unix::find(&self.callers.load(), *uid, *gid).map_err(refused),
-            (None, None, Peer::Tcp { .. }) => Err(refused("nothing was presented that proves a caller")),
-        }
+            (None, Some(certificate), _) => certificate.principal().map_err(refused)?,
+            (None, None, Peer::Unix { uid, gid, .. }) => {
+                unix::find(&self.callers.load(), *uid, *gid).map_err(refused)?
+            }
+            (None, None, Peer::Tcp { .. }) => return Err(refused("nothing was presented that proves a caller")),
+        };
+        Ok(Proven { principal, step_up: None })
     }
 
     fn certificate(&self, peer: &Peer) -> Option<Arc<Weighed>> {

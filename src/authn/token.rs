@@ -52,11 +52,8 @@ impl Tokens {
         self.vault.issue_token(caller, &org, make).await
     }
 
-    /// The first token of a vault that has none: nobody is there yet who could ask for it.
+    /// An administrator's token for a vault that has none: nobody is there yet who could ask for it.
     pub async fn first_admin(&self, name: &str, ttl: Duration) -> Result<Option<Secret>, Error> {
-        if !self.vault.has_no_token().await? {
-            return Ok(None);
-        }
         let caller = Caller::system();
         let request = Issue {
             name: name.to_owned(),
@@ -66,25 +63,30 @@ impl Tokens {
             providers: Vec::new(),
             ttl: Some(ttl),
         };
-        let (secret, _) = self.vault.issue_first_admin(&caller, |now| make(&caller, request, now)).await?;
-        Ok(Some(secret))
+        let (secret, token) = make(&caller, request, Timestamp::now())?;
+        let is_first = self.vault.keep_first_admin(&caller, token).await?;
+        Ok(is_first.then_some(secret))
     }
 
     /// The same for whoever has the bootstrap token, which ends with it.
     async fn issue_by_bootstrap(&self, caller: &Caller, request: Issue) -> Result<(Secret, Token), Error> {
-        let make = |now| {
-            let narrowed = !request.projects.is_empty() || !request.providers.is_empty();
-            if request.role != ADMIN || request.org != ALL || narrowed {
-                return Err(Error::invalid(
-                    "role",
-                    "must be admin, for org `*` and without limits: the first token is",
-                ));
-            }
-            make(caller, request, now)
+        let narrowed = !request.projects.is_empty() || !request.providers.is_empty();
+        let made = match request.role == ADMIN && request.org == ALL && !narrowed {
+            true => make(caller, request, Timestamp::now()),
+            false => Err(Error::invalid("role", "must be admin, for org `*` and without limits: the first token is")),
         };
-        let issued = self.vault.issue_first_admin(caller, make).await?;
-        self.authenticator.end_bootstrap();
-        Ok(issued)
+        let refused = match made {
+            Ok((secret, token)) => {
+                if self.vault.keep_first_admin(caller, token.clone()).await? {
+                    self.authenticator.end_bootstrap();
+                    return Ok((secret, token));
+                }
+                // There is an admin, so it proves nothing any more.
+                Error::Unauthenticated
+            }
+            Err(error) => error,
+        };
+        Err(self.vault.refused(caller, Action::IssueToken, refused).await)
     }
 
     pub async fn revoke(&self, caller: &Caller, id: &str) -> Result<Token, Error> {
@@ -128,7 +130,8 @@ fn make(caller: &Caller, request: Issue, now: Timestamp) -> Result<(Secret, Toke
     Ok((text::write(id, &secret), token))
 }
 
-fn check(role: &str, org: &str, providers: &[String]) -> Result<(), Error> {
+/// What somebody may be, however they prove it.
+pub(super) fn check(role: &str, org: &str, providers: &[String]) -> Result<(), Error> {
     if !ROLES.contains(&role) {
         return Err(Error::invalid("role", format!("must be one of {}", ROLES.join(", "))));
     }

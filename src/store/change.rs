@@ -113,7 +113,8 @@ pub enum Change {
     },
 
     IssueToken(Token),
-    /// The first token of all. [`super::Error::Taken`] when there is another.
+    /// The token of the first administrator. [`super::Error::Taken`] when somebody has an administrator's token for all
+    /// tenants that is good and not limited: however many ask at once, one gets it.
     FirstAdmin(Token),
     RevokeToken {
         id: Uuid,

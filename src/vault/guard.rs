@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::crypto::Secret;
 use crate::store::{self, Change, Credential, Receipt, Store, Target, Version, VersionState, Word as _};
 use crate::vault::error::Dependency;
-use crate::vault::policy::{Policies, Resource};
+use crate::vault::policy::{Policies, Resource, Verdict};
 use crate::vault::trail::{OK, Trail};
 use crate::vault::{Action, Caller, Error, Proof};
 
@@ -127,9 +127,7 @@ impl Guard {
         let policies = self.policies.load_full();
         let decision = policies.decide(caller, action, resource, trail.at());
         trail.policies(&decision.policies);
-        if !decision.allowed {
-            return Err(Error::Denied);
-        }
+        refuse(decision.verdict)?;
         let credential = match resource {
             Resource::Credential(it) => Some(it.id),
             Resource::Org(_) | Resource::Absent(_) => None,
@@ -140,17 +138,21 @@ impl Guard {
     /// Whether a row may be shown in a list or a watch. Shows nothing by itself, so it records nothing by itself.
     pub fn may_see(&self, caller: &Caller, credential: &Credential) -> bool {
         let now = jiff::Timestamp::now();
-        self.policies.load().decide(caller, Action::Get, Resource::Credential(credential), now).allowed
+        self.policies.load().allow(caller, Action::Get, Resource::Credential(credential), now)
     }
 
     /// The answer for a name that nobody bears. Only who may list learns that it is absent; for everybody else it is
-    /// what a forbidden one is.
+    /// what a forbidden one is: what would need a second factor there needs one here.
     pub fn absent(&self, caller: &Caller, path: &store::Path, trail: &mut Trail) -> Error {
         let now = trail.at();
         let policies = self.policies.load();
-        let may_list = policies.decide(caller, Action::List, Resource::Org(&path.org), now).allowed
-            && policies.decide(caller, Action::Get, Resource::Absent(path), now).allowed;
-        if may_list { Error::NotFound { what: "there is no such credential".to_owned() } } else { Error::Denied }
+        let may_list = policies.allow(caller, Action::List, Resource::Org(&path.org), now)
+            && policies.allow(caller, Action::Get, Resource::Absent(path), now);
+        if may_list {
+            return Error::NotFound { what: "there is no such credential".to_owned() };
+        }
+        let decision = policies.decide(caller, trail.action, Resource::Absent(path), now);
+        refuse(decision.verdict).err().unwrap_or(Error::Denied)
     }
 
     /// For what the daemon does on its own: destroying what is due, writing down what a permitted test found.
@@ -262,6 +264,15 @@ impl Guard {
             _ => recorded(trail.action, outcome).increment(1),
         }
         result
+    }
+}
+
+fn refuse(verdict: Verdict) -> Result<(), Error> {
+    match verdict {
+        Verdict::Allowed => Ok(()),
+        Verdict::NeedsStepUp => Err(Error::NeedsStepUp { why: None }),
+        Verdict::NeedsApproval => Err(Error::NeedsApproval { id: String::new() }),
+        Verdict::Refused => Err(Error::Denied),
     }
 }
 

@@ -34,6 +34,7 @@ use arc_swap::ArcSwap;
 pub use cache::Limits;
 pub use caller::{Caller, Circumstances, Principal, Proof, StepUp};
 pub use error::{Dependency, Error};
+pub use names::check as check_name;
 pub use policy::Policies;
 pub use request::*;
 pub use schedule::Testing;
@@ -47,7 +48,9 @@ pub use crate::crypto::Secret;
 use crate::crypto::{self, Dek};
 use crate::kms::Keyring;
 use crate::providers::probe::Pace;
-pub use crate::providers::{Field, Limits as ProviderLimits, Outcome, Probe, Provider, Registry, Upload, Verdict};
+pub use crate::providers::{
+    Field, Limits as ProviderLimits, Outcome, Probe, Provider, Registry, Upload, Verdict, nearest,
+};
 use crate::store::Store;
 pub use crate::store::{
     ChangeEvent, Credential, CredentialState, Health, Path, ProbeRecord, Record, Tested, Token, Version, VersionState,

@@ -35,25 +35,23 @@ impl Vault {
         self.guard.finish(trail, result).await
     }
 
-    /// Issues the first token of all, an admin's. Where there is one already, whoever asks has no proof any more.
-    pub async fn issue_first_admin(
-        &self,
-        caller: &Caller,
-        make: impl FnOnce(Timestamp) -> Result<(Secret, Token), Error> + Send,
-    ) -> Result<(Secret, Token), Error> {
-        let mut trail = Trail::begin(caller, Action::IssueToken).about_org(EVERYTHING);
+    /// Keeps an administrator's token if nobody has one that is good; says whether it did. Of many at once, one does.
+    /// That it did not is for the caller to record.
+    pub async fn keep_first_admin(&self, caller: &Caller, token: Token) -> Result<bool, Error> {
+        let mut trail = Trail::begin(caller, Action::IssueToken).about_org(&token.org);
         let result = async {
-            let (secret, token) = make(trail.at())?;
             self.check_token(&token)?;
             trail.named(&token.name);
-            match self.guard.commit(&Guard::own_work(), Change::FirstAdmin(token.clone()), &trail).await {
-                Ok(_) => Ok((secret, token)),
-                Err(store::Error::Taken) => Err(Error::Unauthenticated),
+            match self.guard.commit(&Guard::own_work(), Change::FirstAdmin(token), &trail).await {
+                Ok(_) => Ok(true),
+                Err(store::Error::Taken) => Ok(false),
                 Err(error) => Err(error.into()),
             }
         };
-        let result = result.await;
-        self.guard.finish(trail, result).await
+        match result.await {
+            Ok(false) => Ok(false),
+            result => self.guard.finish(trail, result).await,
+        }
     }
 
     /// Whether no token was ever issued.

@@ -32,6 +32,7 @@ mod readme;
 mod stampede;
 mod start;
 mod store;
+mod tenants;
 mod tested;
 mod unix;
 mod vault;
