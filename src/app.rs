@@ -86,6 +86,11 @@ pub enum Error {
     Outbound(http::Wrong),
     #[error("{0}")]
     Tls(listen::Error),
+    #[error(
+        "{key}: {address} is reachable from other machines, and no caller is configured: whoever is the first to read the \
+         bootstrap token would be the admin"
+    )]
+    Strangers { key: &'static str, address: SocketAddr },
     #[error("{0}")]
     Door(#[from] listen::Error),
     #[error("{0}")]
@@ -248,11 +253,30 @@ impl App {
 
     /// The token of the first administrator, if nobody has a token yet.
     pub async fn first_token(&self, ttl: Duration) -> Result<Option<Secret>, Error> {
-        Ok(self.tokens.bootstrap("first-admin", ttl).await?)
+        Ok(self.tokens.first_admin("first-admin", ttl).await?)
+    }
+
+    /// Whether nobody can come in yet. That is refused where other machines could ask, unless it is wanted.
+    pub async fn knows_nobody(&self) -> Result<bool, Error> {
+        let listen = &self.config.listen;
+        let open = [("listen.grpc", listen.grpc), ("listen.rest", listen.rest)];
+        let open = open.into_iter().find(|(_, address)| !address.ip().is_loopback());
+        match (self.authenticator.knows_nobody().await?, open) {
+            (true, Some((key, address))) if !listen.allow_bootstrap_beyond_loopback => {
+                Err(Error::Strangers { key, address })
+            }
+            (nobody, _) => Ok(nobody),
+        }
+    }
+
+    /// What the first admin's token is issued with.
+    pub fn bootstrap_token(&self) -> Result<Secret, Error> {
+        Ok(self.authenticator.offer_bootstrap()?)
     }
 
     /// Asks every dependency whether it would do its part.
     pub async fn check(&self) -> Result<(), Error> {
+        self.knows_nobody().await?;
         self.vault.ready().await?;
         Ok(self.vault.check_keys().await?)
     }

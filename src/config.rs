@@ -82,6 +82,8 @@ pub struct Listen {
     #[serde(with = "source::maybe_path")]
     pub unix: Option<PathBuf>,
     pub allow_plaintext_beyond_loopback: bool,
+    /// Where whoever reads what the daemon prints at its first start would be its first admin.
+    pub allow_bootstrap_beyond_loopback: bool,
 }
 
 impl Default for Listen {
@@ -93,6 +95,7 @@ impl Default for Listen {
             ops: local(7301),
             unix: None,
             allow_plaintext_beyond_loopback: false,
+            allow_bootstrap_beyond_loopback: false,
         }
     }
 }

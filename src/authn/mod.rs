@@ -1,13 +1,15 @@
 //! Who is calling: each proof yields the same [`Caller`].
 //!
 //! ```text
-//!   authorization: Bearer srt_…       token   a row of ours, by the hash of its text
-//!                  Bearer a.b.c       jwt     an issuer's signature, then callers.toml
-//!   a client's certificate            mtls    the TLS handshake, then callers.toml      ┐ where there is no
-//!   a Unix socket                     unix    the kernel's word, then callers.toml      ┘ authorization
+//!   authorization: Bearer srt_…       token       a row of ours, by the hash of its text
+//!                  Bearer srb_…       bootstrap   the daemon's own first words, while nobody is known
+//!                  Bearer a.b.c       jwt         an issuer's signature, then callers.toml
+//!   a client's certificate            mtls        the TLS handshake, then callers.toml      ┐ where there is no
+//!   a Unix socket                     unix        the kernel's word, then callers.toml      ┘ authorization
 //! ```
 
 pub mod authorities;
+mod bootstrap;
 pub mod callers;
 mod jwt;
 mod known;
@@ -28,10 +30,12 @@ pub use presented::{Certificate, Peer, Presented, Source};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
+use self::bootstrap::Bootstrap;
 use self::jwt::{Issuers, Proven};
 use self::known::Known;
 use self::mtls::Weighed;
 use self::strangers::Strangers;
+use crate::crypto::Secret;
 use crate::http::Client;
 use crate::store::{self, Store};
 use crate::vault::{Action, Caller, Circumstances, Error, Vault};
@@ -45,6 +49,7 @@ pub struct Authenticator {
     replaced: Notify,
     authorities: ArcSwapOption<Authorities>,
     strangers: Strangers,
+    bootstrap: Bootstrap,
 }
 
 /// Why nobody is proven.
@@ -69,11 +74,15 @@ impl Authenticator {
             replaced: Notify::new(),
             authorities: ArcSwapOption::empty(),
             strangers: Strangers::new(failures),
+            bootstrap: Bootstrap::default(),
         })
     }
 
     /// From the next request on.
     pub fn replace(&self, callers: Callers) {
+        if !callers.is_empty() {
+            self.bootstrap.end();
+        }
         let callers = Arc::new(callers);
         self.issuers.store(Arc::new(self.issuers.load().replaced(Arc::clone(&callers))));
         self.callers.store(callers);
@@ -100,6 +109,16 @@ impl Authenticator {
     /// Whose certificates count from the next request on, on connections that are open already too.
     pub fn trust(&self, authorities: Option<Arc<Authorities>>) {
         self.authorities.store(authorities);
+    }
+
+    /// Whether nobody can come in: no token was ever issued, and callers.toml names nobody.
+    pub async fn knows_nobody(&self) -> Result<bool, Error> {
+        Ok(self.callers.load().is_empty() && self.vault.has_no_token().await?)
+    }
+
+    /// A bootstrap token, for a vault that knows nobody.
+    pub fn offer_bootstrap(&self) -> Result<Secret, Error> {
+        self.bootstrap.offer()
     }
 
     /// Weighs what a request brings. A failure is recorded before it is told.
@@ -169,7 +188,10 @@ impl Authenticator {
                 if text.contains('.') {
                     return self.issuers.load_full().prove(text).await;
                 }
-                self.tokens.prove(text).await?
+                match bootstrap::is_one(text) {
+                    true => self.bootstrap.prove(text)?,
+                    false => self.tokens.prove(text).await?,
+                }
             }
             (None, Some(certificate), _) => certificate.principal().map_err(refused)?,
             (None, None, Peer::Unix { uid, gid, .. }) => {
@@ -185,6 +207,10 @@ impl Authenticator {
         // Without authorities, there is no certificate that a handshake asked for.
         let authorities = self.authorities.load_full()?;
         Some(Weighed::of(certificate, &authorities, &self.callers.load_full()))
+    }
+
+    fn end_bootstrap(&self) {
+        self.bootstrap.end();
     }
 
     fn forget(&self, token: Uuid) {

@@ -23,7 +23,8 @@ pub struct Caller {
 /// Who somebody is and what their proof limits them to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
-    /// Never two alike: a token's id, `ISSUER:SUBJECT` for a JWT, `mtls:IDENTITY`, `unix:UID`; `system`; `anonymous`.
+    /// Never two alike: a token's id, `ISSUER:SUBJECT` for a JWT, `mtls:IDENTITY`, `unix:UID`; `system`; `anonymous`;
+    /// `bootstrap`.
     pub id: String,
     /// For people.
     pub name: String,
@@ -57,6 +58,8 @@ pub enum Proof {
     None,
     /// The daemon itself.
     System,
+    /// The bootstrap token, whose one use is to issue the first admin's.
+    Bootstrap,
     Token,
     Grant,
     Jwt,
@@ -75,6 +78,7 @@ impl Proof {
         match self {
             Self::None => "none",
             Self::System => "system",
+            Self::Bootstrap => "bootstrap",
             Self::Token => "token",
             Self::Grant => "grant",
             Self::Jwt => "jwt",

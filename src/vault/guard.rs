@@ -24,7 +24,7 @@ use crate::vault::policy::{Explanation, Policies, Resource, Verdict};
 use crate::vault::stepup::Approvals;
 use crate::vault::tally::Tally;
 use crate::vault::trail::{OK, Trail};
-use crate::vault::{Action, Caller, Error};
+use crate::vault::{Action, Caller, Error, Proof};
 
 pub struct Guard {
     store: Arc<dyn Store>,
@@ -149,6 +149,10 @@ impl Guard {
         resource: Resource<'_>,
         trail: &mut Trail,
     ) -> Result<Permit, Error> {
+        // Its one use does not come here, and no policy gives it another.
+        if caller.principal.proof == Proof::Bootstrap {
+            return Err(Error::Denied);
+        }
         let policies = self.policies.load_full();
         let decision = policies.decide(caller, action, resource, trail.at());
         trail.policies(&decision.policies);
