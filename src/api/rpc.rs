@@ -41,6 +41,8 @@ fn action(rpc: &str) -> Option<(Action, bool)> {
         "UpdateMetadata" => (Action::UpdateMetadata, true),
         "ActivateVersion" => (Action::Activate, true),
         "IssueToken" => (Action::IssueToken, true),
+        "DeriveToken" => (Action::DeriveToken, true),
+        "RotateToken" => (Action::RotateToken, true),
         "RevokeToken" => (Action::RevokeToken, true),
         "DecryptCredential" | "BatchDecrypt" => (Action::Decrypt, false),
         "GetCredential" => (Action::Get, false),
@@ -172,7 +174,15 @@ mod tests {
         let secretive: Vec<_> = rpcs.iter().filter(|rpc| rpc.carries_secret).map(|rpc| rpc.name.as_str()).collect();
         assert_eq!(
             secretive,
-            ["BatchDecrypt", "DecryptCredential", "IssueToken", "SetupCredential", "ValidateCredential"]
+            [
+                "BatchDecrypt",
+                "DecryptCredential",
+                "DeriveToken",
+                "IssueToken",
+                "RotateToken",
+                "SetupCredential",
+                "ValidateCredential"
+            ]
         );
     }
 }

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 pub use callers::Callers;
 pub use presented::{Certificate, Peer, Presented};
-use uuid::Uuid;
 
 use self::known::Known;
 use crate::store::{self, Store};
@@ -72,8 +71,9 @@ impl Authenticator {
         }
     }
 
-    fn forget(&self, token: Uuid) {
-        self.tokens.forget(token);
+    /// After a token's end has come nearer, before anybody is told.
+    fn forget_tokens(&self) {
+        self.tokens.forget();
     }
 }
 

@@ -33,8 +33,8 @@ pub enum Error {
     /// A name is taken by another live credential; or what there can be one of is there already.
     #[error("another credential has this name")]
     Taken,
-    /// The caller's token was revoked after the request was let in.
-    #[error("the token was revoked")]
+    /// The caller's token was revoked, or ended, after the request was let in.
+    #[error("the token is good no more")]
     Revoked,
     /// A row cannot be what this program wrote.
     #[error("corrupt: {0}")]

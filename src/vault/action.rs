@@ -31,6 +31,8 @@ actions! {
     IssueToken = "issueToken",
     RevokeToken = "revokeToken",
     ListTokens = "listTokens",
+    DeriveToken = "deriveToken",
+    RotateToken = "rotateToken",
     ListAudit = "listAudit",
     VerifyAudit = "verifyAudit",
     ListProviders = "listProviders",
@@ -41,4 +43,18 @@ actions! {
     Health = "health",
     Destroy = "destroy",
     KeepOrgKey = "keepOrgKey",
+}
+
+impl Action {
+    /// The action of a word, if a policy can be asked about it.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::asked().find(|action| action.as_str() == word)
+    }
+
+    /// All but the daemon's own doing.
+    pub fn asked() -> impl Iterator<Item = Self> {
+        use Action as A;
+        let own = [A::Authenticate, A::Probe, A::Revalidate, A::Health, A::Destroy, A::KeepOrgKey];
+        Self::ALL.iter().copied().filter(move |action| !own.contains(action))
+    }
 }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::crypto::Secret;
 use crate::store::{self, Change, Credential, Receipt, Store, Target, Version, VersionState, Word as _};
 use crate::vault::error::Dependency;
-use crate::vault::policy::{Policies, Resource};
+use crate::vault::policy::{Decision, Policies, Resource};
 use crate::vault::trail::{OK, Trail};
 use crate::vault::{Action, Caller, Error};
 
@@ -121,7 +121,7 @@ impl Guard {
         trail: &mut Trail,
     ) -> Result<Permit, Error> {
         let policies = self.policies.load_full();
-        let decision = policies.decide(caller, action, resource, trail.at());
+        let decision = decide(&policies, caller, action, resource, trail.at());
         trail.policies(&decision.policies);
         if !decision.allowed {
             return Err(Error::Denied);
@@ -136,7 +136,7 @@ impl Guard {
     /// Whether a row may be shown in a list or a watch. Shows nothing by itself, so it records nothing by itself.
     pub fn may_see(&self, caller: &Caller, credential: &Credential) -> bool {
         let now = jiff::Timestamp::now();
-        self.policies.load().decide(caller, Action::Get, Resource::Credential(credential), now).allowed
+        decide(&self.policies.load(), caller, Action::Get, Resource::Credential(credential), now).allowed
     }
 
     /// The answer for a name that nobody bears. Only who may list learns that it is absent; for everybody else it is
@@ -144,8 +144,8 @@ impl Guard {
     pub fn absent(&self, caller: &Caller, path: &store::Path, trail: &mut Trail) -> Error {
         let now = trail.at();
         let policies = self.policies.load();
-        let may_list = policies.decide(caller, Action::List, Resource::Org(&path.org), now).allowed
-            && policies.decide(caller, Action::Get, Resource::Absent(path), now).allowed;
+        let may_list = decide(&policies, caller, Action::List, Resource::Org(&path.org), now).allowed
+            && decide(&policies, caller, Action::Get, Resource::Absent(path), now).allowed;
         if may_list { Error::NotFound { what: "there is no such credential".to_owned() } } else { Error::Denied }
     }
 
@@ -168,11 +168,15 @@ impl Guard {
     /// Makes a change together with a record that ends otherwise than well.
     pub async fn commit_as(
         &self,
-        _permit: &Permit,
+        permit: &Permit,
         change: Change,
         trail: &Trail,
         outcome: &str,
     ) -> Result<Receipt, store::Error> {
+        let change = match permit.token {
+            Some(token) => Change::By { token, change: Box::new(change) },
+            None => change,
+        };
         let record = if outcome == OK { trail.record() } else { trail.record_of(outcome) };
         let receipt = self.store.commit(change, record).await?;
         if let (Some((_, health)), Some(credential)) = (receipt.health, &receipt.credential) {
@@ -184,8 +188,7 @@ impl Guard {
 
     /// Records a read before it is answered, or an upload before it goes to its provider.
     pub async fn admit(&self, permit: Permit, trail: &Trail) -> Result<(), Error> {
-        let change = permit.token.map_or(Change::Record, |token| Change::Admit { token });
-        self.commit(&permit, change, trail).await.map(drop).map_err(unrecorded)
+        self.commit(&permit, Change::Record, trail).await.map(drop).map_err(unrecorded)
     }
 
     /// Records a caller's part in a test that is under way for another, and confirms what a release would.
@@ -259,6 +262,21 @@ impl Guard {
         }
         result
     }
+}
+
+/// What no policy can allow comes first: a caller whose proof names actions has only those.
+fn decide(
+    policies: &Policies,
+    caller: &Caller,
+    action: Action,
+    resource: Resource<'_>,
+    now: jiff::Timestamp,
+) -> Decision {
+    let own = &caller.principal.actions;
+    if !own.is_empty() && !own.iter().any(|word| word == action.as_str()) {
+        return Decision::refused();
+    }
+    policies.decide(caller, action, resource, now)
 }
 
 const fn target(credential: &Credential) -> Target {

@@ -37,6 +37,7 @@ pub use error::{Dependency, Error};
 pub use policy::Policies;
 pub use request::*;
 pub use schedule::Testing;
+pub use tokens::Rotated;
 use tokio::sync::Semaphore;
 
 use self::cache::Cache;

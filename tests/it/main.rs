@@ -31,4 +31,5 @@ mod stampede;
 mod start;
 mod store;
 mod tested;
+mod tokens;
 mod vault;

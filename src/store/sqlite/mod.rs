@@ -15,6 +15,7 @@ mod readers;
 mod schema;
 mod serve;
 mod tests;
+mod uses;
 mod versions;
 mod writer;
 

@@ -51,6 +51,13 @@ pub enum LoadError {
     Empty(String),
 }
 
+impl Decision {
+    /// By no policy.
+    pub fn refused() -> Self {
+        Self { allowed: false, policies: Arc::new([]) }
+    }
+}
+
 impl Policies {
     /// The least-privilege roles that the program brings along.
     pub fn embedded() -> Result<Self, LoadError> {
@@ -126,17 +133,16 @@ impl Policies {
 
     /// Also says whether the decision depends on nothing but its arguments without the time.
     fn evaluate(&self, caller: &Caller, action: Action, resource: Resource<'_>, now: Timestamp) -> (Decision, bool) {
-        let refused = || Decision { allowed: false, policies: Arc::new([]) };
         let Ok(scene) = entities::scene(caller, action, resource, now) else {
-            return (refused(), false);
+            return (Decision::refused(), false);
         };
         let slice = self.slices.matching(&scene);
         let Ok(context) = Context::from_pairs([("now".to_owned(), RestrictedExpression::new_datetime(rfc3339(now)))])
         else {
-            return (refused(), false);
+            return (Decision::refused(), false);
         };
         let Ok(request) = Request::new(scene.principal, scene.action, scene.resource, context, None) else {
-            return (refused(), false);
+            return (Decision::refused(), false);
         };
         let response = Authorizer::new().is_authorized(&request, &slice.policies, &scene.entities);
         // A forbid that fails to evaluate must not let through what it was meant to stop.
