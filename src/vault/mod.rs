@@ -43,6 +43,7 @@ pub use names::check as check_name;
 pub use policy::Policies;
 pub use request::*;
 pub use schedule::Testing;
+pub use tokens::Rotated;
 use tokio::sync::Semaphore;
 pub use turns::{Allowance, Allowances, Turn};
 pub use why::{About, Who, Why, With};

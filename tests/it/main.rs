@@ -35,5 +35,6 @@ mod start;
 mod store;
 mod tenants;
 mod tested;
+mod tokens;
 mod unix;
 mod vault;

@@ -35,7 +35,8 @@ macro_rules! conformance {
                     settle_active, settle_refuses_what_was_overtaken, activate, update, delete_at_once,
                     delete_with_delay_and_undelete, undelete_needs_the_name, destroy_when_due, serve,
                     serve_refuses_what_changed, refusals_leave_nothing;
-                access: serve_refuses_revoked_tokens, tokens, first_admin, one_admin_is_the_first, org_keys;
+                access: serve_refuses_revoked_tokens, tokens, first_admin, one_admin_is_the_first,
+                    families_end_together, children_stay_within, rotation, a_token_is_rotated_once, uses_are_noted, org_keys;
                 commits: concurrent_commits_make_one_chain, refused_changes_leave_their_group_alone,
                     one_name_is_created_once, the_chain_goes_on_after_a_restart, everything_survives_a_restart,
                     watchers_are_woken_and_resume, ready;
@@ -65,6 +66,11 @@ conformance!(on_sqlite, super::sqlite::Folder::new());
 pub fn tick() -> Timestamp {
     static NOW: AtomicI64 = AtomicI64::new(1_800_000_000_000_000);
     Timestamp::from_microsecond(NOW.fetch_add(1_000, Ordering::Relaxed)).unwrap()
+}
+
+/// After every tick of a test.
+pub fn later() -> Timestamp {
+    tick() + jiff::SignedDuration::from_hours(24)
 }
 
 pub fn draft(action: &str) -> Draft {
@@ -184,8 +190,8 @@ pub fn token(org: &str) -> Token {
         hash: [7; 32],
         created_by: "tester".into(),
         created_at: tick(),
-        expires_at: tick(),
-        revoked_at: None,
+        expires_at: later(),
+        ..Token::default()
     }
 }
 

@@ -62,6 +62,16 @@ pub enum Verdict {
     Refused,
 }
 
+impl Decision {
+    pub fn refused(policies: Vec<String>) -> Self {
+        Self { verdict: Verdict::Refused, policies: policies.into() }
+    }
+
+    pub const fn is_allowed(&self) -> bool {
+        matches!(self.verdict, Verdict::Allowed)
+    }
+}
+
 impl Policies {
     /// The least-privilege roles that the program brings along.
     pub fn embedded() -> Result<Self, LoadError> {
@@ -115,15 +125,14 @@ impl Policies {
 
     /// Also says whether the decision depends on nothing of the moment.
     fn evaluate(&self, caller: &Caller, action: Action, resource: Resource<'_>, now: Timestamp) -> (Decision, bool) {
-        let refused = |policies: Vec<String>| Decision { verdict: Verdict::Refused, policies: policies.into() };
         let Ok(scene) = entities::scene(caller, action, resource, now) else {
-            return (refused(Vec::new()), false);
+            return (Decision::refused(Vec::new()), false);
         };
         let slice = self.slices.matching(&scene);
         let Ok((allowed, policies)) = ask(&scene, &slice, caller, now, Granted::default()) else {
-            return (refused(Vec::new()), false);
+            return (Decision::refused(Vec::new()), false);
         };
-        let mut decision = refused(policies);
+        let mut decision = Decision::refused(policies);
         if allowed {
             decision.verdict = Verdict::Allowed;
         } else if slice.reads.more {

@@ -476,12 +476,10 @@ fn issued(id: Uuid) -> Token {
         name: "ci".into(),
         role: "admin".into(),
         org: "*".into(),
-        projects: Vec::new(),
-        providers: Vec::new(),
         hash: [7; 32],
         created_by: "test".into(),
         created_at: jiff::Timestamp::now(),
         expires_at: jiff::Timestamp::now() + Duration::from_secs(3600),
-        revoked_at: None,
+        ..Token::default()
     }
 }
