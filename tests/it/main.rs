@@ -20,6 +20,7 @@ mod disk;
 mod fake;
 mod house;
 mod inside;
+mod jwt;
 mod leak;
 mod life;
 mod listen;
