@@ -14,6 +14,7 @@
 
 mod allocator;
 mod bare;
+mod callers;
 mod cold;
 mod inside;
 mod load;
@@ -28,6 +29,8 @@ mod sample;
 mod seal;
 mod server;
 mod setup;
+#[path = "../../tests/it/fake/signer.rs"]
+mod signer;
 mod table;
 mod warm;
 
@@ -57,9 +60,10 @@ impl Plan {
 
 type Section = (&'static str, fn(Plan, &Path));
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 10] = [
     ("warm", warm::run),
     ("policies", policies::run),
+    ("callers", callers::run),
     ("cold", cold::run),
     ("setup", setup::run),
     ("rows", rows::run),
