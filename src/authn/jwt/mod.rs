@@ -16,6 +16,9 @@ mod jwks;
 mod keys;
 mod preset;
 mod remembered;
+#[cfg(test)]
+#[path = "../../../tests/it/fake/signer.rs"]
+mod signer;
 mod strict;
 #[cfg(test)]
 mod tests;
