@@ -130,7 +130,7 @@ impl App {
             keyring,
             registry,
             policies,
-            probe: Arc::new(Live::new(client, owner_hosts)),
+            probe: Arc::new(Live::new(client.clone(), owner_hosts)),
             limits,
             testing,
         })?;
@@ -139,7 +139,7 @@ impl App {
             return Err(Error::OtherKey { key: config.kms.default });
         }
 
-        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers);
+        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers, client);
         let tokens = Arc::new(Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator)));
         let (closing, is_closing) = watch::channel(false);
         let settings =
@@ -190,11 +190,13 @@ impl App {
             }
         }
         let upkeep = tokio::spawn(Arc::clone(&self.vault).upkeep(self.closing.subscribe()));
+        let issuers = tokio::spawn(Arc::clone(&self.authenticator).upkeep(self.closing.subscribe()));
         stop.await;
         tracing::info!("draining");
         self.closing.send_replace(true);
         open.join_all().await;
         upkeep.await.map_err(vault::Error::bug)?;
+        issuers.await.map_err(vault::Error::bug)?;
         Ok(())
     }
 
@@ -261,7 +263,12 @@ fn policies(config: &Config, registry: &Registry) -> Result<Policies, Error> {
 fn callers(config: &Config) -> Result<Callers, Error> {
     match &config.authn.callers {
         None => Ok(Callers::default()),
-        Some(file) => Ok(Callers::parse(&file.display().to_string(), &read(file)?)?),
+        Some(file) => {
+            let name = file.display().to_string();
+            let callers = Callers::parse(&name, &read(file)?)?;
+            callers.check_files(&name)?;
+            Ok(callers)
+        }
     }
 }
 

@@ -46,7 +46,8 @@ impl Inside {
             },
         })
         .unwrap();
-        let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault), Callers::default());
+        let client = http::Client::new(http::Settings::default()).unwrap();
+        let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault), Callers::default(), client);
         let tokens = Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator));
         Self { store, vault, authenticator, tokens }
     }

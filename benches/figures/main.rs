@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used, reason = "a figure that cannot be taken ends the run")]
 
 mod allocator;
+mod apart;
 mod bare;
 mod cold;
 mod inside;
@@ -57,9 +58,10 @@ impl Plan {
 
 type Section = (&'static str, fn(Plan, &Path));
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 10] = [
     ("warm", warm::run),
     ("policies", policies::run),
+    ("apart", apart::run),
     ("cold", cold::run),
     ("setup", setup::run),
     ("rows", rows::run),

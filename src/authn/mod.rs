@@ -8,6 +8,7 @@
 //! ```
 
 pub mod callers;
+mod jwt;
 mod known;
 mod presented;
 mod text;
@@ -18,17 +19,22 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 pub use callers::Callers;
 pub use presented::{Certificate, Peer, Presented};
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
+use self::jwt::{Issuers, Proven};
 use self::known::Known;
+use crate::http::Client;
 use crate::store::{self, Store};
-use crate::vault::{Caller, Circumstances, Error, Principal, Vault};
+use crate::vault::{Caller, Circumstances, Error, Vault};
 
 /// Proves callers by what they present.
 pub struct Authenticator {
     vault: Arc<Vault>,
     tokens: Known,
     callers: ArcSwap<Callers>,
+    issuers: ArcSwap<Issuers>,
+    replaced: Notify,
 }
 
 /// Why nobody is proven.
@@ -41,13 +47,41 @@ enum Unproven {
 }
 
 impl Authenticator {
-    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, callers: Callers) -> Arc<Self> {
-        Arc::new(Self { vault, tokens: Known::new(store), callers: ArcSwap::from_pointee(callers) })
+    /// Issuers' keys are fetched through the client.
+    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, callers: Callers, client: Client) -> Arc<Self> {
+        let callers = Arc::new(callers);
+        Arc::new(Self {
+            vault,
+            tokens: Known::new(store),
+            issuers: ArcSwap::from_pointee(Issuers::new(Arc::new(client), Arc::clone(&callers))),
+            callers: ArcSwap::new(callers),
+            replaced: Notify::new(),
+        })
     }
 
     /// From the next request on.
     pub fn replace(&self, callers: Callers) {
-        self.callers.store(Arc::new(callers));
+        let callers = Arc::new(callers);
+        self.issuers.store(Arc::new(self.issuers.load().replaced(Arc::clone(&callers))));
+        self.callers.store(callers);
+        self.replaced.notify_one();
+    }
+
+    /// Fetches issuers' keys before they are old, until the doors close.
+    pub async fn upkeep(self: Arc<Self>, mut closing: watch::Receiver<bool>) {
+        let fresh = async {
+            loop {
+                let issuers = self.issuers.load_full();
+                tokio::select! {
+                    () = issuers.keep_fresh() => {}
+                    () = self.replaced.notified() => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = fresh => {}
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
     }
 
     /// Weighs what a request brings. A failure is recorded before it is told.
@@ -57,7 +91,10 @@ impl Authenticator {
         let circumstances =
             Circumstances { address: presented.peer.address(), named_approval, ..Circumstances::default() };
         match self.prove(presented).await {
-            Ok(principal) => self.step_up(Caller { principal, request_id, circumstances }, presented.code).await,
+            Ok(Proven { principal, step_up }) => {
+                let circumstances = Circumstances { step_up, ..circumstances };
+                self.step_up(Caller { principal, request_id, circumstances }, presented.code).await
+            }
             Err(Unproven::Refused(why)) => Err(self.vault.unauthenticated(request_id, circumstances, &why).await),
             Err(Unproven::Failed(error)) => Err(error),
         }
@@ -71,13 +108,18 @@ impl Authenticator {
         Ok(caller)
     }
 
-    async fn prove(&self, presented: Presented<'_>) -> Result<Arc<Principal>, Unproven> {
+    async fn prove(&self, presented: Presented<'_>) -> Result<Proven, Unproven> {
         match presented.authorization {
             Some(header) => {
                 // The scheme's name is case-insensitive (RFC 9110); the token is not.
                 let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
                 let (_, text) = bearer.ok_or_else(|| refused("authorization is not `Bearer` and a token"))?;
-                self.tokens.prove(text).await
+                // No token of ours has a dot.
+                if text.contains('.') {
+                    return self.issuers.load_full().prove(text).await;
+                }
+                let principal = self.tokens.prove(text).await?;
+                Ok(Proven { principal, step_up: None })
             }
             None => Err(refused("nothing was presented that proves a caller")),
         }

@@ -48,7 +48,7 @@ impl Tokens {
         self.vault.issue_token(caller, &org, make).await
     }
 
-    /// The first token of a vault that has none: nobody is there yet who could ask for it.
+    /// An administrator's token for a vault that has none: nobody is there yet who could ask for it.
     pub async fn bootstrap(&self, name: &str, ttl: Duration) -> Result<Option<Secret>, Error> {
         let caller = Caller::system();
         let request = Issue {
@@ -60,7 +60,7 @@ impl Tokens {
             ttl: Some(ttl),
         };
         let (secret, token) = make(&caller, request, Timestamp::now())?;
-        let is_first = self.vault.keep_first_token(&caller, token).await?;
+        let is_first = self.vault.keep_first_admin(&caller, token).await?;
         Ok(is_first.then_some(secret))
     }
 
@@ -105,7 +105,8 @@ fn make(caller: &Caller, request: Issue, now: Timestamp) -> Result<(Secret, Toke
     Ok((text::write(id, &secret), token))
 }
 
-fn check(role: &str, org: &str, providers: &[String]) -> Result<(), Error> {
+/// What somebody may be, however they prove it.
+pub(super) fn check(role: &str, org: &str, providers: &[String]) -> Result<(), Error> {
     if !ROLES.contains(&role) {
         return Err(Error::invalid("role", format!("must be one of {}", ROLES.join(", "))));
     }

@@ -114,6 +114,9 @@ pub enum Change {
     },
 
     IssueToken(Token),
+    /// The token of the first administrator. [`super::Error::Taken`] when somebody has an administrator's token for all
+    /// tenants that is good and not limited: however many ask at once, one gets it.
+    FirstAdmin(Token),
     RevokeToken {
         id: Uuid,
     },

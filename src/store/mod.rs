@@ -32,7 +32,7 @@ pub enum Error {
     /// The change was decided on knowledge that is out of date. Nothing was written, the record neither.
     #[error("the credential has changed meanwhile")]
     Stale { current: Option<Box<Credential>> },
-    /// A name is taken by another live credential.
+    /// A name is taken by another live credential; or what there can be one of is there already.
     #[error("another credential has this name")]
     Taken,
     /// As many as there may be of one caller's are kept already.

@@ -35,6 +35,7 @@ use arc_swap::ArcSwap;
 pub use cache::Limits;
 pub use caller::{Caller, Circumstances, Principal, Proof, RequestDigest, StepUp};
 pub use error::{Dependency, Error};
+pub use names::check as check_name;
 pub use policy::Policies;
 pub use request::*;
 pub use schedule::Testing;
@@ -49,7 +50,9 @@ pub use crate::crypto::Secret;
 use crate::crypto::{self, Dek};
 use crate::kms::Keyring;
 use crate::providers::probe::Pace;
-pub use crate::providers::{Field, Limits as ProviderLimits, Outcome, Probe, Provider, Registry, Upload, Verdict};
+pub use crate::providers::{
+    Field, Limits as ProviderLimits, Outcome, Probe, Provider, Registry, Upload, Verdict, nearest,
+};
 use crate::store::Store;
 pub use crate::store::{
     Approval, ChangeEvent, Credential, CredentialState, Factor, FactorState, Health, Path, ProbeRecord, Record, Tested,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::crypto::Secret;
-use crate::store::{Change, Token};
+use crate::store::{self, Change, Token};
 use crate::vault::guard::Guard;
 use crate::vault::names::EVERYTHING;
 use crate::vault::policy::Resource;
@@ -35,15 +35,16 @@ impl Vault {
         self.guard.finish(trail, result).await
     }
 
-    /// Keeps the first token of all; says whether it is.
-    pub async fn keep_first_token(&self, caller: &Caller, token: Token) -> Result<bool, Error> {
-        if !self.store.tokens(None).await?.is_empty() {
-            return Ok(false);
-        }
+    /// Keeps an administrator's token if nobody has one that is good; says whether it did. Of many at once, one does.
+    pub async fn keep_first_admin(&self, caller: &Caller, token: Token) -> Result<bool, Error> {
         let mut trail = Trail::begin(caller, Action::IssueToken).about_org(&token.org);
         trail.named(&token.name);
-        let result = self.guard.commit(&Guard::own_work(), Change::IssueToken(token), &trail).await;
-        self.guard.finish(trail, result.map(|_| true).map_err(Error::from)).await
+        let result = match self.guard.commit(&Guard::own_work(), Change::FirstAdmin(token), &trail).await {
+            // Nothing was asked for in vain by anybody: there is nothing to record.
+            Err(store::Error::Taken) => return Ok(false),
+            result => result.map(|_| true).map_err(Error::from),
+        };
+        self.guard.finish(trail, result).await
     }
 
     pub async fn revoke_token(&self, caller: &Caller, id: Uuid) -> Result<Token, Error> {

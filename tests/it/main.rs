@@ -30,5 +30,6 @@ mod readme;
 mod stampede;
 mod start;
 mod store;
+mod tenants;
 mod tested;
 mod vault;

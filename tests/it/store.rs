@@ -1,5 +1,6 @@
 //! The suite that every store adapter passes. An adapter joins with one line at the end of this file.
 
+mod access;
 mod changes;
 mod commits;
 mod health;
@@ -33,7 +34,8 @@ macro_rules! conformance {
                 changes: create, create_takes_a_free_name_only, rotate, rotate_refuses_old_knowledge, settle_pending,
                     settle_active, settle_refuses_what_was_overtaken, activate, update, delete_at_once,
                     delete_with_delay_and_undelete, undelete_needs_the_name, destroy_when_due, serve,
-                    serve_refuses_what_changed, serve_refuses_revoked_tokens, tokens, org_keys, refusals_leave_nothing;
+                    serve_refuses_what_changed, refusals_leave_nothing;
+                access: serve_refuses_revoked_tokens, tokens, first_admin, one_admin_is_the_first, org_keys;
                 commits: concurrent_commits_make_one_chain, refused_changes_leave_their_group_alone,
                     one_name_is_created_once, the_chain_goes_on_after_a_restart, everything_survives_a_restart,
                     watchers_are_woken_and_resume, ready;

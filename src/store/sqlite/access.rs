@@ -52,6 +52,16 @@ pub fn issue(connection: &Connection, new: &Token) -> Result<(), Error> {
     Ok(())
 }
 
+/// Nobody else does this between the look and the issue: this writer alone writes.
+pub fn first_admin(connection: &Connection, new: &Token, at: Timestamp) -> Result<(), Error> {
+    let sql = "SELECT 1 FROM tokens WHERE role = 'admin' AND org = '*' AND projects = '[]' AND providers = '[]' \
+         AND revoked_at IS NULL AND expires_at > ?1";
+    match connection.prepare_cached(sql)?.exists([micros(at)])? {
+        true => Err(Error::Taken),
+        false => issue(connection, new),
+    }
+}
+
 /// The first revocation counts. There must be such a token.
 pub fn revoke(connection: &Connection, id: Uuid, at: Timestamp) -> Result<(), Error> {
     let sql = "UPDATE tokens SET revoked_at = COALESCE(revoked_at, ?2) WHERE id = ?1";

@@ -55,6 +55,7 @@ pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<A
         Change::Undelete { target } => act.undelete(target),
         Change::Destroy { target } => act.destroy(target),
         Change::IssueToken(token) => access::issue(connection, &token).map(|()| Applied::default()),
+        Change::FirstAdmin(token) => access::first_admin(connection, &token, act.at).map(|()| Applied::default()),
         Change::RevokeToken { id } => access::revoke(connection, id, act.at).map(|()| Applied::default()),
         Change::KeepOrgKey(key) => access::keep(connection, &key).map(|()| Applied::default()),
         Change::Factor(change) => factors::apply(connection, &change, act.at).map(|()| Applied::default()),

@@ -80,7 +80,7 @@ impl Memo {
             | Change::Delete { target, .. }
             | Change::Undelete { target }
             | Change::Destroy { target } => self.forget_credential(target.credential),
-            Change::IssueToken(token) => self.forget_token(token.id),
+            Change::IssueToken(token) | Change::FirstAdmin(token) => self.forget_token(token.id),
             Change::RevokeToken { id } => self.forget_token(*id),
         }
     }
