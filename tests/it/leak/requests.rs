@@ -39,6 +39,10 @@ pub fn good(rpc: &str, key: &str) -> Json {
         "ListCredentials" | "WatchCredentials" => json!({"org": "acme"}),
         "IssueToken" => json!({"name": "t", "role": "service", "org": "acme"}),
         "RevokeToken" => json!({"id": "00000000-0000-7000-8000-000000000000"}),
+        "EnrolSecondFactor" | "RemoveSecondFactor" => json!({}),
+        "ConfirmSecondFactor" => json!({"code": "000000"}),
+        "ApproveRequest" | "RejectRequest" => json!({"id": "00000000-0000-7000-8000-000000000000"}),
+        "ListSecondFactors" | "ListApprovals" => json!({}),
         "ListTokens" | "ListAudit" | "VerifyAudit" | "ListProviders" => json!({}),
         new => panic!("{new}: write down what a request of it looks like, so that this test sees it too"),
     }
