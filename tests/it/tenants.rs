@@ -190,6 +190,10 @@ impl World {
                 with(own, "page_token", json!(strange)),
             );
         }
+        if has("caller") && rpc.name().ends_with("SecondFactor") {
+            let nobodys = "019a0000-0000-7000-8000-000000000000";
+            add("their token's second factor", json!({ "caller": self.token }), json!({ "caller": nobodys }));
+        }
         if has("id") {
             let nobodys = "019a0000-0000-7000-8000-000000000000";
             for (what, id) in [("their token's id", &self.token), ("their credential's id", &self.credential)] {

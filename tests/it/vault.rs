@@ -6,6 +6,7 @@ mod keys;
 mod pages;
 mod probes;
 mod schedule;
+mod stepup;
 mod uploads;
 
 use std::collections::BTreeMap;

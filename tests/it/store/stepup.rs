@@ -293,7 +293,10 @@ pub async fn approvals_end_and_are_not_many(place: &impl Place) {
     assert_eq!(store.ended_approvals(end, 100).await.unwrap(), std::slice::from_ref(&first));
     let expire = |at| at_time(&store, Change::Approval(ApprovalChange::Expire { id: first.id }), at);
     assert!(matches!(expire(end - Duration::from_millis(1)).await, Err(Error::Stale { .. })));
-    assert!(matches!(at_time(&store, approve(first.id, end + Duration::from_secs(9)), end).await, Err(Error::Stale { .. })));
+    assert!(matches!(
+        at_time(&store, approve(first.id, end + Duration::from_secs(9)), end).await,
+        Err(Error::Stale { .. })
+    ));
     // What has ended makes room, and the same request is asked for anew, before anybody has tidied up.
     let again = Approval { requested_at: end, expires_at: end + Duration::from_secs(60), ..approval("ann", 0) };
     ask(&store, &again).await.unwrap();
