@@ -13,6 +13,7 @@ mod assemble;
 mod convert;
 mod credentials;
 mod digest;
+mod explain;
 mod grpc;
 mod json;
 pub mod listen;

@@ -115,7 +115,7 @@ async fn answer(api: Arc<Api>, rpc: Arc<Rpc>, takes_body: bool, run: Run, reques
     let path = path(&mut parts).await;
     let query = query(&parts);
     let result = api
-        .serve(&rpc, parts.extensions.get().cloned(), &parts.headers, &request_id, |caller| async {
+        .serve(&rpc, serve::from(&parts.extensions), &parts.headers, &request_id, |caller| async {
             let (path, query) = (path?, query?);
             let body = read(&parts, body, api.settings.request_bytes).await?;
             if !takes_body && !body.is_empty() {

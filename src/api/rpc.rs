@@ -58,6 +58,7 @@ fn action(rpc: &str) -> Option<(Action, bool)> {
         "ListSecondFactors" => (Action::ListSecondFactors, false),
         "ListApprovals" => (Action::ListApprovals, false),
         "ListProviders" => (Action::ListProviders, false),
+        "ExplainPolicy" => (Action::ExplainPolicy, false),
         _ => return None,
     })
 }

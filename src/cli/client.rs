@@ -1,6 +1,6 @@
-//! The way to the server: its address, the token, the deadline.
+//! The way to the server: its address, the token or the certificate, the deadline.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use http::HeaderValue;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
+use zeroize::Zeroizing;
 
 use super::again::{Again, Missing};
 use super::error::{Exit, Failure};
@@ -45,6 +46,14 @@ pub(super) struct Connection {
     /// Trust only the certificate authorities in this PEM file; the system's are trusted otherwise.
     #[arg(long, global = true, env = "STRONGROOM_CA", hide_env_values = true, value_name = "FILE")]
     ca: Option<PathBuf>,
+
+    /// Come with this certificate, a PEM file with its chain. Goes with --client-key.
+    #[arg(long, global = true, env = "STRONGROOM_CLIENT_CERT", hide_env_values = true, value_name = "FILE")]
+    client_cert: Option<PathBuf>,
+
+    /// The private key of --client-cert, a PEM file.
+    #[arg(long, global = true, env = "STRONGROOM_CLIENT_KEY", hide_env_values = true, value_name = "FILE")]
+    client_key: Option<PathBuf>,
 
     /// The file that holds the token. The token itself is read from STRONGROOM_TOKEN, never from an argument.
     #[arg(long, global = true, env = "STRONGROOM_TOKEN_FILE", hide_env_values = true, value_name = "FILE")]
@@ -141,23 +150,33 @@ impl Connection {
         if !matches!(scheme, Some("http" | "https" | "unix")) {
             return Err(wrong_address(&self.addr));
         }
-        let ca = self.ca.as_ref().filter(|path| !path.as_os_str().is_empty());
+        let [ca, cert, key] = [&self.ca, &self.client_cert, &self.client_key]
+            .map(|path| path.as_ref().filter(|path| !path.as_os_str().is_empty()));
         if ca.is_some() && scheme != Some("https") {
             return Err(Failure::usage("--ca (STRONGROOM_CA) goes with an https:// address")
                 .hint("without TLS, nothing would check the server's certificate"));
         }
+        if (cert.is_some() || key.is_some()) && scheme != Some("https") {
+            return Err(Failure::usage("--client-cert and --client-key go with an https:// address")
+                .hint("without TLS, nobody is shown a certificate"));
+        }
         let mut endpoint = Endpoint::from_shared(self.addr.clone()).map_err(|_| wrong_address(&self.addr))?;
         if scheme == Some("https") {
-            let trust = match ca {
-                Some(path) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(
-                    std::fs::read(path)
-                        .map_err(|cause| Failure::usage(format!("cannot read {}: {cause}", path.display())))?,
-                )),
+            let tls = match ca {
+                Some(path) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(path)?)),
                 None => ClientTlsConfig::new().with_native_roots(),
             };
+            let tls = match (cert, key) {
+                (Some(cert), Some(key)) => {
+                    let key = Zeroizing::new(read(key)?);
+                    tls.identity(Identity::from_pem(read(cert)?, &*key))
+                }
+                (None, None) => tls,
+                _ => return Err(Failure::usage("--client-cert and --client-key go together")),
+            };
             endpoint = endpoint
-                .tls_config(trust)
-                .map_err(|error| Failure::usage(format!("the trusted certificates: {}", innermost(&error))))?;
+                .tls_config(tls)
+                .map_err(|error| Failure::usage(format!("the certificates: {}", innermost(&error))))?;
         }
         if scheme == Some("http") && !is_loopback(endpoint.uri().host().unwrap_or_default()) {
             say(
@@ -216,7 +235,7 @@ impl Connection {
 }
 
 fn bearer(token: &Secret) -> Result<MetadataValue<Ascii>, Failure> {
-    let text = token.expose_text().map(|text| zeroize::Zeroizing::new(format!("Bearer {text}")));
+    let text = token.expose_text().map(|text| Zeroizing::new(format!("Bearer {text}")));
     let value = text.and_then(|text| MetadataValue::try_from(text.as_str()).ok());
     let mut value = value.ok_or_else(|| {
         Failure::usage("the token holds characters that no token has")
@@ -224,6 +243,10 @@ fn bearer(token: &Secret) -> Result<MetadataValue<Ascii>, Failure> {
     })?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|cause| Failure::usage(format!("cannot read {}: {cause}", path.display())))
 }
 
 fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
@@ -264,6 +287,8 @@ mod tests {
             Self {
                 addr: addr.into(),
                 ca: None,
+                client_cert: None,
+                client_key: None,
                 token_file: None,
                 token: None,
                 approval: None,
@@ -287,6 +312,20 @@ mod tests {
     fn a_ca_without_tls_is_refused() {
         let connection = Connection { ca: Some("ca.pem".into()), ..Connection::to("http://127.0.0.1:7300") };
         assert_eq!(connection.endpoint().unwrap_err().exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn a_client_certificate_needs_its_key_and_tls() {
+        let pem = || Some("client.pem".into());
+        for (addr, client_cert, client_key) in [
+            ("https://vault.example:7300", pem(), None),
+            ("https://vault.example:7300", None, pem()),
+            ("http://127.0.0.1:7300", pem(), pem()),
+            ("unix:/run/s.sock", pem(), None),
+        ] {
+            let connection = Connection { client_cert, client_key, ..Connection::to(addr) };
+            assert_eq!(connection.endpoint().unwrap_err().exit(), Exit::Usage, "{addr}");
+        }
     }
 
     #[tokio::test]

@@ -80,6 +80,7 @@ mod fernet;
 pub mod fingerprint;
 mod identity;
 pub mod kdf;
+pub mod ledger;
 mod residue;
 pub mod secret;
 pub mod totp;

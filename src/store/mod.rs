@@ -127,6 +127,9 @@ pub trait Store: Send + Sync {
 
     async fn org_key(&self, org: &str) -> Result<Option<OrgKey>, Error>;
 
+    /// What [`Change::KeepRules`] kept last.
+    async fn rules(&self) -> Result<Option<String>, Error>;
+
     /// Deleted credentials whose ciphertext is due to be destroyed.
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error>;
 

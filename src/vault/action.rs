@@ -8,6 +8,10 @@ macro_rules! actions {
         impl Action {
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
+            pub fn read(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|action| action.as_str() == word)
+            }
+
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
@@ -42,6 +46,7 @@ actions! {
     ListApprovals = "listApprovals",
     ApproveRequest = "approveRequest",
     RejectRequest = "rejectRequest",
+    ExplainPolicy = "explainPolicy",
     // The daemon's own doing: never asked of a policy.
     Authenticate = "authenticate",
     StepUp = "stepUp",
@@ -53,4 +58,5 @@ actions! {
     Health = "health",
     Destroy = "destroy",
     KeepOrgKey = "keepOrgKey",
+    ReplacePolicies = "replacePolicies",
 }

@@ -1,11 +1,13 @@
 //! Who asks. The first argument of every operation.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use uuid::Uuid;
+
+use crate::vault::Turn;
 
 /// A proven identity with the request that it came in with.
 #[derive(Clone, Debug)]
@@ -14,12 +16,15 @@ pub struct Caller {
     /// Told to the client, logged, and written into the audit log.
     pub request_id: String,
     pub circumstances: Circumstances,
+    /// Its place among the calls that may be made at the same time: taken while anything is done for it.
+    pub turn: Turn,
 }
 
 /// Who somebody is and what their proof limits them to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
-    /// Never two alike: a token's id, `ISSUER:SUBJECT` for a JWT, `mtls:IDENTITY`, `unix:UID`; `system`; `anonymous`.
+    /// Never two alike: a token's id, `ISSUER:SUBJECT` for a JWT, `mtls:IDENTITY`, `unix:UID`; `system`; `anonymous`;
+    /// `bootstrap`.
     pub id: String,
     /// For people.
     pub name: String,
@@ -53,6 +58,8 @@ pub enum Proof {
     None,
     /// The daemon itself.
     System,
+    /// The bootstrap token, whose one use is to issue the first admin's.
+    Bootstrap,
     Token,
     Grant,
     Jwt,
@@ -61,11 +68,17 @@ pub enum Proof {
 }
 
 impl Proof {
+    /// The proof that a word names, of those that somebody can come with.
+    pub fn read(word: &str) -> Option<Self> {
+        [Self::Token, Self::Grant, Self::Jwt, Self::Mtls, Self::Unix].into_iter().find(|proof| proof.as_str() == word)
+    }
+
     /// As policies and records say it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::System => "system",
+            Self::Bootstrap => "bootstrap",
             Self::Token => "token",
             Self::Grant => "grant",
             Self::Jwt => "jwt",
@@ -80,7 +93,7 @@ impl Proof {
 pub struct Circumstances {
     /// Where it came from; none over a Unix socket.
     pub address: Option<IpAddr>,
-    /// Whose certificate the connection bears: a SPIFFE id, or else a DNS name.
+    /// Whose certificate the connection bears: a SPIFFE id, or else `dns:NAME`, or `email:ADDRESS`.
     pub certificate: Option<Arc<str>>,
     /// The newest second factor, and what it was: `totp`, or a JWT's `amr`.
     pub step_up: Option<StepUp>,
@@ -108,9 +121,17 @@ pub struct StepUp {
     pub method: String,
 }
 
+/// What of an address strangers cannot change at will: an IPv4 address, the first half of an IPv6 one.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address => address,
+    }
+}
+
 impl Caller {
     pub fn new(principal: Arc<Principal>, request_id: String) -> Self {
-        Self { principal, request_id, circumstances: Circumstances::default() }
+        Self { principal, request_id, circumstances: Circumstances::default(), turn: Turn::default() }
     }
 
     /// The daemon itself, for work that nobody asked for.

@@ -18,6 +18,8 @@ pub struct Trail {
     started: Instant,
     /// Shared with the store's writer while a record is on its way.
     draft: Arc<Draft>,
+    /// Why it failed, for the log alone.
+    why: String,
     /// For whom a second person may be asked, and about what.
     asker: Option<Asker>,
 }
@@ -46,7 +48,7 @@ impl Trail {
         };
         let asker =
             caller.circumstances.request.map(|request| Asker { principal: Arc::clone(&caller.principal), request });
-        Self { action, started: Instant::now(), draft: Arc::new(draft), asker }
+        Self { action, started: Instant::now(), draft: Arc::new(draft), why: String::new(), asker }
     }
 
     fn draft(&mut self) -> &mut Draft {
@@ -97,6 +99,12 @@ impl Trail {
         fingerprint.clone_into(&mut self.draft().fingerprint);
     }
 
+    /// Holds no secret; nobody but the operator reads it.
+    pub fn because(mut self, why: &str) -> Self {
+        why.clone_into(&mut self.why);
+        self
+    }
+
     pub fn approval(&mut self, id: uuid::Uuid) {
         self.draft().approval = Some(id);
     }
@@ -108,7 +116,7 @@ impl Trail {
     /// The record of the daemon's own doing on behalf of this operation.
     pub fn begin_within(&self, action: Action) -> Self {
         let draft = Draft { action: action.as_str().to_owned(), policies: Vec::new(), ..Draft::clone(&self.draft) };
-        Self { action, started: Instant::now(), draft: Arc::new(draft), asker: None }
+        Self { action, started: Instant::now(), draft: Arc::new(draft), why: String::new(), asker: None }
     }
 
     /// What it is about, as far as it is on record.
@@ -125,6 +133,13 @@ impl Trail {
 
     pub fn policies(&mut self, policies: &[String]) {
         self.draft().policies = policies.to_vec();
+    }
+
+    /// For what has no version: how it was and how it is, as digests.
+    pub fn changed(&mut self, before: &str, after: &str) {
+        let draft = self.draft();
+        before.clone_into(&mut draft.before);
+        after.clone_into(&mut draft.after);
     }
 
     /// The record of this operation, gone well.
@@ -157,6 +172,7 @@ impl Trail {
             version = it.version,
             fingerprint = said(&it.fingerprint),
             duration_us,
+            why = said(&self.why),
             request_id = it.request_id,
         );
     }

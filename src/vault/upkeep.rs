@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::store::{self, ApprovalChange, Change, FactorChange, Health, Target, Word as _};
 use crate::vault::guard::Guard;
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Error, Vault, stepup};
+use crate::vault::{Action, Caller, Error, Vault, stepup, tally};
 
 /// Expired plaintext leaves the memory within this time.
 const TEND: Duration = Duration::from_millis(250);
@@ -33,6 +33,7 @@ impl Vault {
         let mut tell = tokio::time::interval(TELL);
         let mut end = tokio::time::interval(END);
         let mut count = tokio::time::interval(COUNT);
+        let mut sum_up = tokio::time::interval(tally::EVERY);
         let testing = tokio::spawn(Arc::clone(&self).keep_testing(shutdown.clone()));
         loop {
             tokio::select! {
@@ -41,6 +42,7 @@ impl Vault {
                 _ = tell.tick() => self.tell_due().await,
                 _ = end.tick() => self.end_step_up().await,
                 _ = count.tick() => self.count_unhealthy().await,
+                _ = sum_up.tick() => self.record_counted().await,
                 // An error means that whoever could say so is gone: down as well.
                 () = async { drop(shutdown.wait_for(|down| *down).await) } => break,
             }
@@ -49,6 +51,13 @@ impl Vault {
             tracing::error!(cause = %fault, "the schedule of tests ended by a fault");
         }
         self.cache.forget_all().await;
+    }
+
+    /// Records the refusals that were only counted. Also the last thing that a daemon does, when nobody is served any more.
+    pub async fn record_counted(&self) {
+        if let Err(error) = self.guard.record_counted().await {
+            tracing::error!(cause = error.cause(), "refusals that came often could not be recorded; they count on");
+        }
     }
 
     /// What nobody has confirmed, decided or used in time goes.

@@ -185,6 +185,10 @@ impl Store for Sqlite {
         self.readers.read(move |connection| access::org_key(connection, &org)).await
     }
 
+    async fn rules(&self) -> Result<Option<String>, Error> {
+        self.readers.read(meta::rules).await
+    }
+
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error> {
         self.readers.read(move |connection| credentials::due(connection, now, limit)).await
     }

@@ -66,7 +66,7 @@ impl Memo {
     /// Forgets what a change is about to touch.
     pub fn forget(&mut self, change: &Change) {
         match change {
-            Change::Record | Change::Admit { .. } | Change::KeepOrgKey(_) => (),
+            Change::Record | Change::Admit { .. } | Change::KeepOrgKey(_) | Change::KeepRules { .. } => (),
             Change::Serve { .. } | Change::Test { .. } => (),
             // These leave the revision and what is served alone.
             Change::Postpone { .. } | Change::Tell { .. } => (),

@@ -9,6 +9,7 @@
 
 mod context;
 mod entities;
+mod explain;
 mod memo;
 mod schema;
 mod slices;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use cedar_policy::{Authorizer, Request};
 pub use entities::Resource;
+pub use explain::{Cited, Explanation};
 use jiff::Timestamp;
 pub use source::{Fault, LoadError, Placed, Reading, Vocabulary};
 
