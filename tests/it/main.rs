@@ -32,6 +32,7 @@ mod providers;
 mod readme;
 mod stampede;
 mod start;
+mod stepup;
 mod store;
 mod tenants;
 mod tested;

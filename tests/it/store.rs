@@ -8,6 +8,7 @@ mod model;
 mod pages;
 mod random;
 mod sqlite;
+mod stepup;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -44,6 +45,10 @@ macro_rules! conformance {
                     due_in_order;
                 health: test_confirms_what_it_goes_by, health_is_told_once_with_a_record, old_tests_go_with_the_new,
                     what_is_due_is_found_by_provider;
+                stepup: a_factor_is_pending_until_its_first_code, sixty_four_uses_of_one_code, no_older_code_is_taken,
+                    wrong_codes_lock_for_longer_and_longer, a_thousand_guesses_at_once_are_five,
+                    what_nobody_confirms_is_found, an_approval_is_for_one_request_and_one_caller,
+                    sixty_four_uses_of_one_approval, approvals_end_and_are_not_many;
                 model: random_changes_match_a_model;
             }
         }

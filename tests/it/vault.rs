@@ -7,6 +7,7 @@ mod pages;
 mod probes;
 mod rules;
 mod schedule;
+mod stepup;
 mod uploads;
 
 use std::collections::BTreeMap;
