@@ -13,6 +13,7 @@ mod input;
 mod local;
 mod metadata;
 mod output;
+mod policy;
 mod providers;
 mod questions;
 mod serve;
@@ -65,6 +66,7 @@ enum Command {
     Token(admin::Token),
     Audit(audit::Audit),
     Providers(providers::Providers),
+    Policy(policy::Policy),
     Fingerprint(local::Fingerprint),
     Completions(local::Completions),
 }
@@ -120,6 +122,7 @@ impl Command {
             Self::Token(command) => command.run(context).await,
             Self::Audit(command) => command.run(context).await,
             Self::Providers(command) => command.run(context).await,
+            Self::Policy(command) => command.run(context).await,
             Self::Fingerprint(command) => command.run(context),
             Self::Completions(command) => command.run(context),
         }
