@@ -126,7 +126,6 @@ impl Policies {
             let tried = match what.as_str() {
                 "context.phase" => with(&|who| who.phase.clone_from(text)),
                 "context.run" => with(&|who| who.run.clone_from(text)),
-                "principal.org" => with(&|who| who.org.clone_from(text)),
                 what => match what.strip_prefix("context.claims.") {
                     Some(claim) => with(&|who| drop(who.claims.insert(claim.to_owned(), text.clone()))),
                     None => continue,

@@ -25,14 +25,16 @@ use cedar_policy::{Authorizer, Request};
 pub use entities::Resource;
 pub use explain::{Cited, Explanation};
 use jiff::Timestamp;
-pub use source::{Fault, LoadError, Placed, Reading, Vocabulary};
+pub use source::{Fault, LoadError, Placed, Reading, Vocabulary, files, read};
+pub use tree::{Named, named};
+pub use words::ROLES;
 
 use self::context::Granted;
 use self::memo::Memo;
 use self::slices::{Slice, Slices};
 use crate::vault::{Action, Caller};
 
-const DEFAULT: &str = include_str!("../../../config/policy/default.cedar");
+pub const DEFAULT: &str = include_str!("../../../config/policy/default.cedar");
 
 /// A policy set that fits the schema.
 pub struct Policies {
@@ -83,11 +85,11 @@ impl Policies {
         Self::from_sources(&source::files(directory)?, known)
     }
 
-    fn embedded_sources() -> Vec<(String, String)> {
+    pub fn embedded_sources() -> Vec<(String, String)> {
         vec![("default.cedar".to_owned(), DEFAULT.to_owned())]
     }
 
-    fn from_sources(sources: &[(String, String)], known: &Vocabulary) -> Result<Self, LoadError> {
+    pub fn from_sources(sources: &[(String, String)], known: &Vocabulary) -> Result<Self, LoadError> {
         let (placed, digest) = source::read(sources, known).sound()?;
         let unusable = |rule| {
             let first = Fault { file: "policies".to_owned(), line: None, rule };

@@ -44,6 +44,7 @@ pub fn good(rpc: &str, key: &str) -> Json {
         }
         "EnrolSecondFactor" | "RemoveSecondFactor" | "ListSecondFactors" | "ListApprovals" => json!({}),
         "ConfirmSecondFactor" => json!({"code": "000000"}),
+        "ExplainPolicy" => named(json!({"action": "decrypt", "caller": {"role": "pipeline", "org": "acme"}})),
         "ListTokens" | "ListAudit" | "VerifyAudit" | "ListProviders" => json!({}),
         new => panic!("{new}: write down what a request of it looks like, so that this test sees it too"),
     }
