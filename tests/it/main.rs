@@ -22,6 +22,7 @@ mod house;
 mod inside;
 mod leak;
 mod life;
+mod limits;
 mod listen;
 mod live;
 mod outbound;

@@ -7,6 +7,7 @@ mod pages;
 mod probes;
 mod schedule;
 mod uploads;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::path::Path as File;
