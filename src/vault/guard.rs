@@ -322,9 +322,8 @@ impl Guard {
             Err(Error::NeedsApproval { id }) if id.is_empty() => Err(self.approvals.ask(&trail).await),
             other => other,
         };
-        let draft = result.as_ref().err().map(|error| (error, trail.record_of(error.reason())));
-        if let Some((error, draft)) = draft
-            && self.tally.takes(trail.action, &draft, error)
+        if let Err(error) = &result
+            && self.tally.takes(trail.action, &trail.record(), error)
         {
             recorded(trail.action, error.reason()).increment(1);
             return result;

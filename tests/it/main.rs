@@ -24,6 +24,7 @@ mod inside;
 mod jwt;
 mod leak;
 mod life;
+mod limits;
 mod listen;
 mod live;
 mod mtls;

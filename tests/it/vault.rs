@@ -9,6 +9,7 @@ mod rules;
 mod schedule;
 mod stepup;
 mod uploads;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::path::Path as File;

@@ -465,12 +465,12 @@ async fn a_rollback_is_tested_soon() {
     assert_eq!((credential.next_test_at, version.failures), (version.probe_at, 0));
 }
 
-fn bearer(token: Uuid) -> Caller {
+pub fn bearer(token: Uuid) -> Caller {
     let principal = Principal { token: Some(token), ..Principal::clone(&admin().principal) };
     Caller::new(Arc::new(principal), "test".into())
 }
 
-fn issued(id: Uuid) -> Token {
+pub fn issued(id: Uuid) -> Token {
     Token {
         id,
         name: "ci".into(),
