@@ -68,7 +68,7 @@ impl Policies {
             return told;
         }
         let asked = entities::scene(caller, action, resource, now);
-        let context = context::context(caller, now, Granted::default());
+        let context = context::context(caller, now, Granted::default(), slice.reads);
         if let (Ok(scene), Ok(context)) = (asked, context) {
             let slice = self.slices.matching(&scene);
             for policy in slice.policies.policies() {
