@@ -133,6 +133,7 @@ impl App {
             probe: Arc::new(Live::new(client, owner_hosts)),
             limits,
             testing,
+            auditing: vault::Auditing::default(),
         })?;
         vault.check_keys().await?;
         if !vault.opens_what_is_kept().await? {

@@ -53,6 +53,8 @@ fn table() -> Table {
     table.add("ListTokens", admin::list_tokens);
     table.add("ListAudit", admin::list_audit);
     table.add("VerifyAudit", admin::verify_audit);
+    table.add("GetAuditKey", admin::get_audit_key);
+    table.add("RotateAuditKey", admin::rotate_audit_key);
     table.add("ListProviders", admin::list_providers);
     table
 }

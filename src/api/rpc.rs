@@ -50,6 +50,9 @@ fn action(rpc: &str) -> Option<(Action, bool)> {
         "ListTokens" => (Action::ListTokens, false),
         "ListAudit" => (Action::ListAudit, false),
         "VerifyAudit" => (Action::VerifyAudit, false),
+        "ExportAudit" => (Action::ExportAudit, false),
+        "GetAuditKey" => (Action::GetAuditKey, false),
+        "RotateAuditKey" => (Action::RotateAuditKey, true),
         "ListProviders" => (Action::ListProviders, false),
         _ => return None,
     })

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::row::{OrgKey, Path, ProbeRecord, Sealed, Token, VersionState};
+use super::row::{AuditKey, OrgKey, Path, ProbeRecord, Sealed, Token, VersionState};
 use crate::crypto::Seal;
 
 /// What to do together with the record.
@@ -119,6 +119,15 @@ pub enum Change {
 
     /// Keeps an org's key unless there is one already.
     KeepOrgKey(OrgKey),
+
+    /// Keeps an audit key; [`super::Error::Taken`] when there is one of this number.
+    KeepAuditKey(AuditKey),
+
+    /// Lets the audit log begin after the checkpoint of this size. [`Keep::Sweep`](super::Keep::Sweep) takes the records
+    /// away afterwards, a few at a time: no answer waits for it.
+    PruneAudit {
+        size: u64,
+    },
 }
 
 /// The credential that a change is about, and the revision that it was decided on.

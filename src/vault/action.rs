@@ -33,6 +33,9 @@ actions! {
     ListTokens = "listTokens",
     ListAudit = "listAudit",
     VerifyAudit = "verifyAudit",
+    ExportAudit = "exportAudit",
+    GetAuditKey = "getAuditKey",
+    RotateAuditKey = "rotateAuditKey",
     ListProviders = "listProviders",
     // The daemon's own doing: never asked of a policy.
     Authenticate = "authenticate",
@@ -41,4 +44,6 @@ actions! {
     Health = "health",
     Destroy = "destroy",
     KeepOrgKey = "keepOrgKey",
+    KeepAuditKey = "keepAuditKey",
+    PruneAudit = "pruneAudit",
 }

@@ -8,10 +8,12 @@ mod cache;
 mod caller;
 mod decrypt;
 mod error;
+mod export;
 mod flights;
 mod guard;
 mod inspect;
 mod keeper;
+mod ledger;
 mod manage;
 mod names;
 pub mod policy;
@@ -43,6 +45,8 @@ use self::cache::Cache;
 use self::flights::Flights;
 use self::guard::Guard;
 use self::keeper::Keeper;
+use self::ledger::Ledger;
+pub use self::ledger::{Auditing, Diverged};
 pub use crate::crypto::Secret;
 use crate::crypto::{self, Dek};
 use crate::kms::Keyring;
@@ -63,12 +67,14 @@ pub struct Parts {
     pub probe: Arc<dyn Probe>,
     pub limits: Limits,
     pub testing: Testing,
+    pub auditing: Auditing,
 }
 
 pub struct Vault {
     store: Arc<dyn Store>,
     guard: Guard,
     keeper: Keeper,
+    ledger: Ledger,
     cache: Cache,
     registry: ArcSwap<Registry>,
     probe: Arc<dyn Probe>,
@@ -83,10 +89,11 @@ pub struct Vault {
 
 impl Vault {
     pub fn new(parts: Parts) -> Result<Arc<Self>, Error> {
-        let Parts { store, keyring, registry, policies, probe, limits, testing } = parts;
+        let Parts { store, keyring, registry, policies, probe, limits, testing, auditing } = parts;
         Ok(Arc::new(Self {
             guard: Guard::new(Arc::clone(&store), policies),
             keeper: Keeper::new(Arc::clone(&store), keyring),
+            ledger: Ledger::new(auditing),
             cache: Cache::new(limits),
             registry: ArcSwap::from_pointee(registry),
             store,

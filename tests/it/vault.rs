@@ -20,8 +20,8 @@ use strongroom::kms::local::Local;
 use strongroom::kms::{Context, Error as KmsError, Keyring, Kms, Wrapped};
 use strongroom::store::Sqlite;
 use strongroom::vault::{
-    Caller, Decrypt, Delete, Limits, Metadata, Outcome, Parts, Path, Policies, Principal, Probe, Provider, Registry,
-    Setup, Testing, Upload, Vault,
+    Auditing, Caller, Decrypt, Delete, Limits, Metadata, Outcome, Parts, Path, Policies, Principal, Probe, Provider,
+    Registry, Setup, Testing, Upload, Vault,
 };
 use tokio::sync::Semaphore;
 
@@ -99,6 +99,7 @@ fn vault_that_tests(
         probe,
         limits,
         testing,
+        auditing: Auditing::default(),
     })
     .unwrap()
 }

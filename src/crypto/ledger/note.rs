@@ -191,6 +191,10 @@ impl Verifier {
         Self { name: origin(instance), public }
     }
 
+    pub fn is_of(&self, instance: &str) -> bool {
+        self.name == origin(instance)
+    }
+
     fn hash(&self) -> [u8; 4] {
         let hash = Sha256::new().chain_update(&self.name).chain_update([b'\n', ALGORITHM]).chain_update(self.public);
         let [a, b, c, d, ..]: Hash = hash.finalize().into();

@@ -12,7 +12,7 @@ use super::super::{
 };
 use super::cells::stored;
 use super::changes::{self, Happened};
-use super::{access, credentials, tests, versions};
+use super::{access, credentials, ledger, tests, versions};
 
 type Metadata = serde_json::Map<String, serde_json::Value>;
 type Labels = BTreeMap<String, String>;
@@ -57,6 +57,8 @@ pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<A
         Change::IssueToken(token) => access::issue(connection, &token).map(|()| Applied::default()),
         Change::RevokeToken { id } => access::revoke(connection, id, act.at).map(|()| Applied::default()),
         Change::KeepOrgKey(key) => access::keep(connection, &key).map(|()| Applied::default()),
+        Change::KeepAuditKey(key) => ledger::keep_key(connection, &key).map(|()| Applied::default()),
+        Change::PruneAudit { size } => ledger::prune(connection, size).map(|()| Applied::default()),
     }
 }
 

@@ -70,6 +70,7 @@ impl Memo {
             Change::Serve { .. } | Change::Test { .. } => (),
             // These leave the revision and what is served alone.
             Change::Postpone { .. } | Change::Tell { .. } => (),
+            Change::KeepAuditKey(_) | Change::PruneAudit { .. } => (),
             Change::Create { id, .. } => self.forget_credential(*id),
             Change::Settle { credential, .. } => self.forget_credential(*credential),
             Change::Rotate { target, .. }

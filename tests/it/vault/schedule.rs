@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use futures_util::future::join_all;
 use strongroom::store::{AuditFilter, Change, Store};
-use strongroom::vault::{Activate, Credential, Error, Token, Update, Validate, Verdict, VersionState};
+use strongroom::vault::{Activate, Auditing, Credential, Error, Token, Update, Validate, Verdict, VersionState};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -66,6 +66,7 @@ impl World {
             policies: Policies::embedded().unwrap(),
             probe: Arc::clone(&provider) as Arc<dyn Probe>,
             limits: LIMITS,
+            auditing: Auditing::default(),
             testing,
         })
         .unwrap();
@@ -116,7 +117,7 @@ impl World {
     /// What the audit log says of an action: caller and outcome.
     pub async fn recorded(&self, action: &str) -> Vec<(String, String)> {
         let filter = AuditFilter { action: Some(action.into()), ..AuditFilter::default() };
-        let records = self.store.audit(&filter, None, false, 1_000).await.unwrap();
+        let records = self.store.audit(&filter, None, false, 1_000).await.unwrap().records;
         records.into_iter().map(|(_, record)| (record.draft.caller, record.draft.outcome)).collect()
     }
 
