@@ -22,7 +22,7 @@ use crate::providers::probe::Live;
 use crate::providers::{self, Registry};
 use crate::store::{Sqlite, Store};
 use crate::vault::{self, Limits, Parts, Policies, Testing, Vault, policy};
-use crate::{http, memory, telemetry};
+use crate::{http, memory, sinks, telemetry};
 
 /// A daemon that is ready to open its doors.
 pub struct App {
@@ -30,8 +30,11 @@ pub struct App {
     tls: Option<Arc<ServerConfig>>,
     api: Arc<Api>,
     vault: Arc<Vault>,
+    store: Arc<dyn Store>,
     authenticator: Arc<Authenticator>,
     tokens: Arc<Tokens>,
+    /// Where checkpoints go besides the store.
+    passed_on: Vec<sinks::checkpoints::Place>,
     closing: watch::Sender<bool>,
 }
 
@@ -81,6 +84,10 @@ pub enum Error {
     Schema { url: String, cause: crate::store::Error },
     #[error("the store at {url}: {cause}")]
     Store { url: String, cause: crate::store::Error },
+    #[error("{0}")]
+    Audit(String),
+    #[error("audit.checkpoint_file: {}: {why}", file.display())]
+    Diverged { file: PathBuf, why: String },
     #[error("outbound.{0}")]
     Outbound(http::Wrong),
     #[error("{0}")]
@@ -90,6 +97,9 @@ pub enum Error {
     #[error("{0}")]
     Vault(#[from] vault::Error),
 }
+
+/// How long copies of the audit log may take for what is left at the end.
+const LAST_COPIES: Duration = Duration::from_secs(3);
 
 /// The open doors, and where they are.
 pub struct Doors {
@@ -133,20 +143,25 @@ impl App {
             probe: Arc::new(Live::new(client, owner_hosts)),
             limits,
             testing,
-            auditing: vault::Auditing::default(),
+            auditing: vault::Auditing { checkpoint_every: config.audit.checkpoint_every, keep: config.audit.keep },
         })?;
         vault.check_keys().await?;
         if !vault.opens_what_is_kept().await? {
             return Err(Error::OtherKey { key: config.kms.default });
         }
 
-        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers);
+        if let Some(file) = &config.audit.checkpoint_file {
+            follows(&vault, file).await?;
+        }
+        let passed_on = checkpoints(&config)?;
+
+        let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault), callers);
         let tokens = Arc::new(Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator)));
         let (closing, is_closing) = watch::channel(false);
         let settings =
             api::Settings { request_bytes: config.limits.request_bytes.length(), deadline: config.limits.deadline };
         let api = Api::new(Arc::clone(&vault), Arc::clone(&authenticator), Arc::clone(&tokens), settings, is_closing)?;
-        Ok(Self { config, tls, api, vault, authenticator, tokens, closing })
+        Ok(Self { config, tls, api, vault, store, authenticator, tokens, passed_on, closing })
     }
 
     /// Opens the doors without letting anybody in yet.
@@ -190,12 +205,24 @@ impl App {
                 open.spawn(listen::serve(listener, service, settings.clone(), self.closing.subscribe()));
             }
         }
+        let (mut copies, finish) = (JoinSet::new(), watch::Sender::new(false));
+        sinks::start(places(&self.config)?, &self.store, &mut copies, &finish.subscribe()).map_err(Error::Audit)?;
+        for place in self.passed_on {
+            let news = self.vault.newest_checkpoint();
+            copies.spawn(sinks::checkpoints::follow(place, Arc::clone(&self.store), news, finish.subscribe()));
+        }
         let upkeep = tokio::spawn(Arc::clone(&self.vault).upkeep(self.closing.subscribe()));
         stop.await;
         tracing::info!("draining");
         self.closing.send_replace(true);
         open.join_all().await;
         upkeep.await.map_err(vault::Error::bug)?;
+        // Nothing more is recorded: the last checkpoint stands for all of it.
+        self.vault.checkpoint_or_say_why().await;
+        finish.send_replace(true);
+        if tokio::time::timeout(LAST_COPIES, async { while copies.join_next().await.is_some() {} }).await.is_err() {
+            tracing::warn!("a copy of the audit log does not get through; the rest is copied after the next start");
+        }
         Ok(())
     }
 
@@ -270,6 +297,49 @@ fn tls(config: &Config) -> Result<Option<Arc<ServerConfig>>, Error> {
         (Some(cert), Some(key)) => listen::tls(cert, key).map(Some).map_err(Error::Tls),
         _ => Ok(None),
     }
+}
+
+/// Whether the audit log is the one that the file's checkpoints were made of.
+async fn follows(vault: &Vault, file: &Path) -> Result<(), Error> {
+    let diverged = |why: String| Error::Diverged { file: file.to_owned(), why };
+    let notes = sinks::checkpoints::read(file).map_err(diverged)?;
+    match vault.follows(&notes).await? {
+        Err(why) => Err(diverged(why.to_string())),
+        Ok(None) if !notes.is_empty() => {
+            tracing::warn!(file = %file.display(), "audit.checkpoint_file holds checkpoints, but none of this database's");
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+fn checkpoints(config: &Config) -> Result<Vec<sinks::checkpoints::Place>, Error> {
+    let audit = &config.audit;
+    let file = audit.checkpoint_file.clone().map(sinks::checkpoints::Place::File);
+    let url = match audit.checkpoint_url.as_str() {
+        "" => None,
+        url => Some(
+            sinks::checkpoints::Place::url(client(&config.outbound)?, url)
+                .map_err(|why| Error::Audit(format!("audit.checkpoint_url {why}")))?,
+        ),
+    };
+    Ok(file.into_iter().chain(url).collect())
+}
+
+/// Where copies of the audit log go.
+fn places(config: &Config) -> Result<Vec<sinks::Place>, Error> {
+    let config::Audit { file, stdout, syslog, otlp, .. } = &config.audit;
+    let address = Some(&syslog.address).filter(|address| !address.is_empty());
+    let address = address.map(|address| address.parse::<sinks::Address>()).transpose();
+    let address = address.map_err(|why| Error::Audit(format!("audit.syslog.address {why}")))?;
+    let endpoint = Some(otlp.endpoint.clone()).filter(|endpoint| !endpoint.is_empty());
+    let places = [
+        file.path.clone().map(sinks::Place::File),
+        stdout.enabled.then_some(sinks::Place::Stdout),
+        address.map(sinks::Place::Syslog),
+        endpoint.map(sinks::Place::Otlp),
+    ];
+    Ok(places.into_iter().flatten().collect())
 }
 
 fn client(outbound: &config::Outbound) -> Result<http::Client, Error> {

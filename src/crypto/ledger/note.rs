@@ -29,7 +29,8 @@ use super::Hash;
 
 /// The byte that says Ed25519.
 const ALGORITHM: u8 = 1;
-const DASH: &str = "— ";
+/// What signatures begin with.
+pub const DASH: &str = "— ";
 /// What origins begin with.
 const OURS: &str = "strongroom/";
 
