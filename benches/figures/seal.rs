@@ -65,7 +65,7 @@ async fn chain_walk(plan: Plan, home: &Path) {
     }
     lanes.join_all().await;
 
-    let page = inside.store.audit(&AuditFilter::default(), None, false, 1_000).await.unwrap();
+    let page = inside.store.audit(&AuditFilter::default(), None, false, 1_000).await.unwrap().records;
     let hash = median((0..plan.rounds()).map(|_| {
         each(10, |_| {
             let walk = page.iter().fold([0; 32], |before, (_, record)| chain::link(&before, &record.canonical));

@@ -212,7 +212,7 @@ pub async fn verified(store: &impl Store) -> Vec<strongroom::store::Record> {
     let mut records = Vec::new();
     let (mut from, mut hash) = (None, [0; 32]);
     loop {
-        let page = store.audit(&AuditFilter::default(), from, false, 1_000).await.unwrap();
+        let page = store.audit(&AuditFilter::default(), from, false, 1_000).await.unwrap().records;
         let Some((last, _)) = page.last() else { return records };
         from = Some(*last);
         for (_, record) in page {
