@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use self::memo::Memo;
-use self::slices::Slices;
+use self::slices::{Slice, Slices};
 use crate::vault::{Action, Caller};
 
 const SCHEMA: &str = include_str!("../../../config/policy/schema.cedarschema");
@@ -131,10 +131,7 @@ impl Policies {
             return (refused(), false);
         };
         let slice = self.slices.matching(&scene);
-        let Ok(context) = Context::from_pairs([("now".to_owned(), RestrictedExpression::new_datetime(rfc3339(now)))])
-        else {
-            return (refused(), false);
-        };
+        let Some(context) = context(&slice, now) else { return (refused(), false) };
         let Ok(request) = Request::new(scene.principal, scene.action, scene.resource, context, None) else {
             return (refused(), false);
         };
@@ -146,6 +143,13 @@ impl Policies {
         policies.sort_unstable();
         (Decision { allowed, policies: policies.into() }, !slice.reads_context)
     }
+}
+
+/// What the policies are told beside the entities. Nobody makes it who does not read it: Cedar parses a time's name anew
+/// for every time.
+fn context(slice: &Slice, now: Timestamp) -> Option<Context> {
+    let now = slice.reads_context.then(|| RestrictedExpression::new_datetime(rfc3339(now)));
+    Context::from_pairs(now.map(|now| ("now".to_owned(), now))).ok()
 }
 
 /// Cedar's datetime literal knows milliseconds.
