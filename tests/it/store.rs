@@ -146,7 +146,14 @@ pub async fn served(store: &impl Store, path: Path) -> Credential {
 }
 
 pub async fn done(store: &impl Store, change: Change) -> Credential {
-    commit(store, change).await.unwrap().credential.expect("a change of a credential answers it")
+    let Receipt { credential, version, .. } = commit(store, change).await.unwrap();
+    if let Some(version) = version {
+        assert!(
+            store.versions(version.credential).await.unwrap().contains(&version),
+            "{version:?} is not what is read"
+        );
+    }
+    credential.expect("a change of a credential answers it")
 }
 
 pub async fn commit(store: &impl Store, change: Change) -> Result<Receipt, Error> {
