@@ -274,7 +274,7 @@ impl Default for Probe {
     }
 }
 
-/// What connection tests may reach beyond public addresses of the registry's hosts.
+/// What connection tests and the fetching of issuers' keys may reach beyond public addresses of hosts that are named.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Outbound {
