@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,7 +22,7 @@ use crate::kms::{Keyring, Kms};
 use crate::providers::probe::Live;
 use crate::providers::{self, Registry};
 use crate::store::{Sqlite, Store};
-use crate::vault::{self, Limits, Parts, Policies, Testing, Vault, policy};
+use crate::vault::{self, Allowance, Allowances, Limits, Parts, Policies, Testing, Vault, policy};
 use crate::{http, memory, telemetry};
 
 /// A daemon that is ready to open its doors.
@@ -114,8 +115,8 @@ impl App {
             make_homes(&config)?;
         }
         let registry = registry(&config)?;
-        let policies = policies(&config, &registry)?;
         let callers = callers(&config)?;
+        let policies = policies(&config, &registry, &callers)?;
         let keyring = keyring(&config)?;
         let store = store(&config)?;
         let owner_hosts = http::Hosts::new(config.outbound.owner_hosts.clone())
@@ -124,6 +125,18 @@ impl App {
             ttl: config.cache.ttl,
             max_bytes: config.cache.max_bytes.bytes(),
             org_bytes: (config.cache.max_bytes.bytes() as f64 * config.cache.org_share) as u64,
+        };
+        let allowances = Allowances {
+            caller: Allowance {
+                rate: config.limits.caller_rate,
+                at_once: config.limits.caller_at_once,
+                watches: config.limits.caller_watches,
+            },
+            org: Allowance {
+                rate: config.limits.org_rate,
+                at_once: config.limits.org_at_once,
+                watches: config.limits.org_watches,
+            },
         };
         let testing = Testing {
             enabled: config.probe.enabled,
@@ -138,6 +151,7 @@ impl App {
             policies,
             probe: Arc::new(Live::new(client.clone(), owner_hosts)),
             limits,
+            allowances,
             testing,
         })?;
         vault.check_keys().await?;
@@ -145,7 +159,8 @@ impl App {
             return Err(Error::OtherKey { key: config.kms.default });
         }
 
-        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers, client);
+        let failures = config.limits.failed_authentications;
+        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers, client, failures);
         authenticator.trust(authorities);
         let tokens = Arc::new(Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator)));
         let (closing, is_closing) = watch::channel(false);
@@ -170,6 +185,7 @@ impl App {
             unix,
         };
         self.vault.keep_a_sample().await?;
+        self.vault.record_rules().await?;
         Ok(doors)
     }
 
@@ -179,6 +195,8 @@ impl App {
         let settings = listen::Settings {
             max_connections: limits.max_connections as usize,
             max_streams: limits.max_streams,
+            max_strangers: limits.max_strangers as usize,
+            max_strangers_per_source: limits.max_strangers_per_source as usize,
             handshake: limits.handshake,
             deadline: limits.deadline,
             close_idle_after: self.config.memory.close_idle_after,
@@ -204,25 +222,32 @@ impl App {
         open.join_all().await;
         upkeep.await.map_err(vault::Error::bug)?;
         issuers.await.map_err(vault::Error::bug)?;
+        self.vault.record_counted().await;
         Ok(())
     }
 
-    /// Reads policies, providers, callers and the files of TLS anew. When one of them is wrong, all stay as they are.
-    pub fn reloader(&self) -> impl Fn() -> Result<(), Error> + Send + Sync + 'static {
-        let (config, vault) = (self.config.clone(), Arc::clone(&self.vault));
+    /// Reads policies, providers, callers and the files of TLS anew. When one of them is wrong, or the change cannot be
+    /// recorded, all stay as they are.
+    pub fn reloader(&self) -> impl Fn() -> BoxFuture<'static, Result<(), Error>> + Send + Sync + 'static {
+        let (config, vault) = (Arc::new(self.config.clone()), Arc::clone(&self.vault));
         let (authenticator, door) = (Arc::clone(&self.authenticator), self.tls.clone());
         move || {
-            let (registry, callers) = (registry(&config)?, callers(&config)?);
-            let policies = policies(&config, &registry)?;
-            let authorities = authorities(&config)?;
-            let handshakes = tls(&config, authorities.as_deref())?;
-            if let (Some(door), Some(handshakes)) = (&door, handshakes) {
-                door.replace(handshakes);
-            }
-            authenticator.trust(authorities);
-            authenticator.replace(callers);
-            vault.replace_rules(policies, registry);
-            Ok(())
+            let (config, vault) = (Arc::clone(&config), Arc::clone(&vault));
+            let (authenticator, door) = (Arc::clone(&authenticator), door.clone());
+            Box::pin(async move {
+                let (registry, callers) = (registry(&config)?, callers(&config)?);
+                let policies = policies(&config, &registry, &callers)?;
+                let authorities = authorities(&config)?;
+                let handshakes = tls(&config, authorities.as_deref())?;
+                let rules = vault.replace_rules(policies, registry).await?;
+                if let (Some(door), Some(handshakes)) = (&door, handshakes) {
+                    door.replace(handshakes);
+                }
+                authenticator.trust(authorities);
+                authenticator.replace(callers);
+                tracing::info!(rules, "new policies and providers are in force");
+                Ok(())
+            })
         }
     }
 
@@ -285,11 +310,16 @@ fn registry(config: &Config) -> Result<Registry, Error> {
     }
 }
 
-fn policies(config: &Config, registry: &Registry) -> Result<Policies, Error> {
+fn policies(config: &Config, registry: &Registry, callers: &Callers) -> Result<Policies, Error> {
     match &config.policy.directory {
         None => Ok(Policies::embedded()?),
-        Some(directory) => Ok(Policies::load(directory, &policy::Vocabulary::of(registry))?),
+        Some(directory) => Ok(Policies::load(directory, &vocabulary(registry, callers))?),
     }
+}
+
+/// What policies may name besides what their schema says.
+fn vocabulary(registry: &Registry, callers: &Callers) -> policy::Vocabulary {
+    policy::Vocabulary::of(registry).with_claims(callers.attributes().into_iter().map(ToOwned::to_owned))
 }
 
 fn callers(config: &Config) -> Result<Callers, Error> {

@@ -48,6 +48,13 @@ impl Known {
         Ok(Arc::clone(&known.principal))
     }
 
+    /// Whether this very text was proven before and is remembered: no store is asked.
+    pub fn knows(&self, text: &str) -> bool {
+        let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner);
+        text::read(text)
+            .is_some_and(|(id, secret)| memory.tokens.get(&id).is_some_and(|known| text::matches(&secret, &known.hash)))
+    }
+
     pub fn forget(&self, id: Uuid) {
         let mut memory = self.memory.write().unwrap_or_else(PoisonError::into_inner);
         memory.revocations += 1;

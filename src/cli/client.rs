@@ -1,10 +1,12 @@
 //! The way to the server: its address, the token or the certificate, the deadline.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args};
+use http::HeaderValue;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -12,15 +14,20 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Request, Status};
 use zeroize::Zeroizing;
 
+use super::again::{Again, Missing};
 use super::error::{Exit, Failure};
 use super::output::say;
 use super::values;
 use crate::crypto::Secret;
 use crate::pb::v1::admin_service_client::AdminServiceClient;
 use crate::pb::v1::credential_service_client::CredentialServiceClient;
+use crate::pb::v1::step_up_service_client::StepUpServiceClient;
 
-pub(super) type Credentials = CredentialServiceClient<InterceptedService<Channel, Outgoing>>;
-pub(super) type Admin = AdminServiceClient<InterceptedService<Channel, Outgoing>>;
+pub(super) type Credentials = CredentialServiceClient<Way>;
+pub(super) type Admin = AdminServiceClient<Way>;
+pub(super) type StepUp = StepUpServiceClient<Way>;
+/// How a request goes out: with the token and the deadline, and once more when a code or an approval was missing.
+pub(super) type Way = Again<InterceptedService<Channel, Outgoing>>;
 
 /// A page of 500 credentials with all the metadata that they may have.
 const MAX_REPLY: usize = 32 << 20;
@@ -52,9 +59,17 @@ pub(super) struct Connection {
     #[arg(long, global = true, env = "STRONGROOM_TOKEN_FILE", hide_env_values = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
-    /// From the environment, by [`take_token`].
+    /// From the environment, by [`take_secrets`].
     #[arg(skip)]
     token: Option<Secret>,
+
+    /// The approval that somebody else has given to this very request: its id, as the refusal said it.
+    #[arg(long, global = true, value_name = "ID", value_parser = approval)]
+    approval: Option<HeaderValue>,
+
+    /// A one-time code, from the environment, by [`take_secrets`].
+    #[arg(skip)]
+    code: Option<Secret>,
 
     /// How long to wait for the server, such as 10s or 5m [default: 30s].
     #[arg(long, global = true, value_name = "DURATION", value_parser = values::duration)]
@@ -70,15 +85,13 @@ pub(super) struct Outgoing {
 
 impl Connection {
     pub async fn credentials(&self) -> Result<Credentials, Failure> {
-        let outgoing = self.outgoing(Some(TIMEOUT))?;
-        let client = CredentialServiceClient::with_interceptor(self.channel().await?, outgoing);
+        let client = CredentialServiceClient::new(self.way(Some(TIMEOUT)).await?);
         Ok(client.max_decoding_message_size(MAX_REPLY))
     }
 
     /// For streams, which have no deadline.
     pub async fn credentials_without_end(&self) -> Result<Credentials, Failure> {
-        let outgoing = self.outgoing(None)?;
-        Ok(CredentialServiceClient::with_interceptor(self.channel().await?, outgoing))
+        Ok(CredentialServiceClient::new(self.way(None).await?))
     }
 
     pub async fn admin(&self) -> Result<Admin, Failure> {
@@ -87,9 +100,20 @@ impl Connection {
 
     /// With another default for how long to wait.
     pub async fn admin_within(&self, timeout: Duration) -> Result<Admin, Failure> {
-        let outgoing = self.outgoing(Some(timeout))?;
-        let client = AdminServiceClient::with_interceptor(self.channel().await?, outgoing);
+        let client = AdminServiceClient::new(self.way(Some(timeout)).await?);
         Ok(client.max_decoding_message_size(MAX_REPLY))
+    }
+
+    pub async fn step_up(&self) -> Result<StepUp, Failure> {
+        let client = StepUpServiceClient::new(self.way(Some(TIMEOUT)).await?);
+        Ok(client.max_decoding_message_size(MAX_REPLY))
+    }
+
+    async fn way(&self, timeout: Option<Duration>) -> Result<Way, Failure> {
+        let outgoing = self.outgoing(timeout)?;
+        let code = self.code.clone().filter(|code| !code.is_empty());
+        let missing = Missing { code: Mutex::new(code), approval: self.approval.clone() };
+        Ok(Again::new(InterceptedService::new(self.channel().await?, outgoing), Arc::new(missing)))
     }
 
     fn outgoing(&self, default: Option<Duration>) -> Result<Outgoing, Failure> {
@@ -180,24 +204,32 @@ impl Interceptor for Outgoing {
     }
 }
 
-/// How STRONGROOM_TOKEN is read: as the value of an option that no help and no completion shows, and that is refused on
-/// the command line, where every program on the machine could read it.
-pub(super) fn token_option() -> Arg {
-    let option = Arg::new("token").long("token").global(true).hide(true);
-    option.env("STRONGROOM_TOKEN").hide_env_values(true).value_parser(secret)
+/// How STRONGROOM_TOKEN and STRONGROOM_CODE are read: as values of options that no help and no completion shows, and that
+/// are refused on the command line, where every program on the machine could read them.
+pub(super) fn secret_options() -> [Arg; 2] {
+    let option = |name, variable| {
+        let option = Arg::new(name).long(name).global(true).hide(true);
+        option.env(variable).hide_env_values(true).value_parser(secret)
+    };
+    [option("token", "STRONGROOM_TOKEN"), option("code", "STRONGROOM_CODE")]
 }
 
 impl Connection {
-    pub fn take_token(&mut self, matches: &ArgMatches) -> Result<(), Failure> {
+    pub fn take_secrets(&mut self, matches: &ArgMatches) -> Result<(), Failure> {
         let mut here = Some(matches);
         while let Some(matches) = here {
             if matches.value_source("token") == Some(ValueSource::CommandLine) {
                 return Err(Failure::usage("a token must not be an argument: other programs can read it there")
                     .hint("set STRONGROOM_TOKEN, or name its file with STRONGROOM_TOKEN_FILE; and revoke this token"));
             }
+            if matches.value_source("code") == Some(ValueSource::CommandLine) {
+                return Err(Failure::usage("a code must not be an argument: other programs can read it there")
+                    .hint("set STRONGROOM_CODE, or run the command in a terminal, where it asks"));
+            }
             here = matches.subcommand().map(|(_, inner)| inner);
         }
         self.token = matches.get_one("token").cloned();
+        self.code = matches.get_one("code").cloned();
         Ok(())
     }
 }
@@ -219,6 +251,12 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 
 fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::new(text.as_bytes()))
+}
+
+/// An id as the server says it, so that it can be compared with what the server says.
+fn approval(text: &str) -> Result<HeaderValue, String> {
+    let id = uuid::Uuid::parse_str(text).map_err(|_| "must be an approval's id".to_owned())?;
+    HeaderValue::try_from(id.to_string()).map_err(|_| "must be an approval's id".to_owned())
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -253,6 +291,8 @@ mod tests {
                 client_key: None,
                 token_file: None,
                 token: None,
+                approval: None,
+                code: None,
                 timeout: None,
             }
         }

@@ -94,8 +94,12 @@ fn reload_on_hangup(app: &App) -> Result<(), Failure> {
     let reload = app.reloader();
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            if let Err(refused) = reload() {
-                tracing::error!(cause = %refused, "something that was to be read anew is wrong; the old ones stay in force");
+            if let Err(refused) = reload().await {
+                let cause = match &refused {
+                    Error::Vault(fault) => fault.cause().unwrap_or_default().to_owned(),
+                    refused => refused.to_string(),
+                };
+                tracing::error!(cause, "what was read anew is not taken; the old ones stay in force");
             }
         }
     });

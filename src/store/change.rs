@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::row::{OrgKey, Path, ProbeRecord, Sealed, Token, VersionState};
+use super::stepup::{ApprovalChange, FactorChange};
 use crate::crypto::Seal;
 
 /// What to do together with the record.
@@ -120,8 +121,44 @@ pub enum Change {
         id: Uuid,
     },
 
+    /// What happens to somebody's second factor.
+    Factor(FactorChange),
+
+    /// What happens to a request that needs a second person.
+    Approval(ApprovalChange),
+
     /// Keeps an org's key unless there is one already.
     KeepOrgKey(OrgKey),
+
+    /// Other rules are in force: keeps what they are known by.
+    KeepRules {
+        digests: String,
+    },
+}
+
+impl Change {
+    /// Whether it may take from a caller what they had when a stream was opened. Those are seldom; what is not known to
+    /// leave all rights alone counts as one.
+    pub const fn may_end_rights(&self) -> bool {
+        !matches!(
+            self,
+            Self::Record
+                | Self::Admit { .. }
+                | Self::Serve { .. }
+                | Self::Test { .. }
+                | Self::Create { .. }
+                | Self::Rotate { .. }
+                | Self::Settle { .. }
+                | Self::Postpone { .. }
+                | Self::Tell { .. }
+                | Self::Activate { .. }
+                | Self::Update { .. }
+                | Self::Delete { .. }
+                | Self::Undelete { .. }
+                | Self::Destroy { .. }
+                | Self::KeepOrgKey(_)
+        )
+    }
 }
 
 /// The credential that a change is about, and the revision that it was decided on.

@@ -11,22 +11,30 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::crypto::Secret;
 use crate::store::{self, Change, Credential, Receipt, Store, Target, Version, VersionState, Word as _};
 use crate::vault::error::Dependency;
-use crate::vault::policy::{Policies, Resource, Verdict};
+use crate::vault::policy::{Explanation, Policies, Resource, Verdict};
+use crate::vault::stepup::Approvals;
+use crate::vault::tally::Tally;
 use crate::vault::trail::{OK, Trail};
 use crate::vault::{Action, Caller, Error, Proof};
 
 pub struct Guard {
     store: Arc<dyn Store>,
     policies: ArcSwap<Policies>,
+    approvals: Approvals,
     /// Of what went well. Made once: finding a meter by its labels costs more than using it.
     recorded: HashMap<Action, metrics::Counter>,
+    tally: Tally,
+    /// Grows with every change that may end a caller's right: a stream asks again whether it still has it.
+    epoch: AtomicU64,
 }
 
 /// Evidence that policy allowed one action on one thing. Opening consumes it.
@@ -97,14 +105,35 @@ impl From<Error> for Withheld {
 }
 
 impl Guard {
-    pub fn new(store: Arc<dyn Store>, policies: Policies) -> Self {
+    pub fn new(store: Arc<dyn Store>, policies: Policies, approvals: Approvals) -> Self {
         let recorded = Action::ALL.iter().map(|action| (*action, recorded(*action, OK))).collect();
-        Self { store, policies: ArcSwap::from_pointee(policies), recorded }
+        Self {
+            store,
+            policies: ArcSwap::from_pointee(policies),
+            approvals,
+            recorded,
+            tally: Tally::new(),
+            epoch: AtomicU64::new(0),
+        }
+    }
+
+    /// What the set is known by that decides now.
+    pub fn digest(&self) -> String {
+        self.policies.load().digest.clone()
     }
 
     /// The new set decides from the next request on.
     pub fn replace(&self, policies: Policies) {
         self.policies.store(Arc::new(policies));
+    }
+
+    pub const fn approvals(&self) -> &Approvals {
+        &self.approvals
+    }
+
+    /// Whether some rule reads if a second person has agreed.
+    pub fn weighs_approvals(&self) -> bool {
+        self.policies.load().weighs_approvals
     }
 
     /// Asks the policies. A refusal is recorded by [`Guard::finish`], as every failure is.
@@ -155,6 +184,11 @@ impl Guard {
         refuse(decision.verdict).err().unwrap_or(Error::Denied)
     }
 
+    /// What the rules in force say, and why. Permits nothing.
+    pub fn explain(&self, caller: &Caller, action: Action, resource: Resource<'_>, now: Timestamp) -> Explanation {
+        self.policies.load().explain(caller, action, resource, now)
+    }
+
     /// For what the daemon does on its own: destroying what is due, writing down what a permitted test found.
     /// Opens nothing.
     pub const fn own_work() -> Permit {
@@ -180,7 +214,13 @@ impl Guard {
         outcome: &str,
     ) -> Result<Receipt, store::Error> {
         let record = if outcome == OK { trail.record() } else { trail.record_of(outcome) };
-        let receipt = self.store.commit(change, record).await?;
+        let ends_rights = change.may_end_rights();
+        let receipt = self.store.commit(change, record).await;
+        // Whether it was made is unknown when it failed.
+        if ends_rights {
+            self.epoch.fetch_add(1, Ordering::SeqCst);
+        }
+        let receipt = receipt?;
         if let (Some((_, health)), Some(credential)) = (receipt.health, &receipt.credential) {
             let labels = [("provider", credential.path.provider.clone()), ("health", health.word().to_owned())];
             metrics::counter!("strongroom_health_changes_total", &labels).increment(1);
@@ -236,6 +276,33 @@ impl Guard {
         }
     }
 
+    /// Records the refusals that were only counted. What cannot be recorded counts on.
+    pub async fn record_counted(&self) -> Result<(), Error> {
+        let mut result = Ok(());
+        for (key, record) in self.tally.due() {
+            match self.store.commit(Change::Record, Arc::clone(&record)).await {
+                Ok(_) => tracing::info!(
+                    action = record.action,
+                    outcome = record.outcome,
+                    caller = record.caller,
+                    address = record.address,
+                    alike = record.alike,
+                    "refusals that came often were recorded together"
+                ),
+                Err(error) => {
+                    self.tally.give_back(key, record);
+                    result = Err(unrecorded(error));
+                }
+            }
+        }
+        result
+    }
+
+    /// Another one than before: somebody's right may have ended meanwhile.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
     /// Ends an operation: records what failed, and writes the log line. A failure that cannot be recorded is not told.
     pub async fn finish<T>(&self, trail: Trail, result: Result<T, Error>) -> Result<T, Error> {
         self.finish_as(trail, result, OK).await
@@ -248,6 +315,17 @@ impl Guard {
         result: Result<T, Error>,
         recorded_as: &'static str,
     ) -> Result<T, Error> {
+        let result = match result {
+            Err(Error::NeedsApproval { id }) if id.is_empty() => Err(self.approvals.ask(&trail).await),
+            other => other,
+        };
+        let draft = result.as_ref().err().map(|error| (error, trail.record_of(error.reason())));
+        if let Some((error, draft)) = draft
+            && self.tally.takes(trail.action, &draft, error)
+        {
+            recorded(trail.action, error.reason()).increment(1);
+            return result;
+        }
         let result = match result {
             Ok(value) => Ok(value),
             // There is no place to record it; the log line is all there is.

@@ -98,15 +98,19 @@ impl Vault {
 
     /// Records that somebody came without a valid proof. Why is for the operator alone.
     pub async fn unauthenticated(&self, request_id: String, circumstances: Circumstances, why: &str) -> Error {
-        tracing::info!(request_id, why, "nobody was proven");
         let caller = Caller { circumstances, ..Caller::anonymous(request_id) };
-        self.refused(&caller, Action::Authenticate, Error::Unauthenticated).await
+        let trail = Trail::begin(&caller, Action::Authenticate).because(why);
+        self.refused_on(trail, Error::Unauthenticated).await
     }
 
     /// Records what was refused before an operation could begin: who tried what. Answers the refusal, or that it could
     /// not be recorded.
     pub async fn refused(&self, caller: &Caller, action: Action, error: Error) -> Error {
-        match self.guard.finish(Trail::begin(caller, action), Err::<Infallible, _>(error)).await {
+        self.refused_on(Trail::begin(caller, action), error).await
+    }
+
+    async fn refused_on(&self, trail: Trail, error: Error) -> Error {
+        match self.guard.finish(trail, Err::<Infallible, _>(error)).await {
             Err(error) => error,
             Ok(never) => match never {},
         }

@@ -21,6 +21,7 @@ mod fake;
 mod first_run;
 mod house;
 mod inside;
+mod jwt;
 mod leak;
 mod life;
 mod listen;

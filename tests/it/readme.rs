@@ -83,9 +83,11 @@ fn the_demo_minds_nobody_elses_settings() {
         "STRONGROOM_CLIENT_KEY",
     ];
     let mut demo = Command::new(program());
-    elsewhere.iter().zip(["error", "ca.pem", "token", "https://[::1]:1", "srt_x", "a.pem", "a.key"]).for_each(|(name, value)| {
-        demo.env(name, value);
-    });
+    elsewhere.iter().zip(["error", "ca.pem", "token", "https://[::1]:1", "srt_x", "a.pem", "a.key"]).for_each(
+        |(name, value)| {
+            demo.env(name, value);
+        },
+    );
     let done = demo.arg("demo").output().unwrap();
     assert!(
         done.status.success(),

@@ -17,13 +17,15 @@ mod keys;
 mod preset;
 mod remembered;
 mod strict;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::join_all;
-pub use issuer::{Issuer, Written, meant};
+pub use issuer::{Issuer, SUBJECT, Written, meant};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -78,8 +80,7 @@ impl Issuers {
         token::check_length(text).map_err(wrong)?;
         let now = Timestamp::now();
         let digest = Sha256::digest(text).into();
-        let known = |keys: &Arc<Keys>| keys.held()?.remembered.get(&digest, now);
-        if let Some(proven) = self.keys.iter().find_map(known) {
+        if let Some(proven) = self.remembered(&digest, now) {
             return Ok(proven);
         }
         let token = Unverified::read(text).map_err(wrong)?;
@@ -91,6 +92,15 @@ impl Issuers {
         let proven = self.somebody(issuer, checked).map_err(|why| of_issuer(&why))?;
         held.remembered.keep(digest, proven.clone(), span, now);
         Ok(proven)
+    }
+
+    /// Whether this very text was verified before and is remembered.
+    pub fn knows(&self, text: &str) -> bool {
+        token::check_length(text).is_ok() && self.remembered(&Sha256::digest(text).into(), Timestamp::now()).is_some()
+    }
+
+    fn remembered(&self, digest: &remembered::Digest, now: Timestamp) -> Option<Proven> {
+        self.keys.iter().find_map(|keys| keys.held()?.remembered.get(digest, now))
     }
 
     /// Who says to have signed it, for one of our names.

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use futures_util::future::join_all;
 use strongroom::store::{AuditFilter, Change, Store};
-use strongroom::vault::{Activate, Credential, Error, Token, Update, Validate, Verdict, VersionState};
+use strongroom::vault::{Activate, Allowances, Credential, Error, Token, Update, Validate, Verdict, VersionState};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -66,6 +66,7 @@ impl World {
             policies: Policies::embedded().unwrap(),
             probe: Arc::clone(&provider) as Arc<dyn Probe>,
             limits: LIMITS,
+            allowances: Allowances::default(),
             testing,
         })
         .unwrap();
