@@ -25,7 +25,7 @@ use crate::providers::probe::Live;
 use crate::providers::{self, Registry};
 use crate::store::{Sqlite, Store};
 use crate::vault::policy::{LoadError, Vocabulary};
-use crate::vault::{self, Limits, Parts, Policies, Testing, Vault};
+use crate::vault::{self, Allowance, Allowances, Limits, Parts, Policies, Testing, Vault};
 use crate::{http, memory, telemetry};
 
 /// A daemon that is ready to open its doors.
@@ -91,6 +91,11 @@ pub enum Error {
     Outbound(http::Wrong),
     #[error("{0}")]
     Tls(listen::Error),
+    #[error(
+        "{key}: {address} is reachable from other machines, and no caller is configured: whoever is the first to read the \
+         bootstrap token would be the admin"
+    )]
+    Strangers { key: &'static str, address: SocketAddr },
     #[error("{0}")]
     Door(#[from] listen::Error),
     #[error("{0}")]
@@ -126,6 +131,18 @@ impl App {
             max_bytes: config.cache.max_bytes.bytes(),
             org_bytes: (config.cache.max_bytes.bytes() as f64 * config.cache.org_share) as u64,
         };
+        let allowances = Allowances {
+            caller: Allowance {
+                rate: config.limits.caller_rate,
+                at_once: config.limits.caller_at_once,
+                watches: config.limits.caller_watches,
+            },
+            org: Allowance {
+                rate: config.limits.org_rate,
+                at_once: config.limits.org_at_once,
+                watches: config.limits.org_watches,
+            },
+        };
         let testing = Testing {
             enabled: config.probe.enabled,
             timeout: config.probe.timeout,
@@ -139,6 +156,7 @@ impl App {
             policies,
             probe: Arc::new(Live::new(client.clone(), owner_hosts)),
             limits,
+            allowances,
             testing,
         })?;
         vault.check_keys().await?;
@@ -146,7 +164,8 @@ impl App {
             return Err(Error::OtherKey { key: config.kms.default });
         }
 
-        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers, client);
+        let failures = config.limits.failed_authentications;
+        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers, client, failures);
         authenticator.trust(authorities);
         let tokens = Arc::new(Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator)));
         let (closing, is_closing) = watch::channel(false);
@@ -181,6 +200,8 @@ impl App {
         let settings = listen::Settings {
             max_connections: limits.max_connections as usize,
             max_streams: limits.max_streams,
+            max_strangers: limits.max_strangers as usize,
+            max_strangers_per_source: limits.max_strangers_per_source as usize,
             handshake: limits.handshake,
             deadline: limits.deadline,
             close_idle_after: self.config.memory.close_idle_after,
@@ -206,6 +227,7 @@ impl App {
         open.join_all().await;
         upkeep.await.map_err(vault::Error::bug)?;
         issuers.await.map_err(vault::Error::bug)?;
+        self.vault.record_counted().await;
         Ok(())
     }
 
@@ -236,11 +258,30 @@ impl App {
 
     /// The token of the first administrator, if nobody has a token yet.
     pub async fn first_token(&self, ttl: Duration) -> Result<Option<Secret>, Error> {
-        Ok(self.tokens.bootstrap("first-admin", ttl).await?)
+        Ok(self.tokens.first_admin("first-admin", ttl).await?)
+    }
+
+    /// Whether nobody can come in yet. That is refused where other machines could ask, unless it is wanted.
+    pub async fn knows_nobody(&self) -> Result<bool, Error> {
+        let listen = &self.config.listen;
+        let open = [("listen.grpc", listen.grpc), ("listen.rest", listen.rest)];
+        let open = open.into_iter().find(|(_, address)| !address.ip().is_loopback());
+        match (self.authenticator.knows_nobody().await?, open) {
+            (true, Some((key, address))) if !listen.allow_bootstrap_beyond_loopback => {
+                Err(Error::Strangers { key, address })
+            }
+            (nobody, _) => Ok(nobody),
+        }
+    }
+
+    /// What the first admin's token is issued with.
+    pub fn bootstrap_token(&self) -> Result<Secret, Error> {
+        Ok(self.authenticator.offer_bootstrap()?)
     }
 
     /// Asks every dependency whether it would do its part.
     pub async fn check(&self) -> Result<(), Error> {
+        self.knows_nobody().await?;
         self.vault.ready().await?;
         Ok(self.vault.check_keys().await?)
     }

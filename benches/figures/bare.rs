@@ -48,6 +48,8 @@ const fn settings() -> Settings {
     Settings {
         max_connections: 1024,
         max_streams: 256,
+        max_strangers: 512,
+        max_strangers_per_source: 512,
         handshake: Duration::from_secs(10),
         deadline: Duration::from_secs(30),
         close_idle_after: Duration::from_millis(500),

@@ -8,6 +8,7 @@ use arc_swap::ArcSwapOption;
 use rustls_pki_types::CertificateDer;
 
 use super::mtls::Weighed;
+use crate::vault::network;
 
 /// The headers that prove something, and the other side of the connection.
 #[derive(Clone, Copy, Debug)]
@@ -16,9 +17,9 @@ pub struct Presented<'a> {
     pub authorization: Option<&'a str>,
     /// `strongroom-grant`: beside another proof; alone it is a bearer token.
     pub grant: Option<&'a str>,
-    /// `strongroom-code`: a one-time code.
+    /// `strongroom-code`: a one-time code; empty when there are several.
     pub code: Option<&'a str>,
-    /// `strongroom-approval`: the id of an approval.
+    /// `strongroom-approval`: the id of an approval; empty when there are several.
     pub approval: Option<&'a str>,
     pub peer: &'a Peer,
 }
@@ -33,6 +34,13 @@ pub enum Peer {
     },
     /// As the kernel vouches.
     Unix { uid: u32, gid: u32, pid: Option<i32> },
+}
+
+/// Where somebody comes from, as far as strangers can be told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    Network(IpAddr),
+    User(u32),
 }
 
 /// A client's certificate whose chain was good at the handshake, and whose key the client holds.
@@ -60,6 +68,13 @@ impl Peer {
         match self {
             Self::Tcp { address, .. } => Some(address.ip()),
             Self::Unix { .. } => None,
+        }
+    }
+
+    pub fn source(&self) -> Source {
+        match self {
+            Self::Tcp { address, .. } => Source::Network(network(address.ip())),
+            Self::Unix { uid, .. } => Source::User(*uid),
         }
     }
 }

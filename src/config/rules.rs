@@ -98,6 +98,8 @@ fn amounts(config: &Config) -> Result<(), Broken> {
         ("limits.request_bytes", limits.request_bytes.bytes()),
         ("limits.max_connections", limits.max_connections.into()),
         ("limits.max_streams", limits.max_streams.into()),
+        ("limits.max_strangers", limits.max_strangers.into()),
+        ("limits.max_strangers_per_source", limits.max_strangers_per_source.into()),
         ("probe.at_once", config.probe.at_once.into()),
     ];
     let times = [

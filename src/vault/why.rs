@@ -54,6 +54,7 @@ impl With {
             certificate: self.certificate.as_deref().map(Arc::from),
             step_up: self.step_up.map(|age| StepUp { at: given(age), method: "totp".to_owned() }),
             approval: self.approved.then(Uuid::nil),
+            ..Circumstances::default()
         }
     }
 }
@@ -110,7 +111,7 @@ impl Vault {
             (About::Credential(path), None) => Resource::Absent(path),
         };
         let circumstances = why.with.circumstances(trail.at());
-        let asked = Caller { principal, request_id: caller.request_id.clone(), circumstances };
+        let asked = Caller { circumstances, ..Caller::new(principal, caller.request_id.clone()) };
         let told = self.guard.explain(&asked, why.action, resource, trail.at());
         self.guard.admit(permit, trail).await?;
         Ok(if caller.principal.org == EVERYTHING { told } else { told.without_text() })

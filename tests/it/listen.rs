@@ -1,19 +1,21 @@
 //! The daemon's doors, tried by polite clients and by others.
 
 mod doors;
+mod strangers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::middleware::Next;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Bytes, Frame};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use strongroom::api::listen::{self, Address, CarriedSecret, Listener, Settings};
+use strongroom::api::listen::{self, Address, CarriedSecret, Guest, Listener, Settings};
 use strongroom::authn::Peer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -52,6 +54,8 @@ fn settings() -> Settings {
     Settings {
         max_connections: 16,
         max_streams: 8,
+        max_strangers: 16,
+        max_strangers_per_source: 16,
         handshake: Duration::from_millis(300),
         deadline: Duration::from_millis(600),
         close_idle_after: Duration::from_millis(150),
@@ -59,7 +63,16 @@ fn settings() -> Settings {
     }
 }
 
+/// Every call but those of `/stranger` is a caller's.
 fn router() -> Router {
+    let prove = async |Extension(guest): Extension<Arc<Guest>>, request: Request<Body>, next: Next| {
+        guest.prove();
+        next.run(request).await
+    };
+    callers().layer(axum::middleware::from_fn(prove)).route("/stranger", get(async || "plain"))
+}
+
+fn callers() -> Router {
     Router::new()
         .route("/plain", get(async || "plain"))
         .route("/echo", post(async |body: Bytes| body))

@@ -16,14 +16,19 @@ mod jwks;
 mod keys;
 mod preset;
 mod remembered;
+#[cfg(test)]
+#[path = "../../../tests/it/fake/signer.rs"]
+mod signer;
 mod strict;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::join_all;
-pub use issuer::{Issuer, Written, meant};
+pub use issuer::{Issuer, SUBJECT, Written, meant};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -78,8 +83,7 @@ impl Issuers {
         token::check_length(text).map_err(wrong)?;
         let now = Timestamp::now();
         let digest = Sha256::digest(text).into();
-        let known = |keys: &Arc<Keys>| keys.held()?.remembered.get(&digest, now);
-        if let Some(proven) = self.keys.iter().find_map(known) {
+        if let Some(proven) = self.remembered(&digest, now) {
             return Ok(proven);
         }
         let token = Unverified::read(text).map_err(wrong)?;
@@ -91,6 +95,15 @@ impl Issuers {
         let proven = self.somebody(issuer, checked).map_err(|why| of_issuer(&why))?;
         held.remembered.keep(digest, proven.clone(), span, now);
         Ok(proven)
+    }
+
+    /// Whether this very text was verified before and is remembered.
+    pub fn knows(&self, text: &str) -> bool {
+        token::check_length(text).is_ok() && self.remembered(&Sha256::digest(text).into(), Timestamp::now()).is_some()
+    }
+
+    fn remembered(&self, digest: &remembered::Digest, now: Timestamp) -> Option<Proven> {
+        self.keys.iter().find_map(|keys| keys.held()?.remembered.get(digest, now))
     }
 
     /// Who says to have signed it, for one of our names.
@@ -108,7 +121,7 @@ impl Issuers {
     }
 
     fn somebody(&self, issuer: &Issuer, checked: Checked) -> Result<Proven, String> {
-        let Checked { subject, attributes, step_up, .. } = checked;
+        let Checked { subject, attributes, step_up, span } = checked;
         let caller = self.callers.find(&issuer.name, &attributes).map_err(|unknown| match unknown {
             Unknown::None => match self.callers.misfits(&issuer.name, &attributes).as_slice() {
                 [] => "no [[caller]] is from this issuer".to_owned(),
@@ -118,19 +131,11 @@ impl Issuers {
         })?;
         let said = |name: &str| attributes.get(name).cloned().unwrap_or_default();
         let principal = Principal {
-            id: format!("{}:{subject}", issuer.name),
-            name: caller.name.clone(),
-            role: caller.role.clone(),
-            org: caller.org.clone(),
-            projects: caller.projects.clone(),
-            providers: caller.providers.clone(),
-            actions: caller.actions.clone(),
-            token: None,
-            proof: Proof::Jwt,
             run: said(RUN),
             phase: said(PHASE),
-            claims: attributes,
+            expires_at: Some(span.end()),
             known_as: Some(Uuid::now_v7()),
+            ..caller.principal(format!("{}:{subject}", issuer.name), Proof::Jwt, attributes.clone())
         };
         Ok(Proven { principal: Arc::new(principal), step_up })
     }

@@ -40,6 +40,8 @@ pub const DEFAULT: &str = include_str!("../../../config/policy/default.cedar");
 pub struct Policies {
     slices: Slices,
     memo: Memo,
+    /// Some policy may read whether a second person has agreed. Says yes too often rather than too seldom.
+    pub weighs_approvals: bool,
     placed: BTreeMap<String, Placed>,
     /// SHA-256 of the sources, for the log: which set is in force.
     pub digest: String,
@@ -55,11 +57,21 @@ pub struct Decision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     Allowed,
-    /// Refused, and allowed with a fresh second factor.
+    /// Refused, and allowed with a fresh second factor, at the latest with an approval too.
     NeedsStepUp,
-    /// Refused, and allowed once somebody else approves, at the latest with a second factor too.
+    /// Refused, and allowed once somebody else approves.
     NeedsApproval,
     Refused,
+}
+
+impl Decision {
+    pub fn refused(policies: Vec<String>) -> Self {
+        Self { verdict: Verdict::Refused, policies: policies.into() }
+    }
+
+    pub const fn is_allowed(&self) -> bool {
+        matches!(self.verdict, Verdict::Allowed)
+    }
 }
 
 impl Policies {
@@ -85,7 +97,8 @@ impl Policies {
         };
         let slices = Slices::new(placed.iter().map(|placed| &placed.policy)).map_err(unusable)?;
         let placed = placed.into_iter().map(|placed| (placed.id.clone(), placed)).collect();
-        Ok(Self { slices, memo: Memo::default(), placed, digest })
+        let weighs_approvals = sources.iter().any(|(_, text)| text.contains("approved"));
+        Ok(Self { slices, memo: Memo::default(), weighs_approvals, placed, digest })
     }
 
     /// Where a policy of the set stands.
@@ -114,23 +127,26 @@ impl Policies {
 
     /// Also says whether the decision depends on nothing of the moment.
     fn evaluate(&self, caller: &Caller, action: Action, resource: Resource<'_>, now: Timestamp) -> (Decision, bool) {
-        let refused = |policies: Vec<String>| Decision { verdict: Verdict::Refused, policies: policies.into() };
         let Ok(scene) = entities::scene(caller, action, resource, now) else {
-            return (refused(Vec::new()), false);
+            return (Decision::refused(Vec::new()), false);
         };
         let slice = self.slices.matching(&scene);
         let Ok((allowed, policies)) = ask(&scene, &slice, caller, now, Granted::default()) else {
-            return (refused(Vec::new()), false);
+            return (Decision::refused(Vec::new()), false);
         };
-        let mut decision = refused(policies);
+        let mut decision = Decision::refused(policies);
         if allowed {
             decision.verdict = Verdict::Allowed;
         } else if slice.reads.more {
             let with = |granted| matches!(ask(&scene, &slice, caller, now, granted), Ok((true, _)));
+            // The second factor first, where both are needed: nobody asks a second person with a stolen token, and no
+            // approval is spent on a request that lacks a code.
             if with(Granted { step_up: true, approval: false }) {
                 decision.verdict = Verdict::NeedsStepUp;
-            } else if with(Granted { step_up: true, approval: true }) {
+            } else if with(Granted { step_up: false, approval: true }) {
                 decision.verdict = Verdict::NeedsApproval;
+            } else if with(Granted { step_up: true, approval: true }) {
+                decision.verdict = Verdict::NeedsStepUp;
             }
         }
         (decision, !slice.reads.moment)
@@ -145,7 +161,7 @@ fn ask(
     now: Timestamp,
     granted: Granted,
 ) -> Result<(bool, Vec<String>), Box<dyn std::error::Error>> {
-    let context = context::context(caller, now, granted)?;
+    let context = context::context(caller, now, granted, slice.reads)?;
     let (principal, action, resource) = (scene.principal.clone(), scene.action.clone(), scene.resource.clone());
     let request = Request::new(principal, action, resource, context, None)?;
     let response = Authorizer::new().is_authorized(&request, &slice.policies, &scene.entities);
