@@ -56,6 +56,8 @@ pub struct Receipt {
     pub sequence: u64,
     /// The credential after a change of one.
     pub credential: Option<Credential>,
+    /// The version that the change brought.
+    pub version: Option<Version>,
     /// The credential's health before and after, where the change changed it. That has a record of its own.
     pub health: Option<(Health, Health)>,
 }

@@ -226,7 +226,7 @@ impl Group<'_> {
             _ => return self.change(change, record),
         };
         match refused(confirmed)? {
-            Ok(()) => self.record(record, None).map(Ok),
+            Ok(()) => self.recorded(record).map(Ok),
             Err(refusal) => Ok(Err(refusal)),
         }
     }
@@ -236,18 +236,17 @@ impl Group<'_> {
         let mut savepoint = self.transaction.savepoint().map_err(broken)?;
         savepoint.set_drop_behavior(DropBehavior::Rollback);
         match refused(apply(&savepoint, change, record.at))? {
-            Ok(Applied { credential, newest_change, destroyed, health }) => {
+            Ok(Applied { credential, version, newest_change, destroyed, health }) => {
                 savepoint.commit().map_err(broken)?;
                 self.newest = newest_change.or(self.newest);
                 self.destroyed |= destroyed;
-                let mut receipt = self.record(record, credential)?;
+                let sequence = self.record(record)?;
                 if let Some((_, after)) = health.filter(|_| record.action != HEALTH) {
                     let outcome = after.word().to_owned();
                     let told = Draft { action: HEALTH.to_owned(), outcome, policies: Vec::new(), ..record.clone() };
-                    self.record(&told, None)?;
+                    self.record(&told)?;
                 }
-                receipt.health = health;
-                Ok(Ok(receipt))
+                Ok(Ok(Receipt { sequence, credential, version, health }))
             }
             Err(refusal) => {
                 savepoint.finish().map_err(broken)?;
@@ -256,9 +255,13 @@ impl Group<'_> {
         }
     }
 
-    fn record(&mut self, record: &Draft, credential: Option<super::super::Credential>) -> Result<Receipt, Error> {
-        let sequence = audit::append(&self.transaction, &mut self.head, record)?;
-        Ok(Receipt { sequence, credential, health: None })
+    /// For what writes nothing but its record.
+    fn recorded(&mut self, record: &Draft) -> Result<Receipt, Error> {
+        Ok(Receipt { sequence: self.record(record)?, credential: None, version: None, health: None })
+    }
+
+    fn record(&mut self, record: &Draft) -> Result<u64, Error> {
+        audit::append(&self.transaction, &mut self.head, record)
     }
 }
 

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::context::{self, Granted};
 use super::entities::{self, Resource, Scene};
-use super::{Policies, Verdict, tree, words};
+use super::tree::{self, Reads};
+use super::{Policies, Verdict, words};
 use crate::vault::{Action, Caller, Principal, StepUp};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl Policies {
             return told;
         }
         let asked = entities::scene(caller, action, resource, now);
-        let context = context::context(caller, now, Granted::default());
+        let context = context::context(caller, now, Granted::default(), Reads::ALL);
         if let (Ok(scene), Ok(context)) = (asked, context) {
             let slice = self.slices.matching(&scene);
             for policy in slice.policies.policies() {

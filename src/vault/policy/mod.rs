@@ -161,7 +161,7 @@ fn ask(
     now: Timestamp,
     granted: Granted,
 ) -> Result<(bool, Vec<String>), Box<dyn std::error::Error>> {
-    let context = context::context(caller, now, granted)?;
+    let context = context::context(caller, now, granted, slice.reads)?;
     let (principal, action, resource) = (scene.principal.clone(), scene.action.clone(), scene.resource.clone());
     let request = Request::new(principal, action, resource, context, None)?;
     let response = Authorizer::new().is_authorized(&request, &slice.policies, &scene.entities);
