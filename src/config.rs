@@ -82,6 +82,8 @@ pub struct Listen {
     #[serde(with = "source::maybe_path")]
     pub unix: Option<PathBuf>,
     pub allow_plaintext_beyond_loopback: bool,
+    /// Where whoever reads what the daemon prints at its first start would be its first admin.
+    pub allow_bootstrap_beyond_loopback: bool,
 }
 
 impl Default for Listen {
@@ -93,6 +95,7 @@ impl Default for Listen {
             ops: local(7301),
             unix: None,
             allow_plaintext_beyond_loopback: false,
+            allow_bootstrap_beyond_loopback: false,
         }
     }
 }
@@ -105,6 +108,12 @@ pub struct Tls {
     pub cert: Option<PathBuf>,
     #[serde(with = "source::maybe_path")]
     pub key: Option<PathBuf>,
+    /// Whose certificates clients may come with.
+    #[serde(with = "source::maybe_path")]
+    pub client_authorities: Option<PathBuf>,
+    /// What those have revoked.
+    #[serde(with = "source::maybe_path")]
+    pub client_crl: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -55,7 +55,7 @@ impl Inside {
 
     /// The first admin, as a header and as a caller.
     pub async fn admin(&self) -> Caller {
-        let token = self.tokens.bootstrap("admin", Duration::from_secs(3600)).await.unwrap().unwrap();
+        let token = self.tokens.first_admin("admin", Duration::from_secs(3600)).await.unwrap().unwrap();
         self.caller(&format!("Bearer {}", token.expose_text().unwrap())).await
     }
 

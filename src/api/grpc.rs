@@ -21,10 +21,11 @@ use super::credentials::{self, Changes};
 use super::rpc::Rpc;
 use super::serve::{self, Handler};
 use super::status::{self, Fault, Invalid};
-use super::{Api, admin};
+use super::{Api, admin, explain, stepup};
 use crate::pb;
 use crate::pb::v1::admin_service_server::{AdminService, AdminServiceServer};
 use crate::pb::v1::credential_service_server::{CredentialService, CredentialServiceServer};
+use crate::pb::v1::step_up_service_server::{StepUpService, StepUpServiceServer};
 use crate::pb::v1::*;
 use crate::vault::{Caller, Error};
 
@@ -33,6 +34,7 @@ pub fn grpc(api: Arc<Api>) -> Result<Router, Error> {
     let limit = api.settings.request_bytes;
     let credentials = CredentialServiceServer::new(Grpc(Arc::clone(&api))).max_decoding_message_size(limit);
     let admin = AdminServiceServer::new(Grpc(Arc::clone(&api))).max_decoding_message_size(limit);
+    let stepup = StepUpServiceServer::new(Grpc(Arc::clone(&api))).max_decoding_message_size(limit);
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(report(reporter, Arc::clone(&api)));
     let described = || {
@@ -43,6 +45,7 @@ pub fn grpc(api: Arc<Api>) -> Result<Router, Error> {
     let router = Router::new().fallback(|| async { status::explained(Status::unimplemented("")).into_http::<Body>() });
     let router = guarded(router, &api, credentials);
     let router = guarded(router, &api, admin);
+    let router = guarded(router, &api, stepup);
     let router = open(router, &api, health);
     let router = open(router, &api, described().build_v1().map_err(Error::bug)?);
     Ok(open(router, &api, described().build_v1alpha().map_err(Error::bug)?))
@@ -150,12 +153,59 @@ impl AdminService for Grpc {
     async fn list_providers(&self, request: Request<ListProvidersRequest>) -> Answer<ListProvidersResponse> {
         self.unary(request, admin::list_providers).await
     }
+
+    async fn explain_policy(&self, request: Request<ExplainPolicyRequest>) -> Answer<ExplainPolicyResponse> {
+        self.unary(request, explain::explain_policy).await
+    }
+}
+
+#[async_trait]
+impl StepUpService for Grpc {
+    async fn enrol_second_factor(
+        &self,
+        request: Request<EnrolSecondFactorRequest>,
+    ) -> Answer<EnrolSecondFactorResponse> {
+        self.unary(request, stepup::enrol_second_factor).await
+    }
+
+    async fn confirm_second_factor(
+        &self,
+        request: Request<ConfirmSecondFactorRequest>,
+    ) -> Answer<ConfirmSecondFactorResponse> {
+        self.unary(request, stepup::confirm_second_factor).await
+    }
+
+    async fn remove_second_factor(
+        &self,
+        request: Request<RemoveSecondFactorRequest>,
+    ) -> Answer<RemoveSecondFactorResponse> {
+        self.unary(request, stepup::remove_second_factor).await
+    }
+
+    async fn list_second_factors(
+        &self,
+        request: Request<ListSecondFactorsRequest>,
+    ) -> Answer<ListSecondFactorsResponse> {
+        self.unary(request, stepup::list_second_factors).await
+    }
+
+    async fn list_approvals(&self, request: Request<ListApprovalsRequest>) -> Answer<ListApprovalsResponse> {
+        self.unary(request, stepup::list_approvals).await
+    }
+
+    async fn approve_request(&self, request: Request<ApproveRequestRequest>) -> Answer<ApproveRequestResponse> {
+        self.unary(request, stepup::approve_request).await
+    }
+
+    async fn reject_request(&self, request: Request<RejectRequestRequest>) -> Answer<RejectRequestResponse> {
+        self.unary(request, stepup::reject_request).await
+    }
 }
 
 impl Grpc {
     async fn unary<Message, Reply, H>(&self, request: Request<Message>, handler: H) -> Answer<Reply>
     where
-        Message: Send + 'static,
+        Message: prost::Message + 'static,
         Reply: Send + 'static,
         H: for<'a> Handler<'a, Message, Reply>,
     {
@@ -302,7 +352,9 @@ async fn report(reporter: HealthReporter, api: Arc<Api>) {
 
 async fn tell(reporter: &HealthReporter, status: ServingStatus) {
     // The empty name is the daemon as a whole.
-    for service in ["", CredentialServiceServer::<Grpc>::NAME, AdminServiceServer::<Grpc>::NAME] {
+    for service in
+        ["", CredentialServiceServer::<Grpc>::NAME, AdminServiceServer::<Grpc>::NAME, StepUpServiceServer::<Grpc>::NAME]
+    {
         reporter.set_service_status(service, status).await;
     }
 }

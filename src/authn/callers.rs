@@ -22,9 +22,12 @@ mod rules;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use toml::Spanned;
+use uuid::Uuid;
 
 use super::jwt::{self, Issuer};
+use crate::vault::{Principal, Proof};
 
 /// A longer list would hide what is wrong.
 const MOST_MISFITS: usize = 5;
@@ -152,7 +155,34 @@ impl Callers {
     }
 }
 
+impl Unknown {
+    /// In the operator's words.
+    pub fn of(&self, who: &str) -> String {
+        match self {
+            Self::None => format!("no caller of callers.toml is {who}"),
+            Self::Ambiguous(names) => format!("more than one caller of callers.toml is {who}: {}", names.join(", ")),
+        }
+    }
+}
+
 impl Binding {
+    /// Whoever bears these claims, as this caller.
+    pub fn principal(&self, id: String, proof: Proof, claims: Attributes) -> Principal {
+        let principal = Principal {
+            id,
+            name: self.name.clone(),
+            role: self.role.clone(),
+            org: self.org.clone(),
+            projects: self.projects.clone(),
+            providers: self.providers.clone(),
+            actions: self.actions.clone(),
+            proof,
+            claims,
+            ..Principal::default()
+        };
+        Principal { known_as: Some(one_value(&principal)), ..principal }
+    }
+
     fn fits(&self, attributes: &Attributes) -> bool {
         self.when.iter().all(|(name, values)| attributes.get(name).is_some_and(|value| values.hold(value)))
     }
@@ -177,6 +207,14 @@ impl Values {
     }
 }
 
+/// The same for the same principal on every connection, and another as soon as anything of it is another.
+fn one_value(principal: &Principal) -> Uuid {
+    let digest = Sha256::digest(format!("{principal:?}"));
+    let mut first = [0; 16];
+    first.copy_from_slice(&digest[..16]);
+    Uuid::from_bytes(first)
+}
+
 /// What a pattern's values begin with.
 fn pattern(wanted: &str) -> Option<&str> {
     wanted.strip_suffix('*').filter(|start| start.ends_with(['/', ':']))
@@ -190,54 +228,4 @@ fn is_like(wanted: &str, value: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FILE: &str = r#"
-        [[issuer]]
-        name = "github"
-        preset = "github"
-        audience = "strongroom"
-
-        [[caller]]
-        name = "deploy"
-        from = "github"
-        when = { repository_id = "4711", ref = ["refs/heads/main", "refs/tags/*"] }
-        role = "pipeline"
-        org = "acme"
-        providers = ["openai"]
-
-        [[caller]]
-        name = "anything of that repository"
-        from = "github"
-        when = { repository_id = "4711", ref = "refs/tags/v1" }
-        role = "pipeline"
-        org = "acme"
-        providers = ["*"]
-    "#;
-
-    fn attributes(pairs: &[(&str, &str)]) -> Attributes {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-    }
-
-    #[test]
-    fn exactly_one_must_fit() {
-        let callers = Callers::parse("callers.toml", FILE).unwrap();
-        let find = |from, pairs: &[(&str, &str)]| callers.find(from, &attributes(pairs)).map(|it| it.name.clone());
-        let main = [("repository_id", "4711"), ("ref", "refs/heads/main"), ("actor", "anybody")];
-        assert_eq!(find("github", &main).as_deref(), Ok("deploy"));
-        assert_eq!(find("gitlab", &main), Err(Unknown::None));
-        for refused in ["refs/heads/main2", "refs/heads/Main", "refs/heads/", "refs/tags/", "refs/tags", ""] {
-            assert_eq!(find("github", &[("repository_id", "4711"), ("ref", refused)]), Err(Unknown::None), "{refused}");
-        }
-        assert_eq!(find("github", &[("ref", "refs/heads/main")]), Err(Unknown::None));
-        let both = find("github", &[("repository_id", "4711"), ("ref", "refs/tags/v1")]);
-        assert!(matches!(both, Err(Unknown::Ambiguous(names)) if names.len() == 2));
-    }
-
-    #[test]
-    fn what_is_wrong_is_told_with_its_line() {
-        let error = Callers::parse("callers.toml", "\n[[caller]]\nname = \"x\"\nrol = \"admin\"\n").unwrap_err();
-        assert!(error.to_string().starts_with("callers.toml:4: unknown field `rol`"), "{error}");
-    }
-}
+mod tests;

@@ -4,6 +4,10 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
+use rustls_pki_types::CertificateDer;
+
+use super::mtls::Weighed;
 use crate::vault::network;
 
 /// The headers that prove something, and the other side of the connection.
@@ -13,9 +17,9 @@ pub struct Presented<'a> {
     pub authorization: Option<&'a str>,
     /// `strongroom-grant`: beside another proof; alone it is a bearer token.
     pub grant: Option<&'a str>,
-    /// `strongroom-code`: a one-time code.
+    /// `strongroom-code`: a one-time code; empty when there are several.
     pub code: Option<&'a str>,
-    /// `strongroom-approval`: the id of an approval.
+    /// `strongroom-approval`: the id of an approval; empty when there are several.
     pub approval: Option<&'a str>,
     pub peer: &'a Peer,
 }
@@ -39,11 +43,24 @@ pub enum Source {
     User(u32),
 }
 
-/// A client's certificate whose chain was checked and whose key the client holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A client's certificate whose chain was good at the handshake, and whose key the client holds.
 pub struct Certificate {
-    /// As it came, DER, the client's own first.
-    pub chain: Vec<Vec<u8>>,
+    /// The client's own first.
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    /// What the last look at it found out: a handshake may be long ago.
+    pub(super) weighed: ArcSwapOption<Weighed>,
+}
+
+impl Certificate {
+    pub fn new(chain: Vec<CertificateDer<'static>>) -> Self {
+        Self { chain, weighed: ArcSwapOption::empty() }
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certificate({} in its chain)", self.chain.len())
+    }
 }
 
 impl Peer {

@@ -10,13 +10,14 @@ use zeroize::Zeroizing;
 use super::{Authenticator, text};
 use crate::crypto::{self, Secret};
 use crate::store::Token;
-use crate::vault::{Action, Caller, Error, Vault};
+use crate::vault::{Action, Caller, Error, Proof, Vault};
 
 const DEFAULT_TTL: Duration = Duration::from_secs(90 * DAY);
 const LONGEST_TTL: Duration = Duration::from_secs(366 * DAY);
 const DAY: u64 = 24 * 3600;
 
-const ROLES: [&str; 4] = ["pipeline", "service", "operator", "admin"];
+const ADMIN: &str = "admin";
+const ROLES: [&str; 4] = ["pipeline", "service", "operator", ADMIN];
 
 /// All tenants, all providers.
 const ALL: &str = "*";
@@ -43,17 +44,20 @@ impl Tokens {
     }
 
     pub async fn issue(&self, caller: &Caller, request: Issue) -> Result<(Secret, Token), Error> {
+        if caller.principal.proof == Proof::Bootstrap {
+            return self.issue_by_bootstrap(caller, request).await;
+        }
         let org = request.org.clone();
         let make = |now| make(caller, request, now);
         self.vault.issue_token(caller, &org, make).await
     }
 
     /// An administrator's token for a vault that has none: nobody is there yet who could ask for it.
-    pub async fn bootstrap(&self, name: &str, ttl: Duration) -> Result<Option<Secret>, Error> {
+    pub async fn first_admin(&self, name: &str, ttl: Duration) -> Result<Option<Secret>, Error> {
         let caller = Caller::system();
         let request = Issue {
             name: name.to_owned(),
-            role: "admin".to_owned(),
+            role: ADMIN.to_owned(),
             org: ALL.to_owned(),
             projects: Vec::new(),
             providers: Vec::new(),
@@ -62,6 +66,27 @@ impl Tokens {
         let (secret, token) = make(&caller, request, Timestamp::now())?;
         let is_first = self.vault.keep_first_admin(&caller, token).await?;
         Ok(is_first.then_some(secret))
+    }
+
+    /// The same for whoever has the bootstrap token, which ends with it.
+    async fn issue_by_bootstrap(&self, caller: &Caller, request: Issue) -> Result<(Secret, Token), Error> {
+        let narrowed = !request.projects.is_empty() || !request.providers.is_empty();
+        let made = match request.role == ADMIN && request.org == ALL && !narrowed {
+            true => make(caller, request, Timestamp::now()),
+            false => Err(Error::invalid("role", "must be admin, for org `*` and without limits: the first token is")),
+        };
+        let refused = match made {
+            Ok((secret, token)) => {
+                if self.vault.keep_first_admin(caller, token.clone()).await? {
+                    self.authenticator.end_bootstrap();
+                    return Ok((secret, token));
+                }
+                // There is an admin, so it proves nothing any more.
+                Error::Unauthenticated
+            }
+            Err(error) => error,
+        };
+        Err(self.vault.refused(caller, Action::IssueToken, refused).await)
     }
 
     pub async fn revoke(&self, caller: &Caller, id: &str) -> Result<Token, Error> {
@@ -110,7 +135,7 @@ pub(super) fn check(role: &str, org: &str, providers: &[String]) -> Result<(), E
     if !ROLES.contains(&role) {
         return Err(Error::invalid("role", format!("must be one of {}", ROLES.join(", "))));
     }
-    if org == ALL && !matches!(role, "operator" | "admin") {
+    if org == ALL && !matches!(role, "operator" | ADMIN) {
         return Err(Error::invalid("org", "must be one tenant: only operators and admins may have `*`"));
     }
     if role == "pipeline" && providers.is_empty() {

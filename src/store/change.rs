@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::row::{OrgKey, Path, ProbeRecord, Sealed, Token, VersionState};
+use super::stepup::{ApprovalChange, FactorChange};
 use crate::crypto::Seal;
 
 /// What to do together with the record.
@@ -120,8 +121,19 @@ pub enum Change {
         id: Uuid,
     },
 
+    /// What happens to somebody's second factor.
+    Factor(FactorChange),
+
+    /// What happens to a request that needs a second person.
+    Approval(ApprovalChange),
+
     /// Keeps an org's key unless there is one already.
     KeepOrgKey(OrgKey),
+
+    /// Other rules are in force: keeps what they are known by.
+    KeepRules {
+        digests: String,
+    },
 }
 
 impl Change {

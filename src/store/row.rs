@@ -285,6 +285,9 @@ pub struct Draft {
     /// The grant that was used, made or revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<Uuid>,
+    /// The approval that was asked for, decided, or acted under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Uuid>,
     /// Of what has no version: how it was before and how it is now, as digests.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub before: String,

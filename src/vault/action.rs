@@ -8,6 +8,10 @@ macro_rules! actions {
         impl Action {
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
+            pub fn read(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|action| action.as_str() == word)
+            }
+
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
@@ -34,11 +38,25 @@ actions! {
     ListAudit = "listAudit",
     VerifyAudit = "verifyAudit",
     ListProviders = "listProviders",
+    EnrolSecondFactor = "enrolSecondFactor",
+    ConfirmSecondFactor = "confirmSecondFactor",
+    RemoveSecondFactor = "removeSecondFactor",
+    ManageSecondFactors = "manageSecondFactors",
+    ListSecondFactors = "listSecondFactors",
+    ListApprovals = "listApprovals",
+    ApproveRequest = "approveRequest",
+    RejectRequest = "rejectRequest",
+    ExplainPolicy = "explainPolicy",
     // The daemon's own doing: never asked of a policy.
     Authenticate = "authenticate",
+    StepUp = "stepUp",
+    RequestApproval = "requestApproval",
+    UseApproval = "useApproval",
+    ExpireApproval = "expireApproval",
     Probe = "probe",
     Revalidate = "revalidate",
     Health = "health",
     Destroy = "destroy",
     KeepOrgKey = "keepOrgKey",
+    ReplacePolicies = "replacePolicies",
 }

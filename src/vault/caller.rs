@@ -23,7 +23,8 @@ pub struct Caller {
 /// Who somebody is and what their proof limits them to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
-    /// Never two alike: a token's id, `ISSUER:SUBJECT` for a JWT, `mtls:IDENTITY`, `unix:UID`; `system`; `anonymous`.
+    /// Never two alike: a token's id, `ISSUER:SUBJECT` for a JWT, `mtls:IDENTITY`, `unix:UID`; `system`; `anonymous`;
+    /// `bootstrap`.
     pub id: String,
     /// For people.
     pub name: String,
@@ -57,6 +58,8 @@ pub enum Proof {
     None,
     /// The daemon itself.
     System,
+    /// The bootstrap token, whose one use is to issue the first admin's.
+    Bootstrap,
     Token,
     Grant,
     Jwt,
@@ -65,11 +68,17 @@ pub enum Proof {
 }
 
 impl Proof {
+    /// The proof that a word names, of those that somebody can come with.
+    pub fn read(word: &str) -> Option<Self> {
+        [Self::Token, Self::Grant, Self::Jwt, Self::Mtls, Self::Unix].into_iter().find(|proof| proof.as_str() == word)
+    }
+
     /// As policies and records say it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::System => "system",
+            Self::Bootstrap => "bootstrap",
             Self::Token => "token",
             Self::Grant => "grant",
             Self::Jwt => "jwt",
@@ -84,12 +93,26 @@ impl Proof {
 pub struct Circumstances {
     /// Where it came from; none over a Unix socket.
     pub address: Option<IpAddr>,
-    /// Whose certificate the connection bears: a SPIFFE id, or else a DNS name.
+    /// Whose certificate the connection bears: a SPIFFE id, or else `dns:NAME`, or `email:ADDRESS`.
     pub certificate: Option<Arc<str>>,
     /// The newest second factor, and what it was: `totp`, or a JWT's `amr`.
     pub step_up: Option<StepUp>,
     /// The approval under which this very request was agreed to.
     pub approval: Option<Uuid>,
+    /// The approval that the request names. It means nothing until it was spent: then it is in `approval`.
+    pub named_approval: Option<Uuid>,
+    /// What the request says. Known where an approval is named, or the rules in force weigh approvals.
+    pub request: Option<RequestDigest>,
+}
+
+/// SHA-256 over all that a request says, its secrets too: never shown, and kept under a key only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RequestDigest(pub [u8; 32]);
+
+impl std::fmt::Debug for RequestDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RequestDigest(32 bytes)")
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,19 +14,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::crypto::Secret;
 use crate::store::{self, Change, Credential, Receipt, Store, Target, Version, VersionState, Word as _};
 use crate::vault::error::Dependency;
-use crate::vault::policy::{Policies, Resource, Verdict};
+use crate::vault::policy::{Explanation, Policies, Resource, Verdict};
+use crate::vault::stepup::Approvals;
 use crate::vault::tally::Tally;
 use crate::vault::trail::{OK, Trail};
-use crate::vault::{Action, Caller, Error};
+use crate::vault::{Action, Caller, Error, Proof};
 
 pub struct Guard {
     store: Arc<dyn Store>,
     policies: ArcSwap<Policies>,
+    approvals: Approvals,
     /// Of what went well. Made once: finding a meter by its labels costs more than using it.
     recorded: HashMap<Action, metrics::Counter>,
     tally: Tally,
@@ -102,20 +105,35 @@ impl From<Error> for Withheld {
 }
 
 impl Guard {
-    pub fn new(store: Arc<dyn Store>, policies: Policies) -> Self {
+    pub fn new(store: Arc<dyn Store>, policies: Policies, approvals: Approvals) -> Self {
         let recorded = Action::ALL.iter().map(|action| (*action, recorded(*action, OK))).collect();
         Self {
             store,
             policies: ArcSwap::from_pointee(policies),
+            approvals,
             recorded,
             tally: Tally::new(),
             epoch: AtomicU64::new(0),
         }
     }
 
+    /// What the set is known by that decides now.
+    pub fn digest(&self) -> String {
+        self.policies.load().digest.clone()
+    }
+
     /// The new set decides from the next request on.
     pub fn replace(&self, policies: Policies) {
         self.policies.store(Arc::new(policies));
+    }
+
+    pub const fn approvals(&self) -> &Approvals {
+        &self.approvals
+    }
+
+    /// Whether some rule reads if a second person has agreed.
+    pub fn weighs_approvals(&self) -> bool {
+        self.policies.load().weighs_approvals
     }
 
     /// Asks the policies. A refusal is recorded by [`Guard::finish`], as every failure is.
@@ -131,6 +149,10 @@ impl Guard {
         resource: Resource<'_>,
         trail: &mut Trail,
     ) -> Result<Permit, Error> {
+        // Its one use does not come here, and no policy gives it another.
+        if caller.principal.proof == Proof::Bootstrap {
+            return Err(Error::Denied);
+        }
         let policies = self.policies.load_full();
         let decision = policies.decide(caller, action, resource, trail.at());
         trail.policies(&decision.policies);
@@ -160,6 +182,11 @@ impl Guard {
         }
         let decision = policies.decide(caller, trail.action, Resource::Absent(path), now);
         refuse(decision.verdict).err().unwrap_or(Error::Denied)
+    }
+
+    /// What the rules in force say, and why. Permits nothing.
+    pub fn explain(&self, caller: &Caller, action: Action, resource: Resource<'_>, now: Timestamp) -> Explanation {
+        self.policies.load().explain(caller, action, resource, now)
     }
 
     /// For what the daemon does on its own: destroying what is due, writing down what a permitted test found.
@@ -288,6 +315,10 @@ impl Guard {
         result: Result<T, Error>,
         recorded_as: &'static str,
     ) -> Result<T, Error> {
+        let result = match result {
+            Err(Error::NeedsApproval { id }) if id.is_empty() => Err(self.approvals.ask(&trail).await),
+            other => other,
+        };
         if let Err(error) = &result
             && self.tally.takes(trail.action, &trail.record(), error)
         {

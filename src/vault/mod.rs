@@ -17,8 +17,10 @@ mod names;
 pub mod policy;
 mod probing;
 mod request;
+mod rules;
 mod schedule;
 mod setup;
+mod stepup;
 mod tally;
 mod tokens;
 mod trail;
@@ -27,6 +29,7 @@ mod upkeep;
 mod upload;
 mod validate;
 mod watch;
+mod why;
 
 use std::sync::Arc;
 
@@ -34,7 +37,7 @@ pub use action::Action;
 pub use age::Outlook;
 use arc_swap::ArcSwap;
 pub use cache::Limits;
-pub use caller::{Caller, Circumstances, Principal, Proof, StepUp, network};
+pub use caller::{Caller, Circumstances, Principal, Proof, RequestDigest, StepUp, network};
 pub use error::{Dependency, Error};
 pub use names::check as check_name;
 pub use policy::Policies;
@@ -42,11 +45,13 @@ pub use request::*;
 pub use schedule::Testing;
 use tokio::sync::Semaphore;
 pub use turns::{Allowance, Allowances, Turn};
+pub use why::{About, Who, Why, With};
 
 use self::cache::Cache;
 use self::flights::Flights;
 use self::guard::Guard;
 use self::keeper::Keeper;
+use self::stepup::Approvals;
 use self::turns::Turns;
 pub use crate::crypto::Secret;
 use crate::crypto::{self, Dek};
@@ -57,8 +62,8 @@ pub use crate::providers::{
 };
 use crate::store::Store;
 pub use crate::store::{
-    ChangeEvent, Credential, CredentialState, Health, Path, ProbeRecord, Record, Tested, Token, Version, VersionState,
-    Word,
+    Approval, ChangeEvent, Credential, CredentialState, Factor, FactorState, Health, Path, ProbeRecord, Record, Tested,
+    Token, Version, VersionState, Word,
 };
 
 /// The parts that the vault is put together from.
@@ -76,7 +81,7 @@ pub struct Parts {
 pub struct Vault {
     store: Arc<dyn Store>,
     guard: Guard,
-    keeper: Keeper,
+    keeper: Arc<Keeper>,
     cache: Cache,
     registry: ArcSwap<Registry>,
     probe: Arc<dyn Probe>,
@@ -93,9 +98,11 @@ pub struct Vault {
 impl Vault {
     pub fn new(parts: Parts) -> Result<Arc<Self>, Error> {
         let Parts { store, keyring, registry, policies, probe, limits, allowances, testing } = parts;
+        let keeper = Arc::new(Keeper::new(Arc::clone(&store), keyring));
+        let approvals = Approvals::new(Arc::clone(&store), Arc::clone(&keeper));
         Ok(Arc::new(Self {
-            guard: Guard::new(Arc::clone(&store), policies),
-            keeper: Keeper::new(Arc::clone(&store), keyring),
+            guard: Guard::new(Arc::clone(&store), policies, approvals),
+            keeper,
             cache: Cache::new(limits),
             registry: ArcSwap::from_pointee(registry),
             store,
@@ -107,14 +114,6 @@ impl Vault {
             unlocking: Arc::new(Semaphore::new(upload::UNLOCKED_AT_ONCE)),
             page_key: Dek::new(crypto::random().map_err(Error::bug)?),
         }))
-    }
-
-    /// Takes new rules. They hold from the next request on.
-    pub fn replace_rules(&self, policies: Policies, registry: Registry) {
-        let digest = policies.digest.clone();
-        self.guard.replace(policies);
-        self.registry.store(Arc::new(registry));
-        tracing::info!(policies = digest, "new policies and providers are in force");
     }
 
     /// Whether requests can be answered now.

@@ -36,15 +36,27 @@ impl Vault {
     }
 
     /// Keeps an administrator's token if nobody has one that is good; says whether it did. Of many at once, one does.
+    /// That it did not is for the caller to record.
     pub async fn keep_first_admin(&self, caller: &Caller, token: Token) -> Result<bool, Error> {
         let mut trail = Trail::begin(caller, Action::IssueToken).about_org(&token.org);
-        trail.named(&token.name);
-        let result = match self.guard.commit(&Guard::own_work(), Change::FirstAdmin(token), &trail).await {
-            // Nothing was asked for in vain by anybody: there is nothing to record.
-            Err(store::Error::Taken) => return Ok(false),
-            result => result.map(|_| true).map_err(Error::from),
+        let result = async {
+            self.check_token(&token)?;
+            trail.named(&token.name);
+            match self.guard.commit(&Guard::own_work(), Change::FirstAdmin(token), &trail).await {
+                Ok(_) => Ok(true),
+                Err(store::Error::Taken) => Ok(false),
+                Err(error) => Err(error.into()),
+            }
         };
-        self.guard.finish(trail, result).await
+        match result.await {
+            Ok(false) => Ok(false),
+            result => self.guard.finish(trail, result).await,
+        }
+    }
+
+    /// Whether no token was ever issued.
+    pub async fn has_no_token(&self) -> Result<bool, Error> {
+        Ok(self.store.tokens(None).await?.is_empty())
     }
 
     pub async fn revoke_token(&self, caller: &Caller, id: Uuid) -> Result<Token, Error> {

@@ -97,7 +97,7 @@ async fn watch_forever() -> Body {
 }
 
 async fn serve_at(address: Address, settings: Settings, tls: Option<Arc<rustls::ServerConfig>>) -> Served {
-    let listener = Listener::bind("listen.grpc", address, tls).await.expect("binds");
+    let listener = Listener::bind("listen.grpc", address, tls.map(listen::Tls::new)).await.expect("binds");
     let address = listener.address().expect("bound");
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(listen::serve(listener, router(), settings, stopped));

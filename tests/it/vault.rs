@@ -5,6 +5,7 @@ mod health;
 mod keys;
 mod pages;
 mod probes;
+mod rules;
 mod schedule;
 mod uploads;
 mod watching;

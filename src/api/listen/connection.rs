@@ -11,15 +11,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
 use super::lobby::Guest;
 use super::prefix::Prefixed;
 use super::socket::Stream;
 use super::{Serves, Settings};
-use crate::authn::Peer;
+use crate::authn::{Certificate, Peer};
 
 /// All of a request's headers; room for a long bearer token.
 const HEADER_BYTES: u32 = 32 * 1024;
@@ -57,11 +59,34 @@ pub(super) async fn run(
         Stream::Tcp(stream) => greet(stream, peer, guest, service, &settings, stop).await,
         Stream::Unix(stream) => greet(stream, peer, guest, service, &settings, stop).await,
         Stream::Tls(acceptor, stream) => match timeout(settings.handshake, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => greet(stream, peer, guest, service, &settings, stop).await,
+            Ok(Ok(stream)) => {
+                let peer = with_certificate(peer, &stream);
+                greet(stream, peer, guest, service, &settings, stop).await;
+            }
+            Ok(Err(cause)) if is_about_certificate(&cause) => {
+                tracing::info!(%peer, %cause, "a client's certificate was refused");
+            }
             Ok(Err(cause)) => tracing::debug!(%peer, %cause, "the TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
         },
     }
+}
+
+fn with_certificate(peer: Peer, stream: &TlsStream<TcpStream>) -> Peer {
+    let chain = stream.get_ref().1.peer_certificates();
+    match (peer, chain) {
+        (Peer::Tcp { address, .. }, Some(chain)) => {
+            let chain = chain.iter().map(|der| der.clone().into_owned()).collect();
+            Peer::Tcp { address, certificate: Some(Arc::new(Certificate::new(chain))) }
+        }
+        (peer, _) => peer,
+    }
+}
+
+/// The operator wants to know: somebody cannot come in who may have been able to yesterday.
+fn is_about_certificate(cause: &std::io::Error) -> bool {
+    let cause = cause.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::InvalidCertRevocationList(_)))
 }
 
 /// Waits for the first bytes, which tell HTTP/1.1 from HTTP/2. hyper would wait for them without an end.

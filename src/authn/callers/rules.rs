@@ -1,7 +1,7 @@
 //! What callers.toml must be beyond its shape: names that exist, callers that are somebody, and nobody let in by mistake.
 
 use super::{Binding, Callers, pattern};
-use crate::authn::jwt::{Issuer, Written, meant};
+use crate::authn::jwt::{Issuer, SUBJECT, Written, meant};
 use crate::authn::token;
 use crate::vault::{Action, check_name};
 
@@ -73,10 +73,12 @@ impl Binding {
             let meant = meant(unknown, known);
             return Err(format!("when: the issuer {} has no attribute `{unknown}`{meant}", issuer.name));
         }
-        // A pattern that every subject of the issuer fits tells nobody apart.
-        let tells = |value: &str| pattern(value).is_none_or(|start| start.len() > issuer.common.len());
-        let says_whose = |name: &&str| self.when.get(*name).is_some_and(|values| values.all().all(tells));
-        if !issuer.tenancy.is_empty() && !issuer.tenancy.iter().any(|name| says_whose(&name)) {
+        let says_whose = |name: &str| {
+            // A pattern that every subject of the issuer fits tells nobody apart.
+            let tells = |value: &str| name != SUBJECT || pattern(value).is_none_or(|start| start != issuer.common);
+            self.when.get(name).is_some_and(|values| values.all().all(tells))
+        };
+        if !issuer.tenancy.is_empty() && !issuer.tenancy.iter().any(|name| says_whose(name)) {
             return Err(format!(
                 "when: everybody can have a token of {}: say whose, by {}",
                 issuer.issuer,

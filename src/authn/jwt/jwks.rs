@@ -217,3 +217,6 @@ fn edwards(x: Vec<u8>) -> Result<(Vec<u8>, DecodingKey), String> {
     let key = DecodingKey::from_ed_der(&x);
     Ok((x, key))
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,13 +17,15 @@ mod keys;
 mod preset;
 mod remembered;
 mod strict;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::join_all;
-pub use issuer::{Issuer, Written, meant};
+pub use issuer::{Issuer, SUBJECT, Written, meant};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;

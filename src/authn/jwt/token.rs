@@ -119,11 +119,6 @@ impl Verified {
     pub const fn claims(&self) -> &Object {
         &self.0
     }
-
-    #[cfg(test)]
-    pub const fn for_test(claims: Object) -> Self {
-        Self(claims)
-    }
 }
 
 pub fn check_length(text: &str) -> Result<(), String> {

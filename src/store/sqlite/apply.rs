@@ -12,7 +12,7 @@ use super::super::{
 };
 use super::cells::stored;
 use super::changes::{self, Happened};
-use super::{access, credentials, tests, versions};
+use super::{access, approvals, credentials, factors, meta, tests, versions};
 
 type Metadata = serde_json::Map<String, serde_json::Value>;
 type Labels = BTreeMap<String, String>;
@@ -58,6 +58,9 @@ pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<A
         Change::FirstAdmin(token) => access::first_admin(connection, &token, act.at).map(|()| Applied::default()),
         Change::RevokeToken { id } => access::revoke(connection, id, act.at).map(|()| Applied::default()),
         Change::KeepOrgKey(key) => access::keep(connection, &key).map(|()| Applied::default()),
+        Change::Factor(change) => factors::apply(connection, &change, act.at).map(|()| Applied::default()),
+        Change::Approval(change) => approvals::apply(connection, &change, act.at).map(|()| Applied::default()),
+        Change::KeepRules { digests } => meta::keep_rules(connection, &digests).map(|()| Applied::default()),
     }
 }
 

@@ -66,10 +66,12 @@ impl Memo {
     /// Forgets what a change is about to touch.
     pub fn forget(&mut self, change: &Change) {
         match change {
-            Change::Record | Change::Admit { .. } | Change::KeepOrgKey(_) => (),
+            Change::Record | Change::Admit { .. } | Change::KeepOrgKey(_) | Change::KeepRules { .. } => (),
             Change::Serve { .. } | Change::Test { .. } => (),
             // These leave the revision and what is served alone.
             Change::Postpone { .. } | Change::Tell { .. } => (),
+            // Nor do these know of either.
+            Change::Factor(_) | Change::Approval(_) => (),
             Change::Create { id, .. } => self.forget_credential(*id),
             Change::Settle { credential, .. } => self.forget_credential(*credential),
             Change::Rotate { target, .. }

@@ -134,7 +134,7 @@ mod tests {
         for (condition, expected) in [
             (fresh.to_owned(), Verdict::NeedsStepUp),
             ("context.approved".to_owned(), Verdict::NeedsApproval),
-            (format!("{fresh} && context.approved"), Verdict::NeedsApproval),
+            (format!("{fresh} && context.approved"), Verdict::NeedsStepUp),
             // Not for somebody who would be refused all the same.
             (format!("{fresh} && principal.org == \"globex\""), Verdict::Refused),
             (format!("{fresh} && resource.org == \"globex\""), Verdict::Refused),

@@ -9,6 +9,7 @@
 
 mod context;
 mod entities;
+mod explain;
 mod memo;
 mod schema;
 mod slices;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use cedar_policy::{Authorizer, Request};
 pub use entities::Resource;
+pub use explain::{Cited, Explanation};
 use jiff::Timestamp;
 pub use source::{Fault, LoadError, Placed, Reading, Vocabulary};
 
@@ -36,6 +38,8 @@ const DEFAULT: &str = include_str!("../../../config/policy/default.cedar");
 pub struct Policies {
     slices: Slices,
     memo: Memo,
+    /// Some policy may read whether a second person has agreed. Says yes too often rather than too seldom.
+    pub weighs_approvals: bool,
     placed: BTreeMap<String, Placed>,
     /// SHA-256 of the sources, for the log: which set is in force.
     pub digest: String,
@@ -51,9 +55,9 @@ pub struct Decision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     Allowed,
-    /// Refused, and allowed with a fresh second factor.
+    /// Refused, and allowed with a fresh second factor, at the latest with an approval too.
     NeedsStepUp,
-    /// Refused, and allowed once somebody else approves, at the latest with a second factor too.
+    /// Refused, and allowed once somebody else approves.
     NeedsApproval,
     Refused,
 }
@@ -81,7 +85,8 @@ impl Policies {
         };
         let slices = Slices::new(placed.iter().map(|placed| &placed.policy)).map_err(unusable)?;
         let placed = placed.into_iter().map(|placed| (placed.id.clone(), placed)).collect();
-        Ok(Self { slices, memo: Memo::default(), placed, digest })
+        let weighs_approvals = sources.iter().any(|(_, text)| text.contains("approved"));
+        Ok(Self { slices, memo: Memo::default(), weighs_approvals, placed, digest })
     }
 
     /// Where a policy of the set stands.
@@ -123,10 +128,14 @@ impl Policies {
             decision.verdict = Verdict::Allowed;
         } else if slice.reads.more {
             let with = |granted| matches!(ask(&scene, &slice, caller, now, granted), Ok((true, _)));
+            // The second factor first, where both are needed: nobody asks a second person with a stolen token, and no
+            // approval is spent on a request that lacks a code.
             if with(Granted { step_up: true, approval: false }) {
                 decision.verdict = Verdict::NeedsStepUp;
-            } else if with(Granted { step_up: true, approval: true }) {
+            } else if with(Granted { step_up: false, approval: true }) {
                 decision.verdict = Verdict::NeedsApproval;
+            } else if with(Granted { step_up: true, approval: true }) {
+                decision.verdict = Verdict::NeedsStepUp;
             }
         }
         (decision, !slice.reads.moment)

@@ -68,8 +68,15 @@ fn allows(policies: &Policies, caller: &Caller, action: Action, resource: Resour
 
 /// What a policy is ever asked about: all but the daemon's own doing.
 fn asked() -> impl Iterator<Item = Action> {
-    let own =
-        [Action::Authenticate, Action::Probe, Action::Revalidate, Action::Health, Action::Destroy, Action::KeepOrgKey];
+    let own = [
+        Action::Authenticate,
+        Action::Probe,
+        Action::Revalidate,
+        Action::Health,
+        Action::Destroy,
+        Action::KeepOrgKey,
+        Action::ReplacePolicies,
+    ];
     Action::ALL.iter().copied().filter(move |action| !own.contains(action))
 }
 

@@ -67,7 +67,10 @@ async fn new_rules_overtake_a_slow_unwrap() {
     let rules = home.path().join("rules");
     std::fs::create_dir(&rules).unwrap();
     std::fs::write(rules.join("none.cedar"), "forbid (principal, action, resource);").unwrap();
-    vault.replace_rules(Policies::load(&rules, &Vocabulary::default()).unwrap(), Registry::embedded().unwrap());
+    vault
+        .replace_rules(Policies::load(&rules, &Vocabulary::default()).unwrap(), Registry::embedded().unwrap())
+        .await
+        .unwrap();
     keys.gate.add_permits(1000);
     assert!(matches!(waiting.await.unwrap().unwrap_err(), Error::Denied));
 }
