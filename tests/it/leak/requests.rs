@@ -40,6 +40,8 @@ pub fn good(rpc: &str, key: &str) -> Json {
         "IssueToken" => json!({"name": "t", "role": "service", "org": "acme"}),
         "RevokeToken" => json!({"id": "00000000-0000-7000-8000-000000000000"}),
         "ListTokens" | "ListAudit" | "VerifyAudit" | "ListProviders" => json!({}),
+        "GetAuditKey" | "RotateAuditKey" => json!({}),
+        "ExportAudit" => json!({"filter": {"org": "acme"}}),
         new => panic!("{new}: write down what a request of it looks like, so that this test sees it too"),
     }
 }
