@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard, watch};
+use tokio::time::Instant;
 
 use crate::crypto::ledger::merkle::{self, Frontier};
 use crate::crypto::ledger::note::{self, Note, Signer, Verifier};
@@ -44,7 +45,7 @@ impl Default for Auditing {
 pub struct Ledger {
     auditing: Auditing,
     /// One checkpoint at a time; with the key that signs it, once that was needed.
-    signer: Mutex<Option<Arc<Signer>>>,
+    signer: Mutex<Option<Signer>>,
     /// How many records the newest checkpoint stands for.
     newest: watch::Sender<u64>,
 }
@@ -75,8 +76,9 @@ impl Ledger {
 impl Vault {
     /// Makes checkpoints and prunes, until shutdown.
     pub(super) async fn keep_ledger(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
-        let mut checkpoint = tokio::time::interval(self.ledger.auditing.checkpoint_every);
-        let mut prune = tokio::time::interval(PRUNE_EVERY);
+        let Auditing { checkpoint_every, keep } = self.ledger.auditing;
+        let mut checkpoint = tokio::time::interval_at(Instant::now() + checkpoint_every, checkpoint_every);
+        let mut prune = tokio::time::interval(keep.map_or(PRUNE_EVERY, |keep| keep.min(PRUNE_EVERY)));
         loop {
             tokio::select! {
                 () = async { drop(shutdown.wait_for(|down| *down).await) } => break,
@@ -106,11 +108,8 @@ impl Vault {
     /// Signs for what is new. The tree grows from the last checkpoint on: only newer records are read, after they were
     /// answered, and nothing is signed that does not follow from what was signed before.
     pub async fn checkpoint(&self) -> Result<(), Error> {
-        let mut signer = self.ledger.signer.lock().await;
-        let signer = match &*signer {
-            Some(signer) => Arc::clone(signer),
-            None => Arc::clone(signer.insert(self.audit_signer().await?)),
-        };
+        let signer = self.signer().await?;
+        let signer = &*signer;
         loop {
             let last = self.store.checkpoint(u64::MAX).await?;
             let begun = last.as_ref().map_or(0, |last| last.size);
@@ -151,8 +150,17 @@ impl Vault {
         Ok(())
     }
 
-    /// The key that signs; made on first use.
-    async fn audit_signer(&self) -> Result<Arc<Signer>, Error> {
+    /// The key that signs, for as long as nobody else may sign.
+    async fn signer(&self) -> Result<MappedMutexGuard<'_, Signer>, Error> {
+        let mut signer = self.ledger.signer.lock().await;
+        if signer.is_none() {
+            *signer = Some(self.audit_signer().await?);
+        }
+        MutexGuard::try_map(signer, Option::as_mut).map_err(|_| Error::bug("there is no signer"))
+    }
+
+    /// Opens the newest key; made on first use.
+    async fn audit_signer(&self) -> Result<Signer, Error> {
         if self.store.audit_keys().await?.is_empty() {
             let trail = Trail::begin(&Caller::system(), Action::KeepAuditKey).about_org(EVERYTHING);
             let key = self.keeper.new_audit_key(1, trail.at()).await?;
@@ -160,7 +168,7 @@ impl Vault {
         }
         let newest = self.store.audit_keys().await?.pop();
         let newest = newest.ok_or_else(|| Error::bug("an audit key was kept and is not there"))?;
-        Ok(Arc::new(self.keeper.open_audit_key(newest).await?))
+        self.keeper.open_audit_key(newest).await
     }
 
     /// The public keys, the one that signs now last.
@@ -169,7 +177,7 @@ impl Vault {
         let result = async {
             let permit = self.guard.permit(caller, Resource::Org(EVERYTHING), &mut trail)?;
             self.guard.admit(permit, &trail).await?;
-            self.checkpoint().await?;
+            drop(self.signer().await?);
             self.audit_key_infos().await
         };
         let result = result.await;
@@ -225,7 +233,14 @@ impl Vault {
         if said.size > found {
             return Ok(Err(Diverged::Cut { told: said.size, found }));
         }
-        let mut span = Span::after(self.store.checkpoint(said.size).await?.as_ref())?;
+        let pruned = self.store.boundary().await?.size;
+        if said.size < pruned {
+            tracing::warn!(told = said.size, pruned, "what the newest checkpoint of the file stands for was pruned");
+            return Ok(Ok(None));
+        }
+        // At least the last span is read again, not only what the database says of it.
+        let begin = if said.size > pruned { said.size - 1 } else { said.size };
+        let mut span = Span::after(self.store.checkpoint(begin).await?.as_ref())?;
         while span.frontier.size() < said.size {
             let left = said.size - span.frontier.size();
             let page = self.store.chained(span.position, PAGE).await?;

@@ -310,3 +310,6 @@ impl Verification {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests;
