@@ -20,10 +20,11 @@ use super::credentials::{self, Changes};
 use super::rpc::Rpc;
 use super::serve::{self, Handler};
 use super::status::{self, Fault, Invalid};
-use super::{Api, admin};
+use super::{Api, admin, grants};
 use crate::pb;
 use crate::pb::v1::admin_service_server::{AdminService, AdminServiceServer};
 use crate::pb::v1::credential_service_server::{CredentialService, CredentialServiceServer};
+use crate::pb::v1::grant_service_server::{GrantService, GrantServiceServer};
 use crate::pb::v1::*;
 use crate::vault::{Caller, Error};
 
@@ -32,6 +33,7 @@ pub fn grpc(api: Arc<Api>) -> Result<Router, Error> {
     let limit = api.settings.request_bytes;
     let credentials = CredentialServiceServer::new(Grpc(Arc::clone(&api))).max_decoding_message_size(limit);
     let admin = AdminServiceServer::new(Grpc(Arc::clone(&api))).max_decoding_message_size(limit);
+    let grants = GrantServiceServer::new(Grpc(Arc::clone(&api))).max_decoding_message_size(limit);
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(report(reporter, Arc::clone(&api)));
     let described = || {
@@ -42,6 +44,7 @@ pub fn grpc(api: Arc<Api>) -> Result<Router, Error> {
     let router = Router::new().fallback(|| async { status::explained(Status::unimplemented("")).into_http::<Body>() });
     let router = guarded(router, &api, credentials);
     let router = guarded(router, &api, admin);
+    let router = guarded(router, &api, grants);
     let router = open(router, health);
     let router = open(router, described().build_v1().map_err(Error::bug)?);
     Ok(open(router, described().build_v1alpha().map_err(Error::bug)?))
@@ -155,6 +158,21 @@ impl AdminService for Grpc {
 
     async fn list_providers(&self, request: Request<ListProvidersRequest>) -> Answer<ListProvidersResponse> {
         self.unary(request, admin::list_providers).await
+    }
+}
+
+#[async_trait]
+impl GrantService for Grpc {
+    async fn mint_grant(&self, request: Request<MintGrantRequest>) -> Answer<MintGrantResponse> {
+        self.unary(request, grants::mint_grant).await
+    }
+
+    async fn list_grants(&self, request: Request<ListGrantsRequest>) -> Answer<ListGrantsResponse> {
+        self.unary(request, grants::list_grants).await
+    }
+
+    async fn revoke_grant(&self, request: Request<RevokeGrantRequest>) -> Answer<RevokeGrantResponse> {
+        self.unary(request, grants::revoke_grant).await
     }
 }
 
@@ -298,7 +316,9 @@ async fn report(reporter: HealthReporter, api: Arc<Api>) {
 
 async fn tell(reporter: &HealthReporter, status: ServingStatus) {
     // The empty name is the daemon as a whole.
-    for service in ["", CredentialServiceServer::<Grpc>::NAME, AdminServiceServer::<Grpc>::NAME] {
+    let services =
+        [CredentialServiceServer::<Grpc>::NAME, AdminServiceServer::<Grpc>::NAME, GrantServiceServer::<Grpc>::NAME];
+    for service in std::iter::once("").chain(services) {
         reporter.set_service_status(service, status).await;
     }
 }

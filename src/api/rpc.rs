@@ -44,6 +44,9 @@ fn action(rpc: &str) -> Option<(Action, bool)> {
         "DeriveToken" => (Action::DeriveToken, true),
         "RotateToken" => (Action::RotateToken, true),
         "RevokeToken" => (Action::RevokeToken, true),
+        "MintGrant" => (Action::MintGrant, true),
+        "RevokeGrant" => (Action::RevokeGrant, true),
+        "ListGrants" => (Action::ListGrants, false),
         "DecryptCredential" | "BatchDecrypt" => (Action::Decrypt, false),
         "GetCredential" => (Action::Get, false),
         "ListCredentials" => (Action::List, false),
@@ -179,6 +182,7 @@ mod tests {
                 "DecryptCredential",
                 "DeriveToken",
                 "IssueToken",
+                "MintGrant",
                 "RotateToken",
                 "SetupCredential",
                 "ValidateCredential"

@@ -173,7 +173,7 @@ fn generate(caller: &Caller, limits: Token, now: Timestamp, expires_at: Timestam
         last_used_at: None,
         ..limits
     };
-    Ok((text::write(id, &secret), token))
+    Ok((text::TOKEN.write(id, &secret), token))
 }
 
 fn check(role: &str, org: &str, providers: &[String]) -> Result<(), Error> {

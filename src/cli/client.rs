@@ -1,6 +1,6 @@
 //! The way to the server: its address, the token, the deadline.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::parser::ValueSource;
@@ -17,9 +17,11 @@ use super::values;
 use crate::crypto::Secret;
 use crate::pb::v1::admin_service_client::AdminServiceClient;
 use crate::pb::v1::credential_service_client::CredentialServiceClient;
+use crate::pb::v1::grant_service_client::GrantServiceClient;
 
 pub(super) type Credentials = CredentialServiceClient<InterceptedService<Channel, Outgoing>>;
 pub(super) type Admin = AdminServiceClient<InterceptedService<Channel, Outgoing>>;
+pub(super) type Grants = GrantServiceClient<InterceptedService<Channel, Outgoing>>;
 
 /// A page of 500 credentials with all the metadata that they may have.
 const MAX_REPLY: usize = 32 << 20;
@@ -43,19 +45,22 @@ pub(super) struct Connection {
     #[arg(long, global = true, env = "STRONGROOM_TOKEN_FILE", hide_env_values = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
-    /// From the environment, by [`take_token`].
+    /// From the environment, by [`Connection::take_secrets`].
     #[arg(skip)]
     token: Option<Secret>,
+    #[arg(skip)]
+    grant: Option<Secret>,
 
     /// How long to wait for the server, such as 10s or 5m [default: 30s].
     #[arg(long, global = true, value_name = "DURATION", value_parser = values::duration)]
     timeout: Option<Duration>,
 }
 
-/// Goes with every request: the token, and the deadline that the server is told.
+/// Goes with every request: the token, a grant where one is used, and the deadline that the server is told.
 #[derive(Clone)]
 pub(super) struct Outgoing {
     bearer: Option<MetadataValue<Ascii>>,
+    grant: Option<MetadataValue<Ascii>>,
     timeout: Option<Duration>,
 }
 
@@ -64,6 +69,23 @@ impl Connection {
         let outgoing = self.outgoing(Some(TIMEOUT))?;
         let client = CredentialServiceClient::with_interceptor(self.channel().await?, outgoing);
         Ok(client.max_decoding_message_size(MAX_REPLY))
+    }
+
+    /// With a run's grant, where there is one: beside the token, or in its place.
+    pub async fn credentials_by_grant(&self, file: Option<&Path>) -> Result<Credentials, Failure> {
+        let mut outgoing = self.outgoing(Some(TIMEOUT))?;
+        match given(self.grant.as_ref(), file, "grant")? {
+            Some(grant) if outgoing.bearer.is_some() => outgoing.grant = Some(header("grant", "", &grant)?),
+            Some(grant) => outgoing.bearer = Some(header("grant", BEARER, &grant)?),
+            None => (),
+        }
+        let client = CredentialServiceClient::with_interceptor(self.channel().await?, outgoing);
+        Ok(client.max_decoding_message_size(MAX_REPLY))
+    }
+
+    pub async fn grants(&self) -> Result<Grants, Failure> {
+        let outgoing = self.outgoing(Some(TIMEOUT))?;
+        Ok(GrantServiceClient::with_interceptor(self.channel().await?, outgoing).max_decoding_message_size(MAX_REPLY))
     }
 
     /// For streams, which have no deadline.
@@ -85,19 +107,9 @@ impl Connection {
 
     fn outgoing(&self, default: Option<Duration>) -> Result<Outgoing, Failure> {
         let timeout = default.map(|default| self.timeout.unwrap_or(default));
-        let bearer = self.read_token()?.map(|token| bearer(&token)).transpose()?;
-        Ok(Outgoing { bearer, timeout })
-    }
-
-    /// STRONGROOM_TOKEN before STRONGROOM_TOKEN_FILE; an empty one counts as none.
-    fn read_token(&self) -> Result<Option<Secret>, Failure> {
-        if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
-            return Ok(Some(token.clone()));
-        }
-        let Some(path) = self.token_file.as_ref().filter(|path| !path.as_os_str().is_empty()) else { return Ok(None) };
-        let bytes = std::fs::read(path)
-            .map_err(|cause| Failure::usage(format!("cannot read the token file {}: {cause}", path.display())))?;
-        Ok(Some(Secret::new(bytes.trim_ascii())))
+        let token = given(self.token.as_ref(), self.token_file.as_deref(), "token")?;
+        let bearer = token.map(|token| header("token", BEARER, &token)).transpose()?;
+        Ok(Outgoing { bearer, grant: None, timeout })
     }
 
     async fn channel(&self) -> Result<Channel, Failure> {
@@ -154,6 +166,9 @@ impl Interceptor for Outgoing {
         if let Some(bearer) = &self.bearer {
             request.metadata_mut().insert("authorization", bearer.clone());
         }
+        if let Some(grant) = &self.grant {
+            request.metadata_mut().insert("strongroom-grant", grant.clone());
+        }
         if let Some(timeout) = self.timeout {
             request.set_timeout(timeout);
         }
@@ -161,34 +176,54 @@ impl Interceptor for Outgoing {
     }
 }
 
-/// How STRONGROOM_TOKEN is read: as the value of an option that no help and no completion shows, and that is refused on
-/// the command line, where every program on the machine could read it.
-pub(super) fn token_option() -> Arg {
-    let option = Arg::new("token").long("token").global(true).hide(true);
-    option.env("STRONGROOM_TOKEN").hide_env_values(true).value_parser(secret)
+/// How STRONGROOM_TOKEN and STRONGROOM_GRANT are read: as the values of options that no help and no completion shows, and
+/// that are refused on the command line, where every program on the machine could read them.
+pub(super) fn secret_options() -> [Arg; 2] {
+    [("token", "STRONGROOM_TOKEN"), ("grant", "STRONGROOM_GRANT")].map(|(name, variable)| {
+        let option = Arg::new(name).long(name).global(true).hide(true);
+        option.env(variable).hide_env_values(true).value_parser(secret)
+    })
 }
 
 impl Connection {
-    pub fn take_token(&mut self, matches: &ArgMatches) -> Result<(), Failure> {
-        let mut here = Some(matches);
-        while let Some(matches) = here {
-            if matches.value_source("token") == Some(ValueSource::CommandLine) {
-                return Err(Failure::usage("a token must not be an argument: other programs can read it there")
-                    .hint("set STRONGROOM_TOKEN, or name its file with STRONGROOM_TOKEN_FILE; and revoke this token"));
+    pub fn take_secrets(&mut self, matches: &ArgMatches) -> Result<(), Failure> {
+        for (name, variable) in [("token", "STRONGROOM_TOKEN"), ("grant", "STRONGROOM_GRANT")] {
+            let mut here = Some(matches);
+            while let Some(matches) = here {
+                if matches.value_source(name) == Some(ValueSource::CommandLine) {
+                    let why = format!("a {name} must not be an argument: other programs can read it there");
+                    let hint = format!("set {variable}, or name its file with {variable}_FILE; and revoke this {name}");
+                    return Err(Failure::usage(why).hint(hint));
+                }
+                here = matches.subcommand().map(|(_, inner)| inner);
             }
-            here = matches.subcommand().map(|(_, inner)| inner);
         }
         self.token = matches.get_one("token").cloned();
+        self.grant = matches.get_one("grant").cloned();
         Ok(())
     }
 }
 
-fn bearer(token: &Secret) -> Result<MetadataValue<Ascii>, Failure> {
-    let text = token.expose_text().map(|text| zeroize::Zeroizing::new(format!("Bearer {text}")));
+const BEARER: &str = "Bearer ";
+
+/// The environment's before a file's; an empty one counts as none.
+fn given(value: Option<&Secret>, file: Option<&Path>, what: &str) -> Result<Option<Secret>, Failure> {
+    if let Some(value) = value.filter(|value| !value.is_empty()) {
+        return Ok(Some(value.clone()));
+    }
+    let Some(path) = file.filter(|path| !path.as_os_str().is_empty()) else { return Ok(None) };
+    let bytes = std::fs::read(path)
+        .map_err(|cause| Failure::usage(format!("cannot read the {what} file {}: {cause}", path.display())))?;
+    Ok(Some(Secret::new(bytes.trim_ascii())))
+}
+
+fn header(what: &str, scheme: &str, value: &Secret) -> Result<MetadataValue<Ascii>, Failure> {
+    let text = value.expose_text().map(|text| zeroize::Zeroizing::new(format!("{scheme}{text}")));
     let value = text.and_then(|text| MetadataValue::try_from(text.as_str()).ok());
     let mut value = value.ok_or_else(|| {
-        Failure::usage("the token holds characters that no token has")
-            .hint("check STRONGROOM_TOKEN and STRONGROOM_TOKEN_FILE: one line, nothing but the token")
+        let variable = format!("STRONGROOM_{}", what.to_uppercase());
+        Failure::usage(format!("the {what} holds characters that no {what} has"))
+            .hint(format!("check {variable} and {variable}_FILE: one line, nothing but the {what}"))
     })?;
     value.set_sensitive(true);
     Ok(value)
@@ -223,7 +258,7 @@ mod tests {
 
     impl Connection {
         pub fn to(addr: &str) -> Self {
-            Self { addr: addr.into(), ca: None, token_file: None, token: None, timeout: None }
+            Self { addr: addr.into(), ca: None, token_file: None, token: None, grant: None, timeout: None }
         }
     }
 

@@ -9,6 +9,7 @@ mod delete;
 mod demo;
 mod error;
 mod explain;
+mod grant;
 mod input;
 mod local;
 mod metadata;
@@ -63,6 +64,7 @@ enum Command {
     Undelete(delete::Undelete),
     Watch(watch::Watch),
     Token(admin::Token),
+    Grant(grant::Grant),
     Audit(audit::Audit),
     Providers(providers::Providers),
     Fingerprint(local::Fingerprint),
@@ -118,6 +120,7 @@ impl Command {
             Self::Undelete(command) => command.run(context).await,
             Self::Watch(command) => command.run(context).await,
             Self::Token(command) => command.run(context).await,
+            Self::Grant(command) => command.run(context).await,
             Self::Audit(command) => command.run(context).await,
             Self::Providers(command) => command.run(context).await,
             Self::Fingerprint(command) => command.run(context),
@@ -128,12 +131,12 @@ impl Command {
 
 /// clap prints usage errors, help and version itself, and leaves with 2 or 0.
 fn parse() -> Result<Cli, Failure> {
-    from_matches(&command().arg(client::token_option()).get_matches())
+    from_matches(&command().args(client::secret_options()).get_matches())
 }
 
 fn from_matches(matches: &ArgMatches) -> Result<Cli, Failure> {
     let mut cli = Cli::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
-    cli.connection.take_token(matches)?;
+    cli.connection.take_secrets(matches)?;
     Ok(cli)
 }
 
@@ -163,13 +166,18 @@ mod tests {
 
     #[test]
     fn a_token_on_the_command_line_is_refused_without_repeating_it() {
-        for line in ["--token sr_canary list acme", "list acme --token sr_canary", "token list --token=sr_canary"] {
-            let matches = command().arg(client::token_option()).try_get_matches_from(words(line)).unwrap();
+        for line in [
+            "--token sr_canary list acme",
+            "list acme --token sr_canary",
+            "token list --token=sr_canary",
+            "decrypt acme openai --grant srg_canary",
+        ] {
+            let matches = command().args(client::secret_options()).try_get_matches_from(words(line)).unwrap();
             let failure = from_matches(&matches).err().unwrap();
             assert_eq!(failure.exit(), Exit::Usage);
             assert!(!failure.to_string().contains("canary"), "{failure}");
         }
-        let matches = command().arg(client::token_option()).try_get_matches_from(words("list acme")).unwrap();
+        let matches = command().args(client::secret_options()).try_get_matches_from(words("list acme")).unwrap();
         assert!(from_matches(&matches).is_ok());
     }
 
@@ -184,6 +192,10 @@ mod tests {
             "token issue ci --org acme",
             "token issue ci --role pipeline",
             "list acme --limit 0",
+            "grant mint acme --run 7",
+            "grant mint acme --credential openai",
+            "grant mint acme --run 7 --credential a/b",
+            "grant mint acme --run 7 --credential openai --uses 0",
             "delete acme openai --destroy-after soon",
             "watch",
         ] {

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 pub use change::{Change, NewVersion, Settlement, Target};
 use jiff::Timestamp;
 pub use row::{
-    AuditFilter, ChangeEvent, Credential, CredentialState, Cursor, Draft, Filter, Health, OrgKey, Path, ProbeRecord,
-    Record, Sealed, Tested, ToTest, Token, Version, VersionState,
+    AuditFilter, ChangeEvent, Credential, CredentialState, Cursor, Draft, Filter, Grant, GrantFilter, Health, OrgKey,
+    Path, ProbeRecord, Record, Sealed, Tested, ToTest, Token, Version, VersionState,
 };
 pub use sqlite::Sqlite;
 use tokio::sync::watch;
@@ -36,6 +36,9 @@ pub enum Error {
     /// The caller's token was revoked, or ended, after the request was let in.
     #[error("the token is good no more")]
     Revoked,
+    /// The grant is used up, revoked or has ended. Nothing was counted.
+    #[error("the grant is good no more")]
+    Spent,
     /// A row cannot be what this program wrote.
     #[error("corrupt: {0}")]
     Corrupt(String),
@@ -99,6 +102,11 @@ pub trait Store: Send + Sync {
 
     /// Tokens newest first, of one org or of all.
     async fn tokens(&self, org: Option<&str>) -> Result<Vec<Token>, Error>;
+
+    async fn grant(&self, id: Uuid) -> Result<Option<Grant>, Error>;
+
+    /// Grants newest first, strictly before one.
+    async fn grants(&self, filter: &GrantFilter, before: Option<Uuid>, limit: u32) -> Result<Vec<Grant>, Error>;
 
     async fn org_key(&self, org: &str) -> Result<Option<OrgKey>, Error>;
 

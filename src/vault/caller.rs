@@ -7,6 +7,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::store::Grant;
+
 /// A proven identity with the request that it came in with.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -19,11 +21,11 @@ pub struct Caller {
 /// Who somebody is and what their proof limits them to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
-    /// Never two alike: a token's id, `ISSUER:SUBJECT` for a JWT, `mtls:IDENTITY`, `unix:UID`; `system`; `anonymous`.
+    /// Never two alike: a token's id, `grant:ID`, `ISSUER:SUBJECT` for a JWT, `mtls:IDENTITY`, `unix:UID`; `system`; `anonymous`.
     pub id: String,
     /// For people.
     pub name: String,
-    /// pipeline, service, operator or admin; empty for nobody.
+    /// pipeline, service, operator or admin; `grant` for a grant alone; empty for nobody.
     pub role: String,
     /// A tenant, or `*`.
     pub org: String,
@@ -86,6 +88,8 @@ pub struct Circumstances {
     pub certificate: Option<Arc<str>>,
     /// The newest second factor, and what it was: `totp`, or a JWT's `amr`.
     pub step_up: Option<StepUp>,
+    /// A grant that is good, is this caller's to use, and counts when it decrypts.
+    pub grant: Option<Arc<Grant>>,
     /// The approval under which this very request was agreed to.
     pub approval: Option<Uuid>,
 }

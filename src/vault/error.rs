@@ -123,7 +123,7 @@ impl From<store::Error> for Error {
             store::Error::Taken => {
                 Self::Conflict { why: "another credential has this name".into(), id: String::new(), version: 0 }
             }
-            store::Error::Revoked => Self::Unauthenticated,
+            store::Error::Revoked | store::Error::Spent => Self::Unauthenticated,
             store::Error::Corrupt(what) => Self::Corrupt { what },
             error @ store::Error::Newer { .. } => Self::bug(error),
         }

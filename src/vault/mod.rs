@@ -9,6 +9,7 @@ mod caller;
 mod decrypt;
 mod error;
 mod flights;
+mod grants;
 mod guard;
 mod inspect;
 mod keeper;
@@ -51,8 +52,8 @@ use crate::providers::probe::Pace;
 pub use crate::providers::{Field, Limits as ProviderLimits, Outcome, Probe, Provider, Registry, Upload, Verdict};
 use crate::store::Store;
 pub use crate::store::{
-    ChangeEvent, Credential, CredentialState, Health, Path, ProbeRecord, Record, Tested, Token, Version, VersionState,
-    Word,
+    ChangeEvent, Credential, CredentialState, Grant, Health, Path, ProbeRecord, Record, Tested, Token, Version,
+    VersionState, Word,
 };
 
 /// The parts that the vault is put together from.

@@ -53,7 +53,7 @@ impl Vault {
         labels.iter().flat_map(|(key, value)| [key, value]).try_for_each(|text| self.check_no_secret("labels", text))
     }
 
-    fn check_no_secret(&self, field: &str, text: &str) -> Result<(), Error> {
+    pub(super) fn check_no_secret(&self, field: &str, text: &str) -> Result<(), Error> {
         if text.len() < SHORTEST_SECRET {
             return Ok(());
         }

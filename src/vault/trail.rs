@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use crate::store::{Credential, Draft, Path};
+use crate::store::{Credential, Draft, Grant, Path};
 use crate::vault::{Action, Caller};
 
 /// What an operation ends with until it fails.
@@ -34,7 +34,12 @@ impl Trail {
             phase: caller.principal.phase.clone(),
             ..Draft::default()
         };
-        Self { action, started: Instant::now(), draft: Arc::new(draft) }
+        let mut trail = Self { action, started: Instant::now(), draft: Arc::new(draft) };
+        // Nothing else is done by a grant.
+        if let (Action::Decrypt, Some(grant)) = (action, &caller.circumstances.grant) {
+            trail.grant(grant);
+        }
+        trail
     }
 
     fn draft(&mut self) -> &mut Draft {
@@ -88,6 +93,16 @@ impl Trail {
     /// For what is not a credential and has a name.
     pub fn named(&mut self, name: &str) {
         name.clone_into(&mut self.draft().name);
+    }
+
+    /// Its run and phase join the record to the run that it is for.
+    pub fn grant(&mut self, grant: &Grant) {
+        let draft = self.draft();
+        draft.grant = Some(grant.id);
+        draft.run.clone_from(&grant.run);
+        if !grant.phase.is_empty() {
+            draft.phase.clone_from(&grant.phase);
+        }
     }
 
     pub fn policies(&mut self, policies: &[String]) {

@@ -18,6 +18,7 @@ mod crypto;
 mod daemon;
 mod disk;
 mod fake;
+mod grants;
 mod house;
 mod inside;
 mod leak;

@@ -9,6 +9,7 @@ mod checkpoint;
 mod connection;
 mod credentials;
 mod files;
+mod grants;
 mod list;
 mod meta;
 mod readers;
@@ -32,8 +33,8 @@ use self::files::Claim;
 use self::readers::Readers;
 use self::writer::{Boxed, Order, Trouble, Writer};
 use super::{
-    AuditFilter, Change, ChangeEvent, Credential, Cursor, Draft, Error, Filter, Health, OrgKey, Path, Receipt, Record,
-    Sealed, Store, Tested, ToTest, Token, Version,
+    AuditFilter, Change, ChangeEvent, Credential, Cursor, Draft, Error, Filter, Grant, GrantFilter, Health, OrgKey,
+    Path, Receipt, Record, Sealed, Store, Tested, ToTest, Token, Version,
 };
 
 /// More than this many commits do not wait in memory; the next ones wait to be let in.
@@ -145,6 +146,15 @@ impl Store for Sqlite {
     async fn tokens(&self, org: Option<&str>) -> Result<Vec<Token>, Error> {
         let org = org.map(str::to_owned);
         self.readers.read(move |connection| access::tokens(connection, org.as_deref())).await
+    }
+
+    async fn grant(&self, id: Uuid) -> Result<Option<Grant>, Error> {
+        self.readers.read(move |connection| grants::grant(connection, id)).await
+    }
+
+    async fn grants(&self, filter: &GrantFilter, before: Option<Uuid>, limit: u32) -> Result<Vec<Grant>, Error> {
+        let filter = filter.clone();
+        self.readers.read(move |connection| grants::page(connection, &filter, before, limit)).await
     }
 
     async fn org_key(&self, org: &str) -> Result<Option<OrgKey>, Error> {

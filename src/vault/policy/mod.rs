@@ -37,6 +37,8 @@ pub struct Policies {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     pub allowed: bool,
+    /// Not for want of a permit: a policy forbids it, or could not be evaluated.
+    pub forbidden: bool,
     pub policies: Arc<[String]>,
 }
 
@@ -54,7 +56,7 @@ pub enum LoadError {
 impl Decision {
     /// By no policy.
     pub fn refused() -> Self {
-        Self { allowed: false, policies: Arc::new([]) }
+        Self { allowed: false, forbidden: true, policies: Arc::new([]) }
     }
 }
 
@@ -146,11 +148,13 @@ impl Policies {
         };
         let response = Authorizer::new().is_authorized(&request, &slice.policies, &scene.entities);
         // A forbid that fails to evaluate must not let through what it was meant to stop.
-        let allowed =
-            response.decision() == cedar_policy::Decision::Allow && response.diagnostics().errors().next().is_none();
+        let failed = response.diagnostics().errors().next().is_some();
+        let allowed = response.decision() == cedar_policy::Decision::Allow && !failed;
         let mut policies: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
         policies.sort_unstable();
-        (Decision { allowed, policies: policies.into() }, !slice.reads_context)
+        // The reasons of a refusal are the forbids that match.
+        let forbidden = !allowed && (failed || !policies.is_empty());
+        (Decision { allowed, forbidden, policies: policies.into() }, !slice.reads_context)
     }
 }
 

@@ -39,8 +39,11 @@ pub fn good(rpc: &str, key: &str) -> Json {
         "ListCredentials" | "WatchCredentials" => json!({"org": "acme"}),
         "IssueToken" => json!({"name": "t", "role": "service", "org": "acme"}),
         "DeriveToken" => json!({"name": "t"}),
-        "RevokeToken" | "RotateToken" => json!({"id": "00000000-0000-7000-8000-000000000000"}),
-        "ListTokens" | "ListAudit" | "VerifyAudit" | "ListProviders" => json!({}),
+        "MintGrant" => json!({
+            "org": "acme", "run": "r", "credentials": [{"project": "p", "provider": "openai", "name": "base"}]
+        }),
+        "RevokeToken" | "RotateToken" | "RevokeGrant" => json!({"id": "00000000-0000-7000-8000-000000000000"}),
+        "ListTokens" | "ListGrants" | "ListAudit" | "VerifyAudit" | "ListProviders" => json!({}),
         new => panic!("{new}: write down what a request of it looks like, so that this test sees it too"),
     }
 }
