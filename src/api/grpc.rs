@@ -23,10 +23,11 @@ use super::credentials::{self, Changes};
 use super::rpc::Rpc;
 use super::serve::{self, Handler};
 use super::status::{self, Fault, Invalid};
-use super::{explain, stepup};
+use super::{explain, grants, stepup};
 use crate::pb;
 use crate::pb::v1::admin_service_server::{AdminService, AdminServiceServer};
 use crate::pb::v1::credential_service_server::{CredentialService, CredentialServiceServer};
+use crate::pb::v1::grant_service_server::{GrantService, GrantServiceServer};
 use crate::pb::v1::step_up_service_server::{StepUpService, StepUpServiceServer};
 use crate::pb::v1::*;
 use crate::vault::{Caller, Error};
@@ -37,6 +38,7 @@ pub fn grpc(api: Arc<Api>) -> Result<Router, Error> {
     let credentials = CredentialServiceServer::new(Grpc(Arc::clone(&api))).max_decoding_message_size(limit);
     let admin = AdminServiceServer::new(Grpc(Arc::clone(&api))).max_decoding_message_size(limit);
     let stepup = StepUpServiceServer::new(Grpc(Arc::clone(&api))).max_decoding_message_size(limit);
+    let grants = GrantServiceServer::new(Grpc(Arc::clone(&api))).max_decoding_message_size(limit);
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(report(reporter, Arc::clone(&api)));
     let described = || {
@@ -47,6 +49,7 @@ pub fn grpc(api: Arc<Api>) -> Result<Router, Error> {
     let router = Router::new().fallback(|| async { status::explained(Status::unimplemented("")).into_http::<Body>() });
     let router = guarded(router, &api, credentials);
     let router = guarded(router, &api, admin);
+    let router = guarded(router, &api, grants);
     let router = guarded(router, &api, stepup);
     let router = open(router, &api, health);
     let router = open(router, &api, described().build_v1().map_err(Error::bug)?);
@@ -223,6 +226,21 @@ impl StepUpService for Grpc {
     }
 }
 
+#[async_trait]
+impl GrantService for Grpc {
+    async fn mint_grant(&self, request: Request<MintGrantRequest>) -> Answer<MintGrantResponse> {
+        self.unary(request, grants::mint_grant).await
+    }
+
+    async fn list_grants(&self, request: Request<ListGrantsRequest>) -> Answer<ListGrantsResponse> {
+        self.unary(request, grants::list_grants).await
+    }
+
+    async fn revoke_grant(&self, request: Request<RevokeGrantRequest>) -> Answer<RevokeGrantResponse> {
+        self.unary(request, grants::revoke_grant).await
+    }
+}
+
 impl Grpc {
     async fn unary<Message, Reply, H>(&self, request: Request<Message>, handler: H) -> Answer<Reply>
     where
@@ -382,9 +400,13 @@ async fn report(reporter: HealthReporter, api: Arc<Api>) {
 
 async fn tell(reporter: &HealthReporter, status: ServingStatus) {
     // The empty name is the daemon as a whole.
-    for service in
-        ["", CredentialServiceServer::<Grpc>::NAME, AdminServiceServer::<Grpc>::NAME, StepUpServiceServer::<Grpc>::NAME]
-    {
+    let services = [
+        CredentialServiceServer::<Grpc>::NAME,
+        AdminServiceServer::<Grpc>::NAME,
+        GrantServiceServer::<Grpc>::NAME,
+        StepUpServiceServer::<Grpc>::NAME,
+    ];
+    for service in std::iter::once("").chain(services) {
         reporter.set_service_status(service, status).await;
     }
 }

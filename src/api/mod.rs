@@ -1,11 +1,12 @@
-//! The transports. One handler per rpc, in [`credentials`], [`admin`] and [`stepup`], serves gRPC and REST alike: it turns the
+//! The transports. One handler per rpc, in [`credentials`], [`admin`] and their neighbours, serves gRPC and REST alike: it turns the
 //! request into the vault's words, asks, and turns the answer back. Everything that every request needs (an id, a
 //! caller, a deadline, a measurement, an error in the client's terms) is in [`serve`], once.
 //!
 //! ```text
 //!   gRPC ── grpc ──────────────┐                        ┌─ credentials ─┐
 //!                              ├─► serve ─► one handler ┤               ├─► vault
-//!   REST ── rest ── assemble ──┘                        └─ admin ───────┘
+//!   REST ── rest ── assemble ──┘                        ├─ admin ───────┤
+//!                                                       └─ grants ──────┘
 //! ```
 
 mod admin;
@@ -14,6 +15,7 @@ mod convert;
 mod credentials;
 mod digest;
 mod explain;
+mod grants;
 mod grpc;
 mod json;
 pub mod listen;
@@ -35,6 +37,7 @@ pub use rest::rest;
 use tokio::sync::watch;
 
 use crate::authn::Authenticator;
+use crate::authn::grant::Grants;
 use crate::authn::token::Tokens;
 use crate::vault::{Error, Vault};
 
@@ -43,6 +46,7 @@ pub struct Api {
     vault: Arc<Vault>,
     authenticator: Arc<Authenticator>,
     tokens: Arc<Tokens>,
+    grants: Grants,
     settings: Settings,
     /// Becomes true when the daemon drains: streams end, so that they do not hold it up.
     closing: watch::Receiver<bool>,
@@ -67,7 +71,8 @@ impl Api {
         closing: watch::Receiver<bool>,
     ) -> Result<Arc<Self>, Error> {
         let rpcs = rpc::Rpcs::read()?;
-        Ok(Arc::new(Self { vault, authenticator, tokens, settings, closing, rpcs }))
+        let grants = Grants::new(Arc::clone(&vault));
+        Ok(Arc::new(Self { vault, authenticator, tokens, grants, settings, closing, rpcs }))
     }
 
     /// Resolves when the daemon begins to drain.

@@ -19,7 +19,7 @@ use super::assemble::{self, Assembled};
 use super::rpc::{Rpc, Rpcs, Rule};
 use super::serve::{self, Handler};
 use super::status::{self, Fault, Invalid};
-use super::{Api, admin, credentials, stepup};
+use super::{Api, admin, credentials, grants, stepup};
 use crate::vault::{Caller, Error};
 
 /// The routes. An error is a fault of the protos or of the table below, and found by a test.
@@ -65,6 +65,9 @@ fn table() -> Table {
     table.add("ListApprovals", stepup::list_approvals);
     table.add("ApproveRequest", stepup::approve_request);
     table.add("RejectRequest", stepup::reject_request);
+    table.add("MintGrant", grants::mint_grant);
+    table.add("ListGrants", grants::list_grants);
+    table.add("RevokeGrant", grants::revoke_grant);
     table
 }
 

@@ -49,6 +49,9 @@ fn action(rpc: &str) -> Option<(Action, bool)> {
         "RemoveSecondFactor" => (Action::RemoveSecondFactor, true),
         "ApproveRequest" => (Action::ApproveRequest, true),
         "RejectRequest" => (Action::RejectRequest, true),
+        "MintGrant" => (Action::MintGrant, true),
+        "RevokeGrant" => (Action::RevokeGrant, true),
+        "ListGrants" => (Action::ListGrants, false),
         "DecryptCredential" | "BatchDecrypt" => (Action::Decrypt, false),
         "GetCredential" => (Action::Get, false),
         "ListCredentials" => (Action::List, false),
@@ -192,6 +195,7 @@ mod tests {
                 "DeriveToken",
                 "EnrolSecondFactor",
                 "IssueToken",
+                "MintGrant",
                 "RotateToken",
                 "SetupCredential",
                 "ValidateCredential"

@@ -40,7 +40,7 @@ impl Known {
     }
 
     pub async fn prove(&self, text: &str) -> Result<Arc<Principal>, Unproven> {
-        let (id, secret) = text::read(text).ok_or_else(|| refused("the bearer token is none of ours"))?;
+        let (id, secret) = text::TOKEN.read(text).ok_or_else(|| refused("the bearer token is none of ours"))?;
         let known = self.look_up(id).await?.ok_or_else(|| refused(format!("token {id} is unknown or revoked")))?;
         if !text::matches(&secret, &known.hash) {
             return Err(refused(format!("token {id} has another secret")));

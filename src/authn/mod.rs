@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   authorization: Bearer srt_…       token       a row of ours, by the hash of its text
+//!                  Bearer srg_…       grant       the same; or in strongroom-grant, beside any other proof
 //!                  Bearer srb_…       bootstrap   the daemon's own first words, while nobody is known
 //!                  Bearer a.b.c       jwt         an issuer's signature, then callers.toml
 //!   a client's certificate            mtls        the TLS handshake, then callers.toml      ┐ where there is no
@@ -11,6 +12,8 @@
 pub mod authorities;
 mod bootstrap;
 pub mod callers;
+pub mod grant;
+mod granted;
 mod jwt;
 mod known;
 mod mtls;
@@ -30,19 +33,21 @@ pub use presented::{Certificate, Peer, Presented, Source};
 use tokio::sync::{Notify, watch};
 
 use self::bootstrap::Bootstrap;
+use self::granted::Granted;
 use self::jwt::{Issuers, Proven};
 use self::known::Known;
 use self::mtls::Weighed;
 use self::strangers::Strangers;
 use crate::crypto::Secret;
 use crate::http::Client;
-use crate::store::{self, Store};
+use crate::store::{self, Grant, Store};
 use crate::vault::{Action, Caller, Circumstances, Error, Vault};
 
 /// Proves callers by what they present.
 pub struct Authenticator {
     vault: Arc<Vault>,
     tokens: Known,
+    grants: Granted,
     callers: ArcSwap<Callers>,
     issuers: ArcSwap<Issuers>,
     replaced: Notify,
@@ -67,7 +72,8 @@ impl Authenticator {
         let callers = Arc::new(callers);
         Arc::new(Self {
             vault,
-            tokens: Known::new(store),
+            tokens: Known::new(Arc::clone(&store)),
+            grants: Granted::new(store),
             issuers: ArcSwap::from_pointee(Issuers::new(Arc::new(client), Arc::clone(&callers))),
             callers: ArcSwap::new(callers),
             replaced: Notify::new(),
@@ -138,12 +144,12 @@ impl Authenticator {
             let caller = Caller { circumstances, ..Caller::anonymous(request_id) };
             return Err(self.vault.refused(&caller, Action::Authenticate, Error::Limited { retry_after }).await);
         }
-        match self.prove(presented, certificate.as_deref()).await {
-            Ok(Proven { principal, step_up }) => {
+        match self.prove_with_grant(presented, certificate.as_deref()).await {
+            Ok((Proven { principal, step_up }, grant)) => {
                 if is_suspect {
                     self.strangers.proved(source, now);
                 }
-                let circumstances = Circumstances { step_up, ..circumstances };
+                let circumstances = Circumstances { step_up, grant, ..circumstances };
                 let caller = Caller { circumstances, ..Caller::new(principal, request_id) };
                 self.step_up(caller, presented.code).await
             }
@@ -175,13 +181,32 @@ impl Authenticator {
         }
     }
 
+    async fn prove_with_grant(
+        &self,
+        presented: Presented<'_>,
+        certificate: Option<&Weighed>,
+    ) -> Result<(Proven, Option<Arc<Grant>>), Unproven> {
+        let bearer = presented.authorization.and_then(bearer).filter(|text| text::GRANT.begins(text));
+        match (bearer, presented.grant) {
+            (None, None) => Ok((self.prove(presented, certificate).await?, None)),
+            (None, Some(text)) => {
+                let proven = self.prove(presented, certificate).await?;
+                let grant = self.grants.beside(text, &proven.principal).await?;
+                Ok((proven, Some(grant)))
+            }
+            (Some(text), None) => {
+                let (principal, grant) = self.grants.alone(text).await?;
+                Ok((Proven { principal, step_up: None }, Some(grant)))
+            }
+            (Some(_), Some(_)) => Err(refused("two grants were presented")),
+        }
+    }
+
     /// What is presented in words decides; a connection speaks only for whoever presents nothing.
     async fn prove(&self, presented: Presented<'_>, certificate: Option<&Weighed>) -> Result<Proven, Unproven> {
         let principal = match (presented.authorization, certificate, presented.peer) {
             (Some(header), ..) => {
-                // The scheme's name is case-insensitive (RFC 9110); the token is not.
-                let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-                let (_, text) = bearer.ok_or_else(|| refused("authorization is not `Bearer` and one token"))?;
+                let text = bearer(header).ok_or_else(|| refused("authorization is not `Bearer` and one token"))?;
                 // No token of ours has a dot.
                 if text.contains('.') {
                     return self.issuers.load_full().prove(text).await;
@@ -215,6 +240,12 @@ impl Authenticator {
     fn forget_tokens(&self) {
         self.tokens.forget();
     }
+}
+
+/// The scheme's name is case-insensitive (RFC 9110); the token is not.
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, text) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(text)
 }
 
 fn refused(why: impl Into<String>) -> Unproven {

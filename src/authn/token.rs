@@ -198,7 +198,7 @@ fn generate(caller: &Caller, limits: Token, now: Timestamp, expires_at: Timestam
         last_used_at: None,
         ..limits
     };
-    Ok((text::write(id, &secret), token))
+    Ok((text::TOKEN.write(id, &secret), token))
 }
 
 /// What somebody may be, however they prove it.

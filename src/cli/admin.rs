@@ -5,10 +5,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::error::Failure;
-use super::output::{escape, say};
+use super::output::{self, escape, say};
 use super::view::{self, Columns};
 use super::{Context, values};
-use crate::crypto::Secret;
 use crate::pb::v1::{
     self as pb, DeriveTokenRequest, IssueTokenRequest, ListTokensRequest, RevokeTokenRequest, RotateTokenRequest,
 };
@@ -88,7 +87,7 @@ impl Issue {
             ttl: self.ttl.map(Into::into),
         };
         let reply = context.server.admin().await?.issue_token(request).await?.into_inner();
-        context.out.show(&reply, |reply| export(reply.token.as_ref()))?;
+        context.out.show(&reply, |reply| output::export("STRONGROOM_TOKEN", reply.token.as_ref()))?;
         told(&reply.info.unwrap_or_default());
         Ok(())
     }
@@ -133,7 +132,7 @@ impl Derive {
             ttl: self.ttl.map(Into::into),
         };
         let reply = context.server.admin().await?.derive_token(request).await?.into_inner();
-        context.out.show(&reply, |reply| export(reply.token.as_ref()))?;
+        context.out.show(&reply, |reply| output::export("STRONGROOM_TOKEN", reply.token.as_ref()))?;
         told(&reply.info.unwrap_or_default());
         Ok(())
     }
@@ -161,7 +160,7 @@ impl Rotate {
         let overlap = if self.now { Some(Duration::ZERO) } else { self.overlap };
         let request = RotateTokenRequest { id, overlap: overlap.map(Into::into) };
         let reply = context.server.admin().await?.rotate_token(request).await?.into_inner();
-        context.out.show(&reply, |reply| export(reply.token.as_ref()))?;
+        context.out.show(&reply, |reply| output::export("STRONGROOM_TOKEN", reply.token.as_ref()))?;
         told(&reply.info.unwrap_or_default());
         let old = reply.replaced.unwrap_or_default();
         let end = if old.revoked_at.is_some() { old.revoked_at } else { old.expires_at };
@@ -206,26 +205,4 @@ impl ListTokens {
 fn told(info: &pb::Token) {
     let end = view::time(info.expires_at.as_ref());
     say(escape(&format!("token {} for {} ends {end}; it is not shown again", info.id, info.name)));
-}
-
-/// A line that a shell can `eval`. The token is the server's word, so it is quoted unless it cannot matter.
-fn export(token: Option<&Secret>) -> String {
-    let text = token.and_then(Secret::expose_text).unwrap_or_default();
-    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
-    match plain {
-        true => format!("export STRONGROOM_TOKEN={text}\n"),
-        false => format!("export STRONGROOM_TOKEN='{}'\n", text.replace('\'', r"'\''")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_a_line_for_the_shell() {
-        let line = |token: &str| export(Some(&token.to_owned().into()));
-        assert_eq!(line("sr_0199-aZ.9"), "export STRONGROOM_TOKEN=sr_0199-aZ.9\n");
-        assert_eq!(line("x; rm -rf ~ '$(id)'"), "export STRONGROOM_TOKEN='x; rm -rf ~ '\\''$(id)'\\'''\n");
-    }
 }

@@ -21,10 +21,12 @@ use super::values;
 use crate::crypto::Secret;
 use crate::pb::v1::admin_service_client::AdminServiceClient;
 use crate::pb::v1::credential_service_client::CredentialServiceClient;
+use crate::pb::v1::grant_service_client::GrantServiceClient;
 use crate::pb::v1::step_up_service_client::StepUpServiceClient;
 
 pub(super) type Credentials = CredentialServiceClient<Way>;
 pub(super) type Admin = AdminServiceClient<Way>;
+pub(super) type Grants = GrantServiceClient<Way>;
 pub(super) type StepUp = StepUpServiceClient<Way>;
 /// How a request goes out: with the token and the deadline, and once more when a code or an approval was missing.
 pub(super) type Way = Again<InterceptedService<Channel, Outgoing>>;
@@ -59,9 +61,11 @@ pub(super) struct Connection {
     #[arg(long, global = true, env = "STRONGROOM_TOKEN_FILE", hide_env_values = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
-    /// From the environment, by [`take_secrets`].
+    /// From the environment, by [`Connection::take_secrets`].
     #[arg(skip)]
     token: Option<Secret>,
+    #[arg(skip)]
+    grant: Option<Secret>,
 
     /// The approval that somebody else has given to this very request: its id, as the refusal said it.
     #[arg(long, global = true, value_name = "ID", value_parser = approval)]
@@ -76,16 +80,34 @@ pub(super) struct Connection {
     timeout: Option<Duration>,
 }
 
-/// Goes with every request: the token, and the deadline that the server is told.
+/// Goes with every request: the token, a grant where one is used, and the deadline that the server is told.
 #[derive(Clone)]
 pub(super) struct Outgoing {
     bearer: Option<MetadataValue<Ascii>>,
+    grant: Option<MetadataValue<Ascii>>,
     timeout: Option<Duration>,
 }
 
 impl Connection {
     pub async fn credentials(&self) -> Result<Credentials, Failure> {
         let client = CredentialServiceClient::new(self.way(Some(TIMEOUT)).await?);
+        Ok(client.max_decoding_message_size(MAX_REPLY))
+    }
+
+    /// With a run's grant, where there is one: beside the token, or in its place.
+    pub async fn credentials_by_grant(&self, file: Option<&Path>) -> Result<Credentials, Failure> {
+        let mut outgoing = self.outgoing(Some(TIMEOUT))?;
+        match given(self.grant.as_ref(), file, "grant")? {
+            Some(grant) if outgoing.bearer.is_some() => outgoing.grant = Some(header("grant", "", &grant)?),
+            Some(grant) => outgoing.bearer = Some(header("grant", BEARER, &grant)?),
+            None => (),
+        }
+        let client = CredentialServiceClient::new(self.sending(outgoing).await?);
+        Ok(client.max_decoding_message_size(MAX_REPLY))
+    }
+
+    pub async fn grants(&self) -> Result<Grants, Failure> {
+        let client = GrantServiceClient::new(self.way(Some(TIMEOUT)).await?);
         Ok(client.max_decoding_message_size(MAX_REPLY))
     }
 
@@ -100,8 +122,7 @@ impl Connection {
 
     /// For streams, which have no deadline.
     pub async fn admin_without_end(&self) -> Result<Admin, Failure> {
-        let outgoing = self.outgoing(None)?;
-        let client = AdminServiceClient::with_interceptor(self.channel().await?, outgoing);
+        let client = AdminServiceClient::new(self.way(None).await?);
         Ok(client.max_decoding_message_size(MAX_REPLY))
     }
 
@@ -117,7 +138,10 @@ impl Connection {
     }
 
     async fn way(&self, timeout: Option<Duration>) -> Result<Way, Failure> {
-        let outgoing = self.outgoing(timeout)?;
+        self.sending(self.outgoing(timeout)?).await
+    }
+
+    async fn sending(&self, outgoing: Outgoing) -> Result<Way, Failure> {
         let code = self.code.clone().filter(|code| !code.is_empty());
         let missing = Missing { code: Mutex::new(code), approval: self.approval.clone() };
         Ok(Again::new(InterceptedService::new(self.channel().await?, outgoing), Arc::new(missing)))
@@ -125,19 +149,9 @@ impl Connection {
 
     fn outgoing(&self, default: Option<Duration>) -> Result<Outgoing, Failure> {
         let timeout = default.map(|default| self.timeout.unwrap_or(default));
-        let bearer = self.read_token()?.map(|token| bearer(&token)).transpose()?;
-        Ok(Outgoing { bearer, timeout })
-    }
-
-    /// STRONGROOM_TOKEN before STRONGROOM_TOKEN_FILE; an empty one counts as none.
-    fn read_token(&self) -> Result<Option<Secret>, Failure> {
-        if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
-            return Ok(Some(token.clone()));
-        }
-        let Some(path) = self.token_file.as_ref().filter(|path| !path.as_os_str().is_empty()) else { return Ok(None) };
-        let bytes = std::fs::read(path)
-            .map_err(|cause| Failure::usage(format!("cannot read the token file {}: {cause}", path.display())))?;
-        Ok(Some(Secret::new(bytes.trim_ascii())))
+        let token = given(self.token.as_ref(), self.token_file.as_deref(), "token")?;
+        let bearer = token.map(|token| header("token", BEARER, &token)).transpose()?;
+        Ok(Outgoing { bearer, grant: None, timeout })
     }
 
     async fn channel(&self) -> Result<Channel, Failure> {
@@ -204,6 +218,9 @@ impl Interceptor for Outgoing {
         if let Some(bearer) = &self.bearer {
             request.metadata_mut().insert("authorization", bearer.clone());
         }
+        if let Some(grant) = &self.grant {
+            request.metadata_mut().insert("strongroom-grant", grant.clone());
+        }
         if let Some(timeout) = self.timeout {
             request.set_timeout(timeout);
         }
@@ -211,42 +228,69 @@ impl Interceptor for Outgoing {
     }
 }
 
-/// How STRONGROOM_TOKEN and STRONGROOM_CODE are read: as values of options that no help and no completion shows, and that
-/// are refused on the command line, where every program on the machine could read them.
-pub(super) fn secret_options() -> [Arg; 2] {
-    let option = |name, variable| {
+/// What is read from the environment, by the name of its option, and what to do for whoever gives it as an argument.
+const SECRETS: [(&str, &str, &str); 3] = [
+    (
+        "token",
+        "STRONGROOM_TOKEN",
+        "set STRONGROOM_TOKEN, or name its file with STRONGROOM_TOKEN_FILE; and revoke this token",
+    ),
+    (
+        "grant",
+        "STRONGROOM_GRANT",
+        "set STRONGROOM_GRANT, or name its file with STRONGROOM_GRANT_FILE; and revoke this grant",
+    ),
+    ("code", "STRONGROOM_CODE", "set STRONGROOM_CODE, or run the command in a terminal, where it asks"),
+];
+
+/// How the secrets above are read: as values of options that no help and no completion shows, and that are refused on the
+/// command line, where every program on the machine could read them.
+pub(super) fn secret_options() -> [Arg; 3] {
+    SECRETS.map(|(name, variable, _)| {
         let option = Arg::new(name).long(name).global(true).hide(true);
         option.env(variable).hide_env_values(true).value_parser(secret)
-    };
-    [option("token", "STRONGROOM_TOKEN"), option("code", "STRONGROOM_CODE")]
+    })
 }
 
 impl Connection {
     pub fn take_secrets(&mut self, matches: &ArgMatches) -> Result<(), Failure> {
-        let mut here = Some(matches);
-        while let Some(matches) = here {
-            if matches.value_source("token") == Some(ValueSource::CommandLine) {
-                return Err(Failure::usage("a token must not be an argument: other programs can read it there")
-                    .hint("set STRONGROOM_TOKEN, or name its file with STRONGROOM_TOKEN_FILE; and revoke this token"));
+        for (name, _, instead) in SECRETS {
+            let mut here = Some(matches);
+            while let Some(matches) = here {
+                if matches.value_source(name) == Some(ValueSource::CommandLine) {
+                    let why = format!("a {name} must not be an argument: other programs can read it there");
+                    return Err(Failure::usage(why).hint(instead));
+                }
+                here = matches.subcommand().map(|(_, inner)| inner);
             }
-            if matches.value_source("code") == Some(ValueSource::CommandLine) {
-                return Err(Failure::usage("a code must not be an argument: other programs can read it there")
-                    .hint("set STRONGROOM_CODE, or run the command in a terminal, where it asks"));
-            }
-            here = matches.subcommand().map(|(_, inner)| inner);
         }
         self.token = matches.get_one("token").cloned();
+        self.grant = matches.get_one("grant").cloned();
         self.code = matches.get_one("code").cloned();
         Ok(())
     }
 }
 
-fn bearer(token: &Secret) -> Result<MetadataValue<Ascii>, Failure> {
-    let text = token.expose_text().map(|text| Zeroizing::new(format!("Bearer {text}")));
+const BEARER: &str = "Bearer ";
+
+/// The environment's before a file's; an empty one counts as none.
+fn given(value: Option<&Secret>, file: Option<&Path>, what: &str) -> Result<Option<Secret>, Failure> {
+    if let Some(value) = value.filter(|value| !value.is_empty()) {
+        return Ok(Some(value.clone()));
+    }
+    let Some(path) = file.filter(|path| !path.as_os_str().is_empty()) else { return Ok(None) };
+    let bytes = std::fs::read(path)
+        .map_err(|cause| Failure::usage(format!("cannot read the {what} file {}: {cause}", path.display())))?;
+    Ok(Some(Secret::new(bytes.trim_ascii())))
+}
+
+fn header(what: &str, scheme: &str, value: &Secret) -> Result<MetadataValue<Ascii>, Failure> {
+    let text = value.expose_text().map(|text| Zeroizing::new(format!("{scheme}{text}")));
     let value = text.and_then(|text| MetadataValue::try_from(text.as_str()).ok());
     let mut value = value.ok_or_else(|| {
-        Failure::usage("the token holds characters that no token has")
-            .hint("check STRONGROOM_TOKEN and STRONGROOM_TOKEN_FILE: one line, nothing but the token")
+        let variable = format!("STRONGROOM_{}", what.to_uppercase());
+        Failure::usage(format!("the {what} holds characters that no {what} has"))
+            .hint(format!("check {variable} and {variable}_FILE: one line, nothing but the {what}"))
     })?;
     value.set_sensitive(true);
     Ok(value)
@@ -298,6 +342,7 @@ mod tests {
                 client_key: None,
                 token_file: None,
                 token: None,
+                grant: None,
                 approval: None,
                 code: None,
                 timeout: None,

@@ -1,5 +1,7 @@
 //! The way out.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::Context;
@@ -25,6 +27,11 @@ pub(super) struct Decrypt {
     /// Pass the server's cache by.
     #[arg(long)]
     fresh: bool,
+
+    /// The file that holds a run's grant, to use beside the token or without one. The grant itself is read from
+    /// STRONGROOM_GRANT, never from an argument.
+    #[arg(long, env = "STRONGROOM_GRANT_FILE", hide_env_values = true, value_name = "FILE")]
+    grant_file: Option<PathBuf>,
 }
 
 impl Decrypt {
@@ -32,7 +39,8 @@ impl Decrypt {
         let Target { org, provider, project, name } = self.target;
         let hint = format!("`strongroom providers show {provider}` names its fields");
         let request = DecryptCredentialRequest { org, project, provider, name, fresh: self.fresh };
-        let mut reply = context.server.credentials().await?.decrypt_credential(request).await?.into_inner();
+        let mut server = context.server.credentials_by_grant(self.grant_file.as_deref()).await?;
+        let mut reply = server.decrypt_credential(request).await?.into_inner();
         if let Some(field) = &self.field {
             reply = picked(reply, field).map_err(|failure| failure.hint(hint))?;
         }

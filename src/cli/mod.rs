@@ -10,6 +10,7 @@ mod delete;
 mod demo;
 mod error;
 mod explain;
+mod grant;
 mod input;
 mod local;
 mod metadata;
@@ -66,6 +67,7 @@ enum Command {
     Undelete(delete::Undelete),
     Watch(watch::Watch),
     Token(admin::Token),
+    Grant(grant::Grant),
     SecondFactor(stepup::Factors),
     Approval(stepup::Approvals),
     Audit(audit::Audit),
@@ -124,6 +126,7 @@ impl Command {
             Self::Undelete(command) => command.run(context).await,
             Self::Watch(command) => command.run(context).await,
             Self::Token(command) => command.run(context).await,
+            Self::Grant(command) => command.run(context).await,
             Self::SecondFactor(command) => command.run(context).await,
             Self::Approval(command) => command.run(context).await,
             Self::Audit(command) => command.run(context).await,
@@ -178,6 +181,7 @@ mod tests {
             "token list --token=sr_canary",
             "list acme --code canary",
             "delete acme openai --code=canary",
+            "decrypt acme openai --grant srg_canary",
         ] {
             let matches = command().args(client::secret_options()).try_get_matches_from(words(line)).unwrap();
             let failure = from_matches(&matches).err().unwrap();
@@ -199,6 +203,10 @@ mod tests {
             "token issue ci --org acme",
             "token issue ci --role pipeline",
             "list acme --limit 0",
+            "grant mint acme --run 7",
+            "grant mint acme --credential openai",
+            "grant mint acme --run 7 --credential a/b",
+            "grant mint acme --run 7 --credential openai --uses 0",
             "delete acme openai --destroy-after soon",
             "watch",
         ] {

@@ -135,6 +135,16 @@ fn json<T>(value: &T, print: fn(&T) -> serde_json::Result<String>) -> Result<Str
     Ok(safe)
 }
 
+/// A line that a shell can `eval`. The secret is the server's word, so it is quoted unless it cannot matter.
+pub(super) fn export(variable: &str, secret: Option<&Secret>) -> String {
+    let text = secret.and_then(Secret::expose_text).unwrap_or_default();
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    match plain {
+        true => format!("export {variable}={text}\n"),
+        false => format!("export {variable}='{}'\n", text.replace('\'', r"'\''")),
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use std::sync::{Arc, Mutex};
@@ -205,5 +215,12 @@ pub(super) mod tests {
         let empty = Page::default();
         Array::default().end(&mut empty.output(Format::Json, false)).unwrap();
         assert_eq!(empty.bytes(), b"[]\n");
+    }
+
+    #[test]
+    fn a_token_is_a_line_for_the_shell() {
+        let line = |token: &str| export("STRONGROOM_TOKEN", Some(&token.to_owned().into()));
+        assert_eq!(line("sr_0199-aZ.9"), "export STRONGROOM_TOKEN=sr_0199-aZ.9\n");
+        assert_eq!(line("x; rm -rf ~ '$(id)'"), "export STRONGROOM_TOKEN='x; rm -rf ~ '\\''$(id)'\\'''\n");
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::output::escape;
-use crate::pb::v1::{AuditRecord, Credential, PastTest, ProbeResult, Token, Version, WatchCredentialsResponse};
+use crate::pb::v1::{AuditRecord, Credential, Grant, PastTest, ProbeResult, Token, Version, WatchCredentialsResponse};
 
 /// A table that may come a page at a time: one header, and columns that do not get narrower.
 pub(super) struct Columns {
@@ -35,6 +35,8 @@ pub(super) const TOKENS: &[&str] = &[
     "EXPIRES",
     "REVOKED",
 ];
+pub(super) const GRANTS: &[&str] =
+    &["ID", "ORG", "RUN", "PHASE", "CREDENTIALS", "HOLDER", "USED", "BY", "CREATED", "EXPIRES", "REVOKED"];
 pub(super) const AUDIT: &[&str] =
     &["AT", "INSTANCE", "RECORD", "CALLER", "ACTION", "OUTCOME", "CREDENTIAL", "VERSION", "FINGERPRINT"];
 
@@ -232,6 +234,22 @@ pub(super) fn token_row(it: &Token) -> Vec<String> {
         it.created_by.clone(),
         time(it.created_at.as_ref()),
         time(it.last_used_at.as_ref()),
+        time(it.expires_at.as_ref()),
+        time(it.revoked_at.as_ref()),
+    ]
+}
+
+pub(super) fn grant_row(it: &Grant) -> Vec<String> {
+    vec![
+        it.id.clone(),
+        it.org.clone(),
+        it.run.clone(),
+        if it.phase.is_empty() { "any".into() } else { it.phase.clone() },
+        it.credential_ids.join(" "),
+        if it.holder.is_empty() { "anybody".into() } else { it.holder.clone() },
+        format!("{} of {}", it.used, it.uses),
+        it.minted_by.clone(),
+        time(it.created_at.as_ref()),
         time(it.expires_at.as_ref()),
         time(it.revoked_at.as_ref()),
     ]

@@ -1,11 +1,12 @@
 //! The changes. Each states what it was decided on; where that is no longer so, it is [`super::Error::Stale`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::row::{AuditKey, OrgKey, Path, ProbeRecord, Sealed, Token, VersionState};
+use super::row::{AuditKey, Draft, Grant, OrgKey, Path, ProbeRecord, Sealed, Token, VersionState};
 use super::stepup::{ApprovalChange, FactorChange};
 use crate::crypto::Seal;
 
@@ -16,15 +17,29 @@ pub enum Change {
     Record,
 
     /// What somebody does by a token, a mere record too: confirms that it is still good.
-    By { token: Uuid, change: Box<Change> },
+    By {
+        token: Uuid,
+        change: Box<Change>,
+    },
 
     /// A plaintext is about to be answered: confirms that the credential is live, not disabled, at this revision and
-    /// serves this version, and that the caller's token is still good. Writes nothing else.
-    Serve { target: Target, version: u32, token: Option<Uuid> },
+    /// serves this version, that the caller's token is still good, and that its grant is good for one more use. Counts that
+    /// use ([`super::Error::Spent`] when there is none left) and writes nothing else.
+    Serve {
+        target: Target,
+        version: u32,
+        token: Option<Uuid>,
+        grant: Option<Uuid>,
+    },
 
     /// A plaintext is about to go to its provider: confirms that the credential is live, at this revision, that the
     /// version is still in the state `from`, and that the caller's token is still good. Writes nothing else.
-    Test { target: Target, version: u32, from: VersionState, token: Option<Uuid> },
+    Test {
+        target: Target,
+        version: u32,
+        from: VersionState,
+        token: Option<Uuid>,
+    },
 
     /// A new credential with its first version.
     Create {
@@ -59,13 +74,23 @@ pub enum Change {
     },
 
     /// Puts a version's next test off. Nothing else of the credential changes, and nobody is told.
-    Postpone { credential: Uuid, version: u32, probe_at: Timestamp, failures: u32 },
+    Postpone {
+        credential: Uuid,
+        version: u32,
+        probe_at: Timestamp,
+        failures: u32,
+    },
 
     /// Time has changed a credential's health: tells those who watch. Nothing else of the credential changes.
-    Tell { target: Target },
+    Tell {
+        target: Target,
+    },
 
     /// Serves another version, pending or superseded; the one served before becomes superseded.
-    Activate { target: Target, version: u32 },
+    Activate {
+        target: Target,
+        version: u32,
+    },
 
     /// Replaces what is given.
     Update {
@@ -76,24 +101,48 @@ pub enum Change {
     },
 
     /// Stops serving. Without `destroy_at`, ciphertext and wrapped keys go in the same transaction.
-    Delete { target: Target, destroy_at: Option<Timestamp> },
+    Delete {
+        target: Target,
+        destroy_at: Option<Timestamp>,
+    },
 
     /// Takes back a delete whose ciphertext is still there. [`super::Error::Taken`] when the name is in use again.
-    Undelete { target: Target },
+    Undelete {
+        target: Target,
+    },
 
     /// Destroys the ciphertext and wrapped keys of a deleted credential.
-    Destroy { target: Target },
+    Destroy {
+        target: Target,
+    },
 
     /// With a parent, this must be good and not end before its child: else [`super::Error::Stale`].
     IssueToken(Token),
     /// The token of the first administrator. [`super::Error::Taken`] when somebody has an administrator's token for all
     /// tenants that is good and not limited: however many ask at once, one gets it.
     FirstAdmin(Token),
-    /// With all that descend from it.
-    RevokeToken { id: Uuid },
+    /// With all that descend from it, and the grants of them all.
+    RevokeToken {
+        id: Uuid,
+    },
     /// Issues a token that takes over from a good one. The old one ends at that time, or at once when that is now, with all
-    /// that descend from it. [`super::Error::Taken`] when it was rotated before.
-    RotateToken { id: Uuid, ends_at: Timestamp, successor: Token },
+    /// that descend from it and their grants. [`super::Error::Taken`] when it was rotated before.
+    RotateToken {
+        id: Uuid,
+        ends_at: Timestamp,
+        successor: Token,
+    },
+
+    /// Minted by a token, that must be good and not end before the grant: else [`super::Error::Stale`]. It ends with the
+    /// token. `also` are records of it for each further credential that it is for.
+    MintGrant {
+        grant: Grant,
+        also: Vec<Arc<Draft>>,
+    },
+    RevokeGrant {
+        id: Uuid,
+        also: Vec<Arc<Draft>>,
+    },
 
     /// What happens to somebody's second factor.
     Factor(FactorChange),
@@ -109,10 +158,14 @@ pub enum Change {
 
     /// Lets the audit log begin after the checkpoint of this size. [`Keep::Sweep`](super::Keep::Sweep) takes the records
     /// away afterwards, a few at a time: no answer waits for it.
-    PruneAudit { size: u64 },
+    PruneAudit {
+        size: u64,
+    },
 
     /// Other rules are in force: keeps what they are known by.
-    KeepRules { digests: String },
+    KeepRules {
+        digests: String,
+    },
 }
 
 impl Change {

@@ -15,8 +15,8 @@ pub use change::{Change, NewVersion, Settlement, Target};
 use jiff::Timestamp;
 pub use row::{
     AuditFilter, AuditKey, AuditPage, Boundary, Chained, ChangeEvent, Checkpoint, Credential, CredentialState, Cursor,
-    Draft, Filter, Health, Keep, OrgKey, Path, ProbeRecord, Record, Sealed, Tested, ToTest, Token, Version,
-    VersionState,
+    Draft, Filter, Grant, GrantFilter, Health, Keep, OrgKey, Path, ProbeRecord, Record, Sealed, Tested, ToTest, Token,
+    Version, VersionState,
 };
 pub use sqlite::Sqlite;
 pub use stepup::{Approval, ApprovalChange, Factor, FactorChange, FactorState};
@@ -42,6 +42,9 @@ pub enum Error {
     /// The caller's token was revoked, or ended, after the request was let in.
     #[error("the token is good no more")]
     Revoked,
+    /// The grant is used up, revoked or has ended. Nothing was counted.
+    #[error("the grant is good no more")]
+    Spent,
     /// A row cannot be what this program wrote.
     #[error("corrupt: {0}")]
     Corrupt(String),
@@ -157,6 +160,10 @@ pub trait Store: Send + Sync {
 
     /// Approvals whose time is over, the earliest first.
     async fn ended_approvals(&self, now: Timestamp, limit: u32) -> Result<Vec<Approval>, Error>;
+    async fn grant(&self, id: Uuid) -> Result<Option<Grant>, Error>;
+
+    /// Grants newest first, strictly before one.
+    async fn grants(&self, filter: &GrantFilter, before: Option<Uuid>, limit: u32) -> Result<Vec<Grant>, Error>;
 
     async fn org_key(&self, org: &str) -> Result<Option<OrgKey>, Error>;
 

@@ -259,6 +259,43 @@ impl Token {
     }
 }
 
+/// A right to decrypt some credentials a few times, for one run of a pipeline. Its text is not here; its hash is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    pub id: Uuid,
+    pub org: String,
+    pub run: String,
+    /// Empty is any.
+    pub phase: String,
+    /// By their ids: another credential under an old one's name is not meant.
+    pub credentials: Vec<Uuid>,
+    /// The caller that alone may use it, by its id.
+    pub holder: Option<String>,
+    pub uses: u32,
+    pub used: u32,
+    /// SHA-256 of the grant's secret part.
+    pub hash: [u8; 32],
+    pub minted_by: String,
+    /// The token that it was minted by, and ends with.
+    pub minted_with: Option<Uuid>,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl Grant {
+    pub fn is_good(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at > now && self.used < self.uses
+    }
+}
+
+/// Which grants to list. What is absent matches everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GrantFilter {
+    pub org: Option<String>,
+    pub run: Option<String>,
+}
+
 /// The key under which an org's digests and keyed fingerprints are made; wrapped by the KMS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrgKey {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::store::Grant;
 use crate::vault::Turn;
 
 /// A proven identity with the request that it came in with.
@@ -23,12 +24,12 @@ pub struct Caller {
 /// Who somebody is and what their proof limits them to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
-    /// Never two alike: a token's id, `ISSUER:SUBJECT` for a JWT, `mtls:IDENTITY`, `unix:UID`; `system`; `anonymous`;
-    /// `bootstrap`.
+    /// Never two alike: a token's id, `grant:ID`, `ISSUER:SUBJECT` for a JWT, `mtls:IDENTITY`, `unix:UID`; `system`;
+    /// `anonymous`; `bootstrap`.
     pub id: String,
     /// For people.
     pub name: String,
-    /// pipeline, service, operator or admin; empty for nobody.
+    /// pipeline, service, operator or admin; `grant` for a grant alone; empty for nobody.
     pub role: String,
     /// A tenant, or `*`.
     pub org: String,
@@ -99,6 +100,8 @@ pub struct Circumstances {
     pub certificate: Option<Arc<str>>,
     /// The newest second factor, and what it was: `totp`, or a JWT's `amr`.
     pub step_up: Option<StepUp>,
+    /// A grant that is good, is this caller's to use, and counts when it decrypts.
+    pub grant: Option<Arc<Grant>>,
     /// The approval under which this very request was agreed to.
     pub approval: Option<Uuid>,
     /// The approval that the request names. It means nothing until it was spent: then it is in `approval`.

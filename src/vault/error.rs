@@ -130,7 +130,7 @@ impl From<store::Error> for Error {
             store::Error::Full => Self::conflict(
                 "as many of your requests as may wait for approval wait already; have some of them decided",
             ),
-            store::Error::Revoked => Self::Unauthenticated,
+            store::Error::Revoked | store::Error::Spent => Self::Unauthenticated,
             store::Error::Corrupt(what) => Self::Corrupt { what },
             error @ store::Error::Newer { .. } => Self::bug(error),
         }

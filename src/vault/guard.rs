@@ -40,6 +40,8 @@ pub struct Guard {
 /// Evidence that policy allowed one action on one thing. Opening consumes it.
 pub struct Permit {
     token: Option<Uuid>,
+    /// The grant that an answer uses up a little.
+    grant: Option<Uuid>,
     action: Action,
     credential: Option<Uuid>,
     /// The set that allowed it: an answer waits for no older one.
@@ -161,7 +163,8 @@ impl Guard {
             Resource::Credential(it) => Some(it.id),
             Resource::Org(_) | Resource::Absent(_) => None,
         };
-        Ok(Permit { token: caller.principal.token, action, credential, policies: Some(policies) })
+        let grant = caller.circumstances.grant.as_ref().filter(|_| action == Action::Decrypt).map(|grant| grant.id);
+        Ok(Permit { token: caller.principal.token, grant, action, credential, policies: Some(policies) })
     }
 
     /// Whether a row may be shown in a list or a watch. Shows nothing by itself, so it records nothing by itself.
@@ -192,12 +195,12 @@ impl Guard {
     /// For what the daemon does on its own: destroying what is due, writing down what a permitted test found.
     /// Opens nothing.
     pub const fn own_work() -> Permit {
-        Permit { token: None, action: Action::Destroy, credential: None, policies: None }
+        Permit { token: None, grant: None, action: Action::Destroy, credential: None, policies: None }
     }
 
     /// For the tests that the daemon makes on its own. Opens this credential for its provider, never for an answer.
     pub const fn own_test(credential: &Credential) -> Permit {
-        Permit { token: None, action: Action::Revalidate, credential: Some(credential.id), policies: None }
+        Permit { token: None, grant: None, action: Action::Revalidate, credential: Some(credential.id), policies: None }
     }
 
     /// Makes a change together with its record.
@@ -265,9 +268,9 @@ impl Guard {
         purpose: Purpose,
         trail: &Trail,
     ) -> Result<(), Withheld> {
-        let token = permit.token;
+        let (token, grant) = (permit.token, permit.grant);
         let change = match purpose {
-            Purpose::Serve => Change::Serve { target, version, token },
+            Purpose::Serve => Change::Serve { target, version, token, grant },
             Purpose::Test { from } => Change::Test { target, version, from, token },
         };
         // The rules may have changed since they allowed it: then they are asked again. The daemon's own work has none.
@@ -356,13 +359,30 @@ fn refuse(verdict: Verdict) -> Result<(), Error> {
     }
 }
 
-/// What no policy can allow comes first: a caller whose proof names actions has only those.
+/// What no policy can allow comes first: a caller whose proof names actions has only those, and a grant opens the
+/// credentials that it lists and does nothing else.
 fn decide(policies: &Policies, caller: &Caller, action: Action, resource: Resource<'_>, now: Timestamp) -> Decision {
     let own = &caller.principal.actions;
     if !own.is_empty() && !own.iter().any(|word| word == action.as_str()) {
         return Decision::refused(Vec::new());
     }
-    policies.decide(caller, action, resource, now)
+    let is_alone = caller.principal.proof == Proof::Grant;
+    match &caller.circumstances.grant {
+        Some(grant) if action == Action::Decrypt => {
+            let is_listed = matches!(resource, Resource::Credential(it) if grant.credentials.contains(&it.id));
+            if !is_listed {
+                return Decision::refused(Vec::new());
+            }
+            let decision = policies.decide(caller, action, resource, now);
+            // Beside another proof, a grant is the permit that its bearer lacks. It was made by somebody whom the policies
+            // let mint it; what they forbid this caller stays forbidden. Alone, it is a caller like any other.
+            let is_permit = !is_alone && !decision.forbidden;
+            let verdict = if is_permit { Verdict::Allowed } else { decision.verdict };
+            Decision { verdict, ..decision }
+        }
+        _ if is_alone => Decision::refused(Vec::new()),
+        _ => policies.decide(caller, action, resource, now),
+    }
 }
 
 const fn target(credential: &Credential) -> Target {

@@ -96,7 +96,12 @@ impl Vault {
     }
 
     /// The live credential of a name, with the permission for the trail's action.
-    async fn find(&self, caller: &Caller, path: &Path, trail: &mut Trail) -> Result<(Credential, Permit), Error> {
+    pub(super) async fn find(
+        &self,
+        caller: &Caller,
+        path: &Path,
+        trail: &mut Trail,
+    ) -> Result<(Credential, Permit), Error> {
         self.about(path, trail)?;
         let Some(credential) = self.store.credential(path).await? else {
             return Err(self.guard.absent(caller, path, trail));

@@ -10,6 +10,7 @@ mod decrypt;
 mod error;
 mod export;
 mod flights;
+mod grants;
 mod guard;
 mod inspect;
 mod keeper;
@@ -67,8 +68,8 @@ pub use crate::providers::{
 };
 use crate::store::Store;
 pub use crate::store::{
-    Approval, ChangeEvent, Credential, CredentialState, Factor, FactorState, Health, Path, ProbeRecord, Record, Tested,
-    Token, Version, VersionState, Word,
+    Approval, ChangeEvent, Credential, CredentialState, Factor, FactorState, Grant, Health, Path, ProbeRecord, Record,
+    Tested, Token, Version, VersionState, Word,
 };
 
 /// The parts that the vault is put together from.

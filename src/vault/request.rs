@@ -128,6 +128,30 @@ pub struct Watch {
     pub after: Option<u64>,
 }
 
+/// What a grant is to be good for.
+#[derive(Clone, Debug)]
+pub struct Mint {
+    pub org: String,
+    pub run: String,
+    /// Empty is any.
+    pub phase: String,
+    pub credentials: Vec<Path>,
+    /// The caller that alone may use it, by its id.
+    pub holder: Option<String>,
+    /// 0 means one.
+    pub uses: u32,
+    pub ttl: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ListGrants {
+    pub org: Option<String>,
+    pub run: Option<String>,
+    /// 0 means the default.
+    pub page_size: u32,
+    pub page_token: String,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditQuery {
     pub org: Option<String>,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use crate::store::{Credential, Draft, Path};
+use crate::store::{Credential, Draft, Grant, Path};
 use crate::vault::caller::RequestDigest;
 use crate::vault::{Action, Caller, Principal};
 
@@ -48,7 +48,12 @@ impl Trail {
         };
         let asker =
             caller.circumstances.request.map(|request| Asker { principal: Arc::clone(&caller.principal), request });
-        Self { action, started: Instant::now(), draft: Arc::new(draft), why: String::new(), asker }
+        let mut trail = Self { action, started: Instant::now(), draft: Arc::new(draft), why: String::new(), asker };
+        // Nothing else is done by a grant.
+        if let (Action::Decrypt, Some(grant)) = (action, &caller.circumstances.grant) {
+            trail.grant(grant);
+        }
+        trail
     }
 
     fn draft(&mut self) -> &mut Draft {
@@ -129,6 +134,16 @@ impl Trail {
     /// For what is not a credential and has a name.
     pub fn named(&mut self, name: &str) {
         name.clone_into(&mut self.draft().name);
+    }
+
+    /// Its run and phase join the record to the run that it is for.
+    pub fn grant(&mut self, grant: &Grant) {
+        let draft = self.draft();
+        draft.grant = Some(grant.id);
+        draft.run.clone_from(&grant.run);
+        if !grant.phase.is_empty() {
+            draft.phase.clone_from(&grant.phase);
+        }
     }
 
     pub fn policies(&mut self, policies: &[String]) {

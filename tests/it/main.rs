@@ -20,6 +20,7 @@ mod daemon;
 mod disk;
 mod fake;
 mod first_run;
+mod grants;
 mod house;
 mod inside;
 mod jwt;

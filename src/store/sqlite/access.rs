@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::super::{Error, OrgKey, Token};
 use super::cells::{self, Cells, json, micros, stored};
+use super::grants;
 
 /// In the order in which [`read`] takes them.
 const COLUMNS: &str = "id, name, role, org, projects, providers, hash, created_by, created_at, expires_at, revoked_at, \
@@ -40,6 +41,7 @@ pub fn issue(connection: &Connection, new: &Token, at: Timestamp) -> Result<(), 
     }
     if let Some(parent) = new.parent {
         outlived_by(connection, parent, new.expires_at, at)?;
+        grants::prune(connection, "tokens", "parent IS NOT NULL", at)?;
     }
     let sql = format!(
         "INSERT INTO tokens ({COLUMNS}) VALUES (:id, :name, :role, :org, :projects, :providers, :hash, :created_by, \
@@ -65,7 +67,7 @@ pub fn issue(connection: &Connection, new: &Token, at: Timestamp) -> Result<(), 
 }
 
 /// What is made by a token ends with it at the latest; its end may have come nearer since that was decided.
-fn outlived_by(connection: &Connection, id: Uuid, end: Timestamp, at: Timestamp) -> Result<(), Error> {
+pub fn outlived_by(connection: &Connection, id: Uuid, end: Timestamp, at: Timestamp) -> Result<(), Error> {
     let source = token(connection, id)?.filter(|source| source.is_good(at) && stored(end) <= source.expires_at);
     source.map(drop).ok_or(Error::Stale { current: None })
 }
@@ -83,9 +85,7 @@ pub fn first_admin(connection: &Connection, new: &Token, at: Timestamp) -> Resul
 /// The first revocation counts. There must be such a token. All that descend from it go along.
 pub fn revoke(connection: &Connection, id: Uuid, at: Timestamp) -> Result<(), Error> {
     token(connection, id)?.ok_or(Error::Stale { current: None })?;
-    let sql = format!("{FAMILY} UPDATE tokens SET revoked_at = ?2 WHERE id IN family AND revoked_at IS NULL");
-    connection.prepare_cached(&sql)?.execute((id.as_bytes(), micros(at)))?;
-    Ok(())
+    end_family(connection, id, "revoked_at = COALESCE(revoked_at, ?2)", at)
 }
 
 /// Once: of two successors, nobody could say which is the rightful one.
@@ -104,8 +104,15 @@ pub fn rotate(
     if ends_at <= at {
         return revoke(connection, id, at);
     }
-    let sql = format!("{FAMILY} UPDATE tokens SET expires_at = MIN(expires_at, ?2) WHERE id IN family");
-    connection.prepare_cached(&sql)?.execute((id.as_bytes(), micros(ends_at)))?;
+    end_family(connection, id, "expires_at = MIN(expires_at, ?2)", ends_at)
+}
+
+/// Whatever was made by a token ends with it: its children, theirs, and the grants of them all.
+fn end_family(connection: &Connection, id: Uuid, end: &str, at: Timestamp) -> Result<(), Error> {
+    for (table, made_by) in [("grants", "minted_with"), ("tokens", "id")] {
+        let sql = format!("{FAMILY} UPDATE {table} SET {end} WHERE {made_by} IN family");
+        connection.prepare_cached(&sql)?.execute((id.as_bytes(), micros(at)))?;
+    }
     Ok(())
 }
 

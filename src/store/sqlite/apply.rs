@@ -13,7 +13,7 @@ use super::super::{
 };
 use super::cells::stored;
 use super::changes::{self, Happened};
-use super::{access, approvals, credentials, factors, ledger, meta, tests, versions};
+use super::{access, approvals, credentials, factors, grants, ledger, meta, tests, versions};
 
 type Metadata = serde_json::Map<String, serde_json::Value>;
 type Labels = BTreeMap<String, String>;
@@ -64,6 +64,8 @@ pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<A
         Change::RotateToken { id, ends_at, successor } => {
             access::rotate(connection, id, stored(ends_at), &successor, act.at).map(|()| Applied::default())
         }
+        Change::MintGrant { grant, .. } => grants::mint(connection, &grant, act.at).map(|()| Applied::default()),
+        Change::RevokeGrant { id, .. } => grants::revoke(connection, id, act.at).map(|()| Applied::default()),
         Change::KeepOrgKey(key) => access::keep(connection, &key).map(|()| Applied::default()),
         Change::Factor(change) => factors::apply(connection, &change, act.at).map(|()| Applied::default()),
         Change::Approval(change) => approvals::apply(connection, &change, act.at).map(|()| Applied::default()),

@@ -11,6 +11,7 @@ mod connection;
 mod credentials;
 mod factors;
 mod files;
+mod grants;
 mod ledger;
 mod list;
 mod meta;
@@ -36,8 +37,8 @@ use self::readers::Readers;
 use self::writer::{Boxed, Newest, Order, Trouble, Writer};
 use super::{
     Approval, AuditFilter, AuditKey, AuditPage, Boundary, Chained, Change, ChangeEvent, Checkpoint, Credential, Cursor,
-    Draft, Error, Factor, FactorState, Filter, Health, Keep, OrgKey, Path, Receipt, Sealed, Store, Tested, ToTest,
-    Token, Version,
+    Draft, Error, Factor, FactorState, Filter, Grant, GrantFilter, Health, Keep, OrgKey, Path, Receipt, Sealed, Store,
+    Tested, ToTest, Token, Version,
 };
 
 /// More than this many commits do not wait in memory; the next ones wait to be let in.
@@ -230,6 +231,15 @@ impl Store for Sqlite {
 
     async fn ended_approvals(&self, now: Timestamp, limit: u32) -> Result<Vec<Approval>, Error> {
         self.readers.read(move |connection| approvals::ended(connection, now, limit)).await
+    }
+
+    async fn grant(&self, id: Uuid) -> Result<Option<Grant>, Error> {
+        self.readers.read(move |connection| grants::grant(connection, id)).await
+    }
+
+    async fn grants(&self, filter: &GrantFilter, before: Option<Uuid>, limit: u32) -> Result<Vec<Grant>, Error> {
+        let filter = filter.clone();
+        self.readers.read(move |connection| grants::page(connection, &filter, before, limit)).await
     }
 
     async fn org_key(&self, org: &str) -> Result<Option<OrgKey>, Error> {

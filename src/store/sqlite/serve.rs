@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::super::{Change, Error, Target, VersionState};
 use super::cells::micros;
 use super::uses::{COARSE, Uses};
-use super::{credentials, versions};
+use super::{credentials, grants, versions};
 
 /// At most about 8 MB. Beyond that, everything is forgotten and learnt again.
 const LIMIT: usize = 65_536;
@@ -31,13 +31,13 @@ struct Valid {
 }
 
 impl Memo {
-    /// Confirms what a plaintext is answered on. Writes nothing.
+    /// Confirms what a plaintext is answered on. Writes nothing but, when all else is well, the use of a grant.
     pub fn confirm(
         &mut self,
         connection: &Connection,
-        target: Target,
-        version: u32,
+        (target, version): (Target, u32),
         token: Option<Uuid>,
+        grant: Option<Uuid>,
         at: Timestamp,
     ) -> Result<(), Error> {
         if let Some(token) = token {
@@ -48,7 +48,7 @@ impl Memo {
             None => self.learn(connection, target.credential)?,
         };
         if now == Some((target.revision, version)) {
-            return Ok(());
+            return grant.map_or(Ok(()), |grant| grants::spend(connection, grant, at));
         }
         let current = credentials::by_id(connection, target.credential)?;
         Err(Error::Stale { current: current.map(Box::new) })
@@ -79,6 +79,7 @@ impl Memo {
     pub fn forget(&mut self, change: &Change) {
         match change {
             Change::Record | Change::KeepOrgKey(_) | Change::KeepRules { .. } => (),
+            Change::MintGrant { .. } | Change::RevokeGrant { .. } => (),
             Change::Serve { .. } | Change::Test { .. } => (),
             // These leave the revision and what is served alone.
             Change::Postpone { .. } | Change::Tell { .. } => (),

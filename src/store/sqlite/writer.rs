@@ -250,7 +250,9 @@ impl Group<'_> {
         }
         let confirmed = match &change {
             Change::Record => Ok(()),
-            Change::Serve { target, version, token } => self.memo.confirm(connection, *target, *version, *token, at),
+            Change::Serve { target, version, token, grant } => {
+                self.memo.confirm(connection, (*target, *version), *token, *grant, at)
+            }
             Change::Test { target, version, from, token } => {
                 self.memo.confirm_test(connection, *target, *version, *from, *token, at)
             }
@@ -264,6 +266,10 @@ impl Group<'_> {
 
     fn change(&mut self, change: Change, record: &Draft) -> Result<Result<Receipt, Error>, Error> {
         self.memo.forget(&change);
+        let also = match &change {
+            Change::MintGrant { also, .. } | Change::RevokeGrant { also, .. } => also.clone(),
+            _ => Vec::new(),
+        };
         let mut savepoint = self.transaction.savepoint().map_err(broken)?;
         savepoint.set_drop_behavior(DropBehavior::Rollback);
         match refused(apply(&savepoint, change, record.at))? {
@@ -276,6 +282,9 @@ impl Group<'_> {
                     let outcome = after.word().to_owned();
                     let told = Draft { action: HEALTH.to_owned(), outcome, policies: Vec::new(), ..record.clone() };
                     self.record(&told)?;
+                }
+                for further in also {
+                    self.record(&further)?;
                 }
                 Ok(Ok(Receipt { sequence, credential, version, health }))
             }

@@ -51,6 +51,8 @@ pub struct Policies {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     pub verdict: Verdict,
+    /// Not for want of a permit: a policy forbids it, or could not be evaluated.
+    pub forbidden: bool,
     pub policies: Arc<[String]>,
 }
 
@@ -64,9 +66,16 @@ pub enum Verdict {
     Refused,
 }
 
+/// What one question to Cedar came to.
+struct Answer {
+    allowed: bool,
+    forbidden: bool,
+    policies: Vec<String>,
+}
+
 impl Decision {
     pub fn refused(policies: Vec<String>) -> Self {
-        Self { verdict: Verdict::Refused, policies: policies.into() }
+        Self { verdict: Verdict::Refused, forbidden: true, policies: policies.into() }
     }
 
     pub const fn is_allowed(&self) -> bool {
@@ -131,14 +140,14 @@ impl Policies {
             return (Decision::refused(Vec::new()), false);
         };
         let slice = self.slices.matching(&scene);
-        let Ok((allowed, policies)) = ask(&scene, &slice, caller, now, Granted::default()) else {
+        let Ok(Answer { allowed, forbidden, policies }) = ask(&scene, &slice, caller, now, Granted::default()) else {
             return (Decision::refused(Vec::new()), false);
         };
-        let mut decision = Decision::refused(policies);
+        let mut decision = Decision { forbidden, ..Decision::refused(policies) };
         if allowed {
             decision.verdict = Verdict::Allowed;
         } else if slice.reads.more {
-            let with = |granted| matches!(ask(&scene, &slice, caller, now, granted), Ok((true, _)));
+            let with = |granted| ask(&scene, &slice, caller, now, granted).is_ok_and(|answer| answer.allowed);
             // The second factor first, where both are needed: nobody asks a second person with a stolen token, and no
             // approval is spent on a request that lacks a code.
             if with(Granted { step_up: true, approval: false }) {
@@ -160,17 +169,19 @@ fn ask(
     caller: &Caller,
     now: Timestamp,
     granted: Granted,
-) -> Result<(bool, Vec<String>), Box<dyn std::error::Error>> {
+) -> Result<Answer, Box<dyn std::error::Error>> {
     let context = context::context(caller, now, granted, slice.reads)?;
     let (principal, action, resource) = (scene.principal.clone(), scene.action.clone(), scene.resource.clone());
     let request = Request::new(principal, action, resource, context, None)?;
     let response = Authorizer::new().is_authorized(&request, &slice.policies, &scene.entities);
     // A forbid that fails to evaluate must not let through what it was meant to stop.
-    let allowed =
-        response.decision() == cedar_policy::Decision::Allow && response.diagnostics().errors().next().is_none();
+    let failed = response.diagnostics().errors().next().is_some();
+    let allowed = response.decision() == cedar_policy::Decision::Allow && !failed;
     let mut policies: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
     policies.sort_unstable();
-    Ok((allowed, policies))
+    // The reasons of a refusal are the forbids that match.
+    let forbidden = !allowed && (failed || !policies.is_empty());
+    Ok(Answer { allowed, forbidden, policies })
 }
 
 #[cfg(test)]

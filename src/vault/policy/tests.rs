@@ -119,6 +119,16 @@ fn each_role_may_do_what_it_is_for() {
         );
     }
 
+    for action in [Action::MintGrant, Action::RevokeGrant] {
+        assert!(allows(&policies, &service, action, it) && !allows(&policies, &operator, action, it));
+        assert!(!allows(&policies, &pipeline, action, it));
+    }
+    let grant = caller("grant", "acme", &[]);
+    for action in Action::asked() {
+        assert_eq!(allows(&policies, &grant, action, it), action == Action::Decrypt, "{action:?}");
+        assert!(!allows(&policies, &grant, action, org), "{action:?}");
+    }
+
     let nobody = caller("", "acme", &[]);
     for action in Action::asked() {
         assert!(!allows(&policies, &nobody, action, it), "{action:?}");
@@ -131,7 +141,9 @@ fn whoever_is_limited_does_not_see_or_manage_the_whole_tenant() {
     let policies = Policies::embedded().unwrap();
     for role in ["operator", "admin"] {
         let limited = caller(role, "acme", &["openai"]);
-        for action in [Action::ListAudit, Action::VerifyAudit, Action::ListTokens, Action::RevokeToken] {
+        for action in
+            [Action::ListAudit, Action::VerifyAudit, Action::ListTokens, Action::RevokeToken, Action::ListGrants]
+        {
             assert!(!allows(&policies, &limited, action, Resource::Org("acme")), "{role} {action:?}");
         }
         assert!(allows(&policies, &limited, Action::List, Resource::Org("acme")), "{role}");
@@ -143,7 +155,7 @@ fn whoever_is_limited_does_not_see_or_manage_the_whole_tenant() {
 fn no_role_reaches_into_another_tenant() {
     let policies = Policies::embedded().unwrap();
     let theirs = credential("globex", "openai");
-    for role in ["pipeline", "service", "operator", "admin"] {
+    for role in ["pipeline", "service", "operator", "admin", "grant"] {
         let caller = caller(role, "acme", &["openai"]);
         for action in Action::asked() {
             assert!(!allows(&policies, &caller, action, Resource::Credential(&theirs)), "{role} {action:?}");

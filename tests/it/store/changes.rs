@@ -352,7 +352,7 @@ pub async fn destroy_when_due(place: &impl Place) {
 }
 
 pub fn serving(credential: &Credential, version: u32, token: Option<Uuid>) -> Change {
-    Change::Serve { target: at(credential), version, token }
+    Change::Serve { target: at(credential), version, token, grant: None }
 }
 
 pub async fn serve(place: &impl Place) {
@@ -426,8 +426,8 @@ pub async fn refusals_leave_nothing(place: &impl Place) {
         Change::Undelete { target: old },
         Change::Destroy { target: old },
         Change::RevokeToken { id },
-        Change::Serve { target: old, version: 1, token: None },
-        Change::Serve { target: at(&credential), version: 1, token: Some(id) },
+        Change::Serve { target: old, version: 1, token: None, grant: None },
+        Change::Serve { target: at(&credential), version: 1, token: Some(id), grant: None },
     ] {
         assert!(commit(&store, change).await.is_err());
     }

@@ -20,7 +20,7 @@ pub async fn concurrent_commits_make_one_chain(place: &impl Place) {
                         let id = Uuid::now_v7();
                         creation(id, path("acme", "default", "openai", &request), version(id, 1))
                     }
-                    _ => Change::Serve { target: at(&credential), version: 1, token: None },
+                    _ => Change::Serve { target: at(&credential), version: 1, token: None, grant: None },
                 };
                 (store.commit(change, record.into()).await.unwrap().sequence, request)
             })

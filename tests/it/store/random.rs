@@ -55,7 +55,7 @@ pub fn random_change(random: &mut Random, model: &Model) -> Change {
         19 => Change::Postpone { credential: credential.id, version: some, probe_at: tick(), failures: 2 },
         20..=21 => Change::Tell { target },
         22 => Change::Test { target, version: some, from: *random.one(&[V::Pending, V::Active]), token: None },
-        _ => Change::Serve { target, version: some, token: None },
+        _ => Change::Serve { target, version: some, token: None, grant: None },
     }
 }
 

@@ -295,7 +295,7 @@ async fn a_copy_under_load_is_whole() {
                 while !stop.load(Ordering::Relaxed) {
                     let name = path("acme", &task.to_string(), "openai", &number.to_string());
                     let credential = served(&*store, name).await;
-                    let serve = Change::Serve { target: at(&credential), version: 1, token: None };
+                    let serve = Change::Serve { target: at(&credential), version: 1, token: None, grant: None };
                     commit(&*store, serve).await.unwrap();
                     let target = at(&credential);
                     commit(&*store, Change::Delete { target, destroy_at: Some(tick()) }).await.unwrap();
@@ -373,7 +373,7 @@ async fn a_failed_group_is_forgotten_whole() {
             tokio::spawn(async move {
                 let change = match number {
                     0 => Change::Update { target: at(&credential), metadata: None, labels: None, disabled: Some(true) },
-                    _ => Change::Serve { target: at(&credential), version: 1, token: None },
+                    _ => Change::Serve { target: at(&credential), version: 1, token: None, grant: None },
                 };
                 commit(&*store, change).await
             })

@@ -1,0 +1,129 @@
+//! The table `grants`.
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::types::Value;
+use rusqlite::{Connection, named_params};
+use uuid::Uuid;
+
+use super::super::{Error, Grant, GrantFilter};
+use super::access;
+use super::cells::{self, Cells, json, micros, stored};
+
+/// In the order in which [`read`] takes them.
+const COLUMNS: &str = "id, org, run, phase, credentials, holder, uses, used, hash, minted_by, minted_with, created_at, \
+     expires_at, revoked_at";
+
+/// So long what has ended can still be looked at; the audit log keeps what it did.
+const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+pub fn grant(connection: &Connection, id: Uuid) -> Result<Option<Grant>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM grants WHERE id = ?1");
+    cells::first(connection, &sql, [id.as_bytes()], "grants", read)
+}
+
+/// Newest first, strictly before a grant.
+pub fn page(
+    connection: &Connection,
+    filter: &GrantFilter,
+    before: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<Grant>, Error> {
+    let mut conditions = vec!["TRUE"];
+    let mut values = Vec::new();
+    for (condition, wanted) in [("org = ?", &filter.org), ("run = ?", &filter.run)] {
+        if let Some(wanted) = wanted {
+            conditions.push(condition);
+            values.push(Value::Text(wanted.clone()));
+        }
+    }
+    if let Some(id) = before {
+        conditions.push("id < ?");
+        values.push(Value::Blob(id.as_bytes().to_vec()));
+    }
+    values.push(Value::Integer(limit.into()));
+    let sql = format!("SELECT {COLUMNS} FROM grants WHERE {} ORDER BY id DESC LIMIT ?", conditions.join(" AND "));
+    cells::all(connection, &sql, rusqlite::params_from_iter(values), "grants", read)
+}
+
+/// Minting the same grant again, after an answer that got lost, is no error. What has ended long ago goes.
+pub fn mint(connection: &Connection, new: &Grant, at: Timestamp) -> Result<(), Error> {
+    if let Some(known) = grant(connection, new.id)? {
+        let same = Grant {
+            created_at: stored(new.created_at),
+            expires_at: stored(new.expires_at),
+            used: known.used,
+            ..new.clone()
+        };
+        return if known == same { Ok(()) } else { Err(Error::Taken) };
+    }
+    if let Some(token) = new.minted_with {
+        access::outlived_by(connection, token, new.expires_at, at)?;
+    }
+    prune(connection, "grants", "TRUE", at)?;
+    let sql = format!(
+        "INSERT INTO grants ({COLUMNS}) VALUES (:id, :org, :run, :phase, :credentials, :holder, :uses, 0, :hash, \
+         :minted_by, :minted_with, :created_at, :expires_at, NULL)"
+    );
+    connection.prepare_cached(&sql)?.execute(named_params! {
+        ":id": new.id.as_bytes(),
+        ":org": new.org,
+        ":run": new.run,
+        ":phase": new.phase,
+        ":credentials": json(&new.credentials)?,
+        ":holder": new.holder,
+        ":uses": new.uses,
+        ":hash": new.hash,
+        ":minted_by": new.minted_by,
+        ":minted_with": new.minted_with.as_ref().map(Uuid::as_bytes),
+        ":created_at": micros(new.created_at),
+        ":expires_at": micros(new.expires_at),
+    })?;
+    Ok(())
+}
+
+/// Deletes some of the rows that have ended long ago.
+pub fn prune(connection: &Connection, table: &str, of: &str, at: Timestamp) -> Result<(), Error> {
+    let Ok(end) = at.checked_sub(KEPT) else { return Ok(()) };
+    let sql =
+        format!("DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE expires_at < ?1 AND {of} LIMIT 100)");
+    connection.prepare_cached(&sql)?.execute([micros(end)])?;
+    Ok(())
+}
+
+/// The first revocation counts. There must be such a grant.
+pub fn revoke(connection: &Connection, id: Uuid, at: Timestamp) -> Result<(), Error> {
+    let sql = "UPDATE grants SET revoked_at = COALESCE(revoked_at, ?2) WHERE id = ?1";
+    match connection.prepare_cached(sql)?.execute((id.as_bytes(), micros(at)))? {
+        0 => Err(Error::Stale { current: None }),
+        _ => Ok(()),
+    }
+}
+
+/// Counts a use, unless there is none left. `at` is when the request came.
+pub fn spend(connection: &Connection, id: Uuid, at: Timestamp) -> Result<(), Error> {
+    let sql = "UPDATE grants SET used = used + 1 \
+         WHERE id = ?1 AND used < uses AND revoked_at IS NULL AND expires_at > ?2";
+    match connection.prepare_cached(sql)?.execute((id.as_bytes(), micros(at)))? {
+        0 => Err(Error::Spent),
+        _ => Ok(()),
+    }
+}
+
+fn read(cells: &mut Cells<'_>) -> Result<Grant, Error> {
+    Ok(Grant {
+        id: cells.id()?,
+        org: cells.plain()?,
+        run: cells.plain()?,
+        phase: cells.plain()?,
+        credentials: cells.json()?,
+        holder: cells.plain()?,
+        uses: cells.plain()?,
+        used: cells.plain()?,
+        hash: cells.plain()?,
+        minted_by: cells.plain()?,
+        minted_with: cells.optional_id()?,
+        created_at: cells.time()?,
+        expires_at: cells.time()?,
+        revoked_at: cells.optional_time()?,
+    })
+}
