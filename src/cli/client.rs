@@ -395,7 +395,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, "sr_from_file\n").unwrap();
         let from_file = Connection { token_file: Some(file.path().into()), ..Connection::to("") };
-        assert_eq!(from_file.read_token().unwrap().unwrap().expose(), b"sr_from_file");
+        assert_eq!(from_file.outgoing(None).unwrap().bearer.unwrap(), "Bearer sr_from_file");
 
         let both = Connection { token: Some(Secret::new(*b"sr_env")), ..from_file };
         let outgoing = both.outgoing(None).unwrap();
@@ -403,7 +403,7 @@ mod tests {
         assert!(!format!("{:?}", outgoing.bearer).contains("sr_env"));
 
         let unset = Connection { token: Some(Secret::default()), ..Connection::to("") };
-        assert!(unset.read_token().unwrap().is_none());
+        assert!(unset.outgoing(None).unwrap().bearer.is_none());
 
         let broken = Connection { token: Some(Secret::new("canary\nü".as_bytes())), ..Connection::to("") };
         assert!(!broken.outgoing(None).err().unwrap().to_string().contains("canary"));

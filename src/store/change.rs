@@ -121,7 +121,7 @@ pub enum Change {
     /// The token of the first administrator. [`super::Error::Taken`] when somebody has an administrator's token for all
     /// tenants that is good and not limited: however many ask at once, one gets it.
     FirstAdmin(Token),
-    /// With all that descend from it, and the grants of them all.
+    /// With all that descend from it or took over from it by its own authority, and the grants of them all.
     RevokeToken {
         id: Uuid,
     },

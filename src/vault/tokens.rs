@@ -37,9 +37,17 @@ impl Vault {
             let permit = self.guard.permit(caller, Resource::Org(org), &mut trail)?;
             let (secret, token) = make(trail.at())?;
             self.check_token(&token)?;
+            // What a child issues is its own child: by no detour does it outlive its parent.
+            let token = match self.own_child(caller).await? {
+                Some(own) => {
+                    self.check_depth(&own).await?;
+                    Token { parent: Some(own.id), ..token }
+                }
+                None => token,
+            };
             check_not_wider(caller, &token)?;
             trail.named(&token.name);
-            self.guard.commit(&permit, Change::IssueToken(token.clone()), &trail).await?;
+            self.guard.commit(&permit, Change::IssueToken(token.clone()), &trail).await.map_err(changed)?;
             Ok((secret, token))
         };
         let result = result.await;
@@ -95,6 +103,12 @@ impl Vault {
         self.guard.finish(trail, result).await
     }
 
+    /// The caller's token, if it is another's child.
+    async fn own_child(&self, caller: &Caller) -> Result<Option<Token>, Error> {
+        let Some(id) = caller.principal.token else { return Ok(None) };
+        Ok(self.store.token(id).await?.filter(|token| token.parent.is_some()))
+    }
+
     async fn check_depth(&self, parent: &Token) -> Result<(), Error> {
         let (mut depth, mut above) = (1, parent.parent);
         while let Some(id) = above {
@@ -124,7 +138,9 @@ impl Vault {
             old.iter().for_each(|token| trail.named(&token.name));
             let may_issue = self.guard.permit_also(caller, Action::IssueToken, Resource::Org(org), &mut trail).is_ok();
             let permit = self.guard.permit(caller, Resource::Org(org), &mut trail)?;
-            if caller.principal.token != Some(id) && !may_issue {
+            let is_own = caller.principal.token == Some(id);
+            // To rotate another's token is to have it: a child would have one that does not end with its parent.
+            if !is_own && (!may_issue || self.own_child(caller).await?.is_some()) {
                 return Err(Error::Denied);
             }
             let old = old.ok_or_else(absent)?;
@@ -153,6 +169,13 @@ impl Vault {
             token.iter().for_each(|token| trail.named(&token.name));
             let permit = self.guard.permit(caller, Resource::Org(org), &mut trail)?;
             token.as_ref().ok_or_else(absent)?;
+            if let Some(own) = caller.principal.token
+                && self.store.token(own).await?.is_some_and(|own| own.replaces == Some(id))
+            {
+                return Err(conflict(
+                    "your own token took over from this one, which ends by itself, and would end with it",
+                ));
+            }
             self.guard.commit(&permit, Change::RevokeToken { id }, &trail).await?;
             self.store.token(id).await?.ok_or_else(absent)
         };
@@ -245,8 +268,8 @@ fn check_not_wider(caller: &Caller, token: &Token) -> Result<(), Error> {
             return Err(Error::invalid(field, "must be among those that you are limited to yourself"));
         }
     }
-    if is_limited(caller) && own.expires_at.is_some_and(|end| token.expires_at > end) {
-        return Err(Error::invalid("ttl", "must not reach beyond your own end, as you are limited yourself"));
+    if (is_limited(caller) || token.parent.is_some()) && own.expires_at.is_some_and(|end| token.expires_at > end) {
+        return Err(Error::invalid("ttl", "must not reach beyond your own end: you are limited, or a token's child"));
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ macro_rules! conformance {
                     delete_with_delay_and_undelete, undelete_needs_the_name, destroy_when_due, serve,
                     serve_refuses_what_changed, refusals_leave_nothing;
                 access: serve_refuses_revoked_tokens, tokens, first_admin, one_admin_is_the_first,
-                    families_end_together, children_stay_within, rotation, a_token_is_rotated_once, uses_are_noted, org_keys;
+                    families_end_together, children_stay_within, rotation, a_line_ends_with_its_first, a_token_is_rotated_once, uses_are_noted, org_keys;
                 grants: grants_are_kept, a_grant_is_spent_to_its_last_use, grants_end_with_their_token, grant_pages;
                 commits: concurrent_commits_make_one_chain, refused_changes_leave_their_group_alone,
                     one_name_is_created_once, the_chain_goes_on_after_a_restart, everything_survives_a_restart,

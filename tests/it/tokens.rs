@@ -211,6 +211,33 @@ fn a_child_does_less_and_ends_first() {
     });
 }
 
+/// Neither by issuing nor by rotating does a child come by a token that outlives its parent.
+#[test]
+fn a_childs_detours_end_with_its_parent() {
+    let home = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let daemon = with_a_credential(&home).await;
+        let (parent, about) = issued(&daemon, &daemon.token, issue("admin", "acme")).await.unwrap();
+        let (young, _) = derived(&daemon, &parent, child("young")).await.unwrap();
+        assert_eq!(field(issued(&daemon, &young, issue("admin", "acme")).await), "ttl");
+        let short = IssueTokenRequest { ttl: Some(seconds(60)), ..issue("admin", "acme") };
+        let (issued_by_it, _) = issued(&daemon, &young, short).await.unwrap();
+        let (_, other) = issued(&daemon, &daemon.token, issue("admin", "acme")).await.unwrap();
+        assert_eq!(rotated(&daemon, &young, &other.id, None).await.unwrap_err().code(), Code::PermissionDenied);
+        assert_eq!(rotated(&daemon, &young, &about.id, None).await.unwrap_err().code(), Code::PermissionDenied);
+        let itself = text(rotated(&daemon, &young, "self", None).await.unwrap().token);
+        let heir = text(rotated(&daemon, &parent, "self", None).await.unwrap().token);
+
+        let mut own = daemon.admin(&heir).await;
+        let revoke = RevokeTokenRequest { id: about.id };
+        assert_eq!(own.revoke_token(revoke.clone()).await.unwrap_err().code(), Code::Aborted, "it would end itself");
+        daemon.admin(&daemon.token).await.revoke_token(revoke).await.unwrap();
+        for token in [&parent, &young, &issued_by_it, &itself, &heir] {
+            assert_eq!(decrypts(&daemon, token).await, Err(Code::Unauthenticated));
+        }
+    });
+}
+
 /// A child decrypts all the while. What it is answered after its grandparent's revocation was acknowledged is: no.
 #[test]
 fn a_revoked_parent_takes_its_busy_children_along() {

@@ -12,6 +12,13 @@ use super::grants;
 const COLUMNS: &str = "id, name, role, org, projects, providers, hash, created_by, created_at, expires_at, revoked_at, \
      actions, parent, replaces, last_used_at";
 
+/// A token, all that descend from it, and what took over from one of them by its own authority: whoever stole a token does
+/// not keep what it turned into.
+const LINE: &str = "WITH RECURSIVE family(id) AS (VALUES (?1) UNION \
+     SELECT t.id FROM tokens t JOIN family f ON t.parent = f.id UNION \
+     SELECT t.id FROM tokens t JOIN family f ON t.replaces = f.id \
+     WHERE replace(t.created_by, '-', '') = lower(hex(f.id)))";
+
 /// A token and all that descend from it.
 const FAMILY: &str = "WITH RECURSIVE family(id) AS (VALUES (?1) UNION \
      SELECT t.id FROM tokens t JOIN family f ON t.parent = f.id)";
@@ -75,7 +82,7 @@ pub fn outlived_by(connection: &Connection, id: Uuid, end: Timestamp, at: Timest
 /// Nobody else does this between the look and the issue: this writer alone writes.
 pub fn first_admin(connection: &Connection, new: &Token, at: Timestamp) -> Result<(), Error> {
     let sql = "SELECT 1 FROM tokens WHERE role = 'admin' AND org = '*' AND projects = '[]' AND providers = '[]' \
-         AND revoked_at IS NULL AND expires_at > ?1";
+         AND actions = '[]' AND parent IS NULL AND revoked_at IS NULL AND expires_at > ?1";
     match connection.prepare_cached(sql)?.exists([micros(at)])? {
         true => Err(Error::Taken),
         false => issue(connection, new, at),
@@ -85,7 +92,7 @@ pub fn first_admin(connection: &Connection, new: &Token, at: Timestamp) -> Resul
 /// The first revocation counts. There must be such a token. All that descend from it go along.
 pub fn revoke(connection: &Connection, id: Uuid, at: Timestamp) -> Result<(), Error> {
     token(connection, id)?.ok_or(Error::Stale { current: None })?;
-    end_family(connection, id, "revoked_at = COALESCE(revoked_at, ?2)", at)
+    end(connection, LINE, id, REVOKED, at)
 }
 
 /// Once: of two successors, nobody could say which is the rightful one.
@@ -102,15 +109,17 @@ pub fn rotate(
     }
     issue(connection, &Token { replaces: Some(id), ..successor.clone() }, at)?;
     if ends_at <= at {
-        return revoke(connection, id, at);
+        return end(connection, FAMILY, id, REVOKED, at);
     }
-    end_family(connection, id, "expires_at = MIN(expires_at, ?2)", ends_at)
+    end(connection, FAMILY, id, "expires_at = MIN(expires_at, ?2)", ends_at)
 }
 
+const REVOKED: &str = "revoked_at = COALESCE(revoked_at, ?2)";
+
 /// Whatever was made by a token ends with it: its children, theirs, and the grants of them all.
-fn end_family(connection: &Connection, id: Uuid, end: &str, at: Timestamp) -> Result<(), Error> {
+fn end(connection: &Connection, whom: &str, id: Uuid, how: &str, at: Timestamp) -> Result<(), Error> {
     for (table, made_by) in [("grants", "minted_with"), ("tokens", "id")] {
-        let sql = format!("{FAMILY} UPDATE {table} SET {end} WHERE {made_by} IN family");
+        let sql = format!("{whom} UPDATE {table} SET {how} WHERE {made_by} IN family");
         connection.prepare_cached(&sql)?.execute((id.as_bytes(), micros(at)))?;
     }
     Ok(())

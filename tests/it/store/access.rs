@@ -59,6 +59,7 @@ pub async fn first_admin(place: &impl Place) {
         Token { role: "operator".into(), ..admin() },
         Token { org: "acme".into(), ..admin() },
         Token { providers: vec!["openai".into()], ..admin() },
+        Token { actions: vec!["issueToken".into()], ..admin() },
         Token { expires_at: tick(), ..admin() },
     ] {
         commit(&store, Change::IssueToken(other)).await.unwrap();
@@ -207,6 +208,32 @@ pub async fn rotation(place: &impl Place) {
     commit(&store, rotate(&born, later(), &heir)).await.unwrap();
     commit(&store, Change::RevokeToken { id: last.id }).await.unwrap();
     assert!(!is_good(&store, &credential, &heir).await);
+}
+
+/// Whoever stole a token does not keep what it was rotated into; what others rotated it into stays.
+pub async fn a_line_ends_with_its_first(place: &impl Place) {
+    let store = place.open();
+    let credential = served(&store, acme()).await;
+    let rotate = |old: &Token, successor: &Token| Change::RotateToken {
+        id: old.id,
+        ends_at: later(),
+        successor: successor.clone(),
+    };
+    let first = token("acme");
+    commit(&store, Change::IssueToken(first.clone())).await.unwrap();
+    let second = Token { created_by: first.id.to_string(), ..token("acme") };
+    commit(&store, rotate(&first, &second)).await.unwrap();
+    let third = Token { created_by: second.id.to_string(), ..token("acme") };
+    commit(&store, rotate(&second, &third)).await.unwrap();
+    let born = child(&third);
+    commit(&store, Change::IssueToken(born.clone())).await.unwrap();
+    let rescued = token("acme");
+    commit(&store, rotate(&third, &rescued)).await.unwrap();
+    commit(&store, Change::RevokeToken { id: first.id }).await.unwrap();
+    for token in [&first, &second, &third, &born] {
+        assert!(!is_good(&store, &credential, token).await);
+    }
+    assert!(is_good(&store, &credential, &rescued).await, "rotated by somebody else");
 }
 
 /// Sixty-four take over from one token: one does.
