@@ -21,23 +21,29 @@ pub enum Place {
     /// Appended and forced to disk, one note after another.
     File(PathBuf),
     /// Each is the body of a POST.
-    Url { client: Client, url: Uri, hosts: Hosts },
+    Url(Box<Endpoint>),
+}
+
+/// Only https, and only there: law 7.
+pub struct Endpoint {
+    client: Client,
+    url: Uri,
+    hosts: Hosts,
 }
 
 impl Place {
-    /// Only https, and only there: law 7.
     pub fn url(client: Client, url: &str) -> Result<Self, String> {
         let uri: Uri = url.parse().map_err(|_| "must be a URL".to_owned())?;
         let host = uri.host().filter(|_| uri.scheme_str() == Some("https"));
         let host = host.ok_or_else(|| "must begin with https:// and a host".to_owned())?;
         let hosts = Hosts::new(vec![host.to_owned()])?;
-        Ok(Self::Url { client, url: uri, hosts })
+        Ok(Self::Url(Box::new(Endpoint { client, url: uri, hosts })))
     }
 
     const fn name(&self) -> &'static str {
         match self {
             Self::File(_) => "checkpoint-file",
-            Self::Url { .. } => "checkpoint-url",
+            Self::Url(_) => "checkpoint-url",
         }
     }
 
@@ -48,7 +54,8 @@ impl Place {
                 let written = tokio::task::spawn_blocking(move || append(&path, &note)).await;
                 written.map_err(|error| error.to_string())?
             }
-            Self::Url { client, url, hosts } => {
+            Self::Url(endpoint) => {
+                let Endpoint { client, url, hosts } = &**endpoint;
                 let plain = HeaderValue::from_static("text/plain; charset=utf-8");
                 let request = Request {
                     method: Method::POST,

@@ -164,7 +164,7 @@ impl<'a> Signed<'a> {
                 self.told = checkpoint.size;
                 let note = checkpoint.note.parse::<Note>().and_then(|note| note.open(&self.keys));
                 match note.ok().filter(|said| said.size == checkpoint.size) {
-                    Some(said) => walk.expect(&said),
+                    Some(said) => walk.signed(&said),
                     None => walk.unsigned(checkpoint.size),
                 }
             }

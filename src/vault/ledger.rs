@@ -113,6 +113,7 @@ impl Vault {
         loop {
             let last = self.store.checkpoint(u64::MAX).await?;
             let begun = last.as_ref().map_or(0, |last| last.size);
+            self.check_signed(last.as_ref()).await?;
             let mut span = Span::after(last.as_ref())?;
             while span.count() < SPAN {
                 let page = self.store.chained(span.position, PAGE).await?;
@@ -146,6 +147,28 @@ impl Vault {
             if size - begun < SPAN {
                 break;
             }
+        }
+        Ok(())
+    }
+
+    /// Nothing is signed on top of what somebody else wrote: the checkpoint to go on from bears our signature over what its
+    /// row says, and none that this process made is gone. Whoever takes all checkpoints away while no daemon runs is found
+    /// by those that were passed on.
+    async fn check_signed(&self, last: Option<&Checkpoint>) -> Result<(), Error> {
+        let made = *self.ledger.newest.borrow();
+        let said = match last {
+            None => None,
+            Some(last) => {
+                let keys = verifiers(self.store.as_ref()).await?;
+                let said = last.note.parse::<Note>().and_then(|note| note.open(&keys)).ok();
+                let root = Frontier::from_bytes(last.size, &last.frontier).map(|tree| tree.root());
+                said.filter(|said| (said.size, Some(said.root), said.head) == (last.size, root, last.head))
+            }
+        };
+        if (last.is_some() && said.is_none()) || said.map_or(0, |said| said.size) < made {
+            return Err(Error::Corrupt {
+                what: "the audit log's newest checkpoint is not the one that was signed".into(),
+            });
         }
         Ok(())
     }
@@ -266,7 +289,7 @@ impl Vault {
         let boundary = self.store.boundary().await?;
         if let Some(end) = self.store.checkpoint_before(cutoff).await?.filter(|end| end.size > boundary.size) {
             let mut trail = Trail::begin(&Caller::system(), Action::PruneAudit).about_org(EVERYTHING);
-            trail.named(&format!("records {} to {}", boundary.size + 1, end.size));
+            trail.named(&chain::prune(boundary.size + 1, end.size));
             let change = Change::PruneAudit { size: end.size };
             let result = self.guard.commit(&Guard::own_work(), change, &trail).await.map(drop).map_err(Error::from);
             self.guard.finish(trail, result).await?;

@@ -34,3 +34,26 @@ impl Place {
         serde_json::from_str(canonical).ok()
     }
 }
+
+/// How the record of a prune says what went: in its `name`.
+pub fn prune(first: u64, last: u64) -> String {
+    format!("records {first} to {last}")
+}
+
+/// The last record that went, where a record tells of a prune.
+pub fn pruned_to(canonical: &str) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Said {
+        caller: String,
+        action: String,
+        outcome: String,
+        name: String,
+    }
+    // Cheap, as there are few of them.
+    if !canonical.contains("\"pruneAudit\"") {
+        return None;
+    }
+    let said: Said = serde_json::from_str(canonical).ok()?;
+    let own = (&*said.caller, &*said.action, &*said.outcome) == ("system", "pruneAudit", "ok");
+    said.name.rsplit_once(" to ").filter(|_| own)?.1.parse().ok()
+}

@@ -195,7 +195,7 @@ impl Verification {
             }
         }
         if !header.part {
-            self.known.iter().for_each(|known| self.walk.expect(known));
+            self.known.iter().for_each(|known| self.walk.signed(known));
         }
         (self.found.instance, self.found.part, self.found.pruned) =
             (header.instance.clone(), header.part, header.pruned);
@@ -214,7 +214,7 @@ impl Verification {
         match self.open(&note) {
             Err(_) => self.found.faults.push((claimed, Fault::Unsigned)),
             Ok(said) if said.instance != header.instance => self.found.faults.push((claimed, Fault::Unsigned)),
-            Ok(said) if !header.part => self.walk.expect(&said),
+            Ok(said) if !header.part => self.walk.signed(&said),
             Ok(said) if said.size == header.size => {
                 self.root = Some(said.root);
                 self.found.checkpoints += 1;

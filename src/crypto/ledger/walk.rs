@@ -84,6 +84,8 @@ pub struct Walk {
     expected: BTreeMap<u64, (Hash, Hash)>,
     checkpoints: u64,
     covered: u64,
+    /// A record tells that those before the boundary were pruned.
+    told: bool,
     broken: Option<(u64, Fault)>,
 }
 
@@ -95,7 +97,7 @@ impl Walk {
 
     /// A checkpoint that its signature has proven. It comes before the record that it ends with. Those from before the
     /// boundary can only be compared with each other.
-    pub fn expect(&mut self, checkpoint: &Checkpoint) {
+    pub fn signed(&mut self, checkpoint: &Checkpoint) {
         let said = (checkpoint.root, checkpoint.head);
         match self.expected.insert(checkpoint.size, said) {
             Some(other) if other != said => self.breaks_at(checkpoint.size, Fault::Forked),
@@ -123,6 +125,7 @@ impl Walk {
         if chain::link(&self.head, canonical) != *hash {
             return self.breaks_at(expected, Fault::Edited);
         }
+        self.told |= self.pruned > 0 && chain::pruned_to(canonical) == Some(self.pruned);
         self.head = *hash;
         self.frontier.push(merkle::leaf(canonical));
         self.compare();
@@ -147,6 +150,10 @@ impl Walk {
         let records = self.frontier.size();
         if self.expected.last_key_value().is_some_and(|(size, _)| *size > records) {
             self.breaks_at(records + 1, Fault::Cut);
+        }
+        // Somebody else let the log begin there.
+        if self.pruned > 0 && !self.told {
+            self.breaks_at(1, Fault::Missing);
         }
         let Self { pruned, head, checkpoints, covered, broken, .. } = self;
         Report { pruned, records: records - pruned, head, checkpoints, covered, broken }
@@ -173,12 +180,17 @@ impl Walk {
 mod tests {
     use super::*;
 
+    type Log = Vec<(u64, String, Hash)>;
+
     /// A log as it was written: texts and hashes.
-    fn log(count: u64, what: &str) -> Vec<(u64, String, Hash)> {
+    fn log(count: u64, what: &str) -> Log {
         let mut head = [0; 32];
         (1..=count)
             .map(|sequence| {
-                let text = format!("{{\"instance\":\"i\",\"sequence\":{sequence},\"what\":\"{what}\"}}");
+                let prune =
+                    "\"caller\":\"system\",\"action\":\"pruneAudit\",\"outcome\":\"ok\",\"name\":\"records 1 to 4\"";
+                let more = if sequence == 6 { prune.to_owned() } else { format!("\"what\":\"{what}\"") };
+                let text = format!("{{\"instance\":\"i\",\"sequence\":{sequence},{more}}}");
                 head = chain::link(&head, &text);
                 (sequence, text, head)
             })
@@ -198,7 +210,7 @@ mod tests {
 
     fn walked_from(boundary: Boundary, log: &[(u64, String, Hash)], checkpoints: &[Checkpoint]) -> Report {
         let mut walk = Walk::new(boundary);
-        checkpoints.iter().for_each(|checkpoint| walk.expect(checkpoint));
+        checkpoints.iter().for_each(|checkpoint| walk.signed(checkpoint));
         log.iter().for_each(|(sequence, text, hash)| walk.step(*sequence, text, hash));
         walk.report()
     }
@@ -215,7 +227,7 @@ mod tests {
     #[test]
     fn the_chain_names_who_did_not_compute_it_anew() {
         let whole = log(9, "a");
-        let broken = |change: &dyn Fn(&mut Vec<(u64, String, Hash)>)| {
+        let broken = |change: &dyn Fn(&mut Log)| {
             let mut log = whole.clone();
             change(&mut log);
             walked(&log, &[]).broken
@@ -260,6 +272,9 @@ mod tests {
         let report = walked_from(boundary.clone(), &whole[4..], &signed);
         assert_eq!((report.pruned, report.records, report.checkpoints), (4, 5, 2));
         assert_eq!(report.broken, None);
+        // Without the record that tells of it.
+        let other = walked_from(boundary.clone(), &whole[4..5], &signed[..1]);
+        assert_eq!(other.broken, Some((1, Fault::Missing)));
         let forged = Boundary { head: [1; 32], ..boundary };
         assert_eq!(walked_from(forged, &whole[4..], &signed).broken, Some((1, Fault::Rewritten)));
     }
