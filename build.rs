@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
-const PROTOS: [&str; 2] = ["strongroom/v1/credentials.proto", "strongroom/v1/admin.proto"];
+const PROTOS: [&str; 3] =
+    ["strongroom/v1/credentials.proto", "strongroom/v1/admin.proto", "strongroom/v1/stepup.proto"];
 
 #[allow(clippy::disallowed_methods, reason = "cargo tells OUT_DIR through the environment")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,19 +1,22 @@
 //! The list of parts, and how they are put together. Everything that can be refused is refused before a port opens.
 
+pub mod policy;
+
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::api::listen::{self, Address, Listener};
+use crate::api::listen::{self, Address, Listener, Tls};
 use crate::api::{self, Api};
 use crate::authn::token::Tokens;
-use crate::authn::{self, Authenticator, Callers};
+use crate::authn::{self, Authenticator, Authorities, Callers};
 use crate::config::{self, Config};
 use crate::crypto::Secret;
 use crate::kms::local::{self, Local};
@@ -21,13 +24,14 @@ use crate::kms::{Keyring, Kms};
 use crate::providers::probe::Live;
 use crate::providers::{self, Registry};
 use crate::store::{Sqlite, Store};
-use crate::vault::{self, Limits, Parts, Policies, Testing, Vault, policy};
+use crate::vault::policy::{LoadError, Vocabulary};
+use crate::vault::{self, Allowance, Allowances, Limits, Parts, Policies, Testing, Vault};
 use crate::{http, memory, telemetry};
 
 /// A daemon that is ready to open its doors.
 pub struct App {
     config: Config,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Tls>>,
     api: Arc<Api>,
     vault: Arc<Vault>,
     authenticator: Arc<Authenticator>,
@@ -60,7 +64,9 @@ pub enum Error {
     #[error("{0}")]
     Telemetry(#[from] telemetry::Error),
     #[error("{0}")]
-    Policies(#[from] policy::LoadError),
+    Policies(#[from] LoadError),
+    #[error("{0}")]
+    Expectations(String),
     #[error("{0}")]
     Callers(#[from] authn::callers::LoadError),
     #[error("{0}")]
@@ -85,6 +91,11 @@ pub enum Error {
     Outbound(http::Wrong),
     #[error("{0}")]
     Tls(listen::Error),
+    #[error(
+        "{key}: {address} is reachable from other machines, and no caller is configured: whoever is the first to read the \
+         bootstrap token would be the admin"
+    )]
+    Strangers { key: &'static str, address: SocketAddr },
     #[error("{0}")]
     Door(#[from] listen::Error),
     #[error("{0}")]
@@ -102,14 +113,15 @@ pub struct Doors {
 impl App {
     /// Puts the parts together. Opens the store and the keys, no port.
     pub async fn build(config: Config) -> Result<Self, Error> {
-        let tls = tls(&config)?;
+        let authorities = authorities(&config)?;
+        let tls = tls(&config, authorities.as_deref())?.map(Tls::new);
         let client = client(&config.outbound)?;
         if config.kms.local.create {
             make_homes(&config)?;
         }
         let registry = registry(&config)?;
-        let policies = policies(&config)?;
         let callers = callers(&config)?;
+        let policies = policies(&config, &registry, &callers)?;
         let keyring = keyring(&config)?;
         let store = store(&config)?;
         let owner_hosts = http::Hosts::new(config.outbound.owner_hosts.clone())
@@ -118,6 +130,18 @@ impl App {
             ttl: config.cache.ttl,
             max_bytes: config.cache.max_bytes.bytes(),
             org_bytes: (config.cache.max_bytes.bytes() as f64 * config.cache.org_share) as u64,
+        };
+        let allowances = Allowances {
+            caller: Allowance {
+                rate: config.limits.caller_rate,
+                at_once: config.limits.caller_at_once,
+                watches: config.limits.caller_watches,
+            },
+            org: Allowance {
+                rate: config.limits.org_rate,
+                at_once: config.limits.org_at_once,
+                watches: config.limits.org_watches,
+            },
         };
         let testing = Testing {
             enabled: config.probe.enabled,
@@ -130,8 +154,9 @@ impl App {
             keyring,
             registry,
             policies,
-            probe: Arc::new(Live::new(client, owner_hosts)),
+            probe: Arc::new(Live::new(client.clone(), owner_hosts)),
             limits,
+            allowances,
             testing,
         })?;
         vault.check_keys().await?;
@@ -139,7 +164,9 @@ impl App {
             return Err(Error::OtherKey { key: config.kms.default });
         }
 
-        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers);
+        let failures = config.limits.failed_authentications;
+        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers, client, failures);
+        authenticator.trust(authorities);
         let tokens = Arc::new(Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator)));
         let (closing, is_closing) = watch::channel(false);
         let settings =
@@ -163,6 +190,7 @@ impl App {
             unix,
         };
         self.vault.keep_a_sample().await?;
+        self.vault.record_rules().await?;
         Ok(doors)
     }
 
@@ -172,6 +200,8 @@ impl App {
         let settings = listen::Settings {
             max_connections: limits.max_connections as usize,
             max_streams: limits.max_streams,
+            max_strangers: limits.max_strangers as usize,
+            max_strangers_per_source: limits.max_strangers_per_source as usize,
             handshake: limits.handshake,
             deadline: limits.deadline,
             close_idle_after: self.config.memory.close_idle_after,
@@ -190,33 +220,68 @@ impl App {
             }
         }
         let upkeep = tokio::spawn(Arc::clone(&self.vault).upkeep(self.closing.subscribe()));
+        let issuers = tokio::spawn(Arc::clone(&self.authenticator).upkeep(self.closing.subscribe()));
         stop.await;
         tracing::info!("draining");
         self.closing.send_replace(true);
         open.join_all().await;
         upkeep.await.map_err(vault::Error::bug)?;
+        issuers.await.map_err(vault::Error::bug)?;
+        self.vault.record_counted().await;
         Ok(())
     }
 
-    /// Reads policies, providers and callers anew. When one of them is wrong, all stay as they are.
-    pub fn reloader(&self) -> impl Fn() -> Result<(), Error> + Send + Sync + 'static {
-        let (config, vault) = (self.config.clone(), Arc::clone(&self.vault));
-        let authenticator = Arc::clone(&self.authenticator);
+    /// Reads policies, providers, callers and the files of TLS anew. When one of them is wrong, or the change cannot be
+    /// recorded, all stay as they are.
+    pub fn reloader(&self) -> impl Fn() -> BoxFuture<'static, Result<(), Error>> + Send + Sync + 'static {
+        let (config, vault) = (Arc::new(self.config.clone()), Arc::clone(&self.vault));
+        let (authenticator, door) = (Arc::clone(&self.authenticator), self.tls.clone());
         move || {
-            let (policies, registry, callers) = (policies(&config)?, registry(&config)?, callers(&config)?);
-            vault.replace_rules(policies, registry);
-            authenticator.replace(callers);
-            Ok(())
+            let (config, vault) = (Arc::clone(&config), Arc::clone(&vault));
+            let (authenticator, door) = (Arc::clone(&authenticator), door.clone());
+            Box::pin(async move {
+                let (registry, callers) = (registry(&config)?, callers(&config)?);
+                let policies = policies(&config, &registry, &callers)?;
+                let authorities = authorities(&config)?;
+                let handshakes = tls(&config, authorities.as_deref())?;
+                let rules = vault.replace_rules(policies, registry).await?;
+                if let (Some(door), Some(handshakes)) = (&door, handshakes) {
+                    door.replace(handshakes);
+                }
+                authenticator.trust(authorities);
+                authenticator.replace(callers);
+                tracing::info!(rules, "new policies and providers are in force");
+                Ok(())
+            })
         }
     }
 
     /// The token of the first administrator, if nobody has a token yet.
     pub async fn first_token(&self, ttl: Duration) -> Result<Option<Secret>, Error> {
-        Ok(self.tokens.bootstrap("first-admin", ttl).await?)
+        Ok(self.tokens.first_admin("first-admin", ttl).await?)
+    }
+
+    /// Whether nobody can come in yet. That is refused where other machines could ask, unless it is wanted.
+    pub async fn knows_nobody(&self) -> Result<bool, Error> {
+        let listen = &self.config.listen;
+        let open = [("listen.grpc", listen.grpc), ("listen.rest", listen.rest)];
+        let open = open.into_iter().find(|(_, address)| !address.ip().is_loopback());
+        match (self.authenticator.knows_nobody().await?, open) {
+            (true, Some((key, address))) if !listen.allow_bootstrap_beyond_loopback => {
+                Err(Error::Strangers { key, address })
+            }
+            (nobody, _) => Ok(nobody),
+        }
+    }
+
+    /// What the first admin's token is issued with.
+    pub fn bootstrap_token(&self) -> Result<Secret, Error> {
+        Ok(self.authenticator.offer_bootstrap()?)
     }
 
     /// Asks every dependency whether it would do its part.
     pub async fn check(&self) -> Result<(), Error> {
+        self.knows_nobody().await?;
         self.vault.ready().await?;
         Ok(self.vault.check_keys().await?)
     }
@@ -250,23 +315,39 @@ fn registry(config: &Config) -> Result<Registry, Error> {
     }
 }
 
-fn policies(config: &Config) -> Result<Policies, Error> {
+fn policies(config: &Config, registry: &Registry, callers: &Callers) -> Result<Policies, Error> {
     match &config.policy.directory {
         None => Ok(Policies::embedded()?),
-        Some(directory) => Ok(Policies::load(directory)?),
+        Some(directory) => Ok(Policies::load(directory, &vocabulary(registry, callers))?),
     }
+}
+
+/// What policies may name besides what their schema says.
+fn vocabulary(registry: &Registry, callers: &Callers) -> Vocabulary {
+    Vocabulary::of(registry).with_claims(callers.attributes().into_iter().map(ToOwned::to_owned))
 }
 
 fn callers(config: &Config) -> Result<Callers, Error> {
     match &config.authn.callers {
         None => Ok(Callers::default()),
-        Some(file) => Ok(Callers::parse(&file.display().to_string(), &read(file)?)?),
+        Some(file) => {
+            let name = file.display().to_string();
+            let callers = Callers::parse(&name, &read(file)?)?;
+            callers.check_files(&name)?;
+            Ok(callers)
+        }
     }
 }
 
-fn tls(config: &Config) -> Result<Option<Arc<ServerConfig>>, Error> {
+fn authorities(config: &Config) -> Result<Option<Arc<Authorities>>, Error> {
+    let (bundle, lists) = (&config.tls.client_authorities, &config.tls.client_crl);
+    let read = |bundle: &PathBuf| Authorities::read(bundle, lists.as_deref()).map(Arc::new);
+    Ok(bundle.as_ref().map(read).transpose()?)
+}
+
+fn tls(config: &Config, clients: Option<&Authorities>) -> Result<Option<Arc<ServerConfig>>, Error> {
     match (&config.tls.cert, &config.tls.key) {
-        (Some(cert), Some(key)) => listen::tls(cert, key).map(Some).map_err(Error::Tls),
+        (Some(cert), Some(key)) => listen::tls(cert, key, clients).map(Some).map_err(Error::Tls),
         _ => Ok(None),
     }
 }

@@ -82,6 +82,8 @@ pub struct Listen {
     #[serde(with = "source::maybe_path")]
     pub unix: Option<PathBuf>,
     pub allow_plaintext_beyond_loopback: bool,
+    /// Where whoever reads what the daemon prints at its first start would be its first admin.
+    pub allow_bootstrap_beyond_loopback: bool,
 }
 
 impl Default for Listen {
@@ -93,6 +95,7 @@ impl Default for Listen {
             ops: local(7301),
             unix: None,
             allow_plaintext_beyond_loopback: false,
+            allow_bootstrap_beyond_loopback: false,
         }
     }
 }
@@ -105,6 +108,12 @@ pub struct Tls {
     pub cert: Option<PathBuf>,
     #[serde(with = "source::maybe_path")]
     pub key: Option<PathBuf>,
+    /// Whose certificates clients may come with.
+    #[serde(with = "source::maybe_path")]
+    pub client_authorities: Option<PathBuf>,
+    /// What those have revoked.
+    #[serde(with = "source::maybe_path")]
+    pub client_crl: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -205,6 +214,20 @@ pub struct Limits {
     pub max_connections: u32,
     /// Concurrent calls on one HTTP/2 connection.
     pub max_streams: u32,
+    /// Connections over which nobody has proven yet who they are, of each listener.
+    pub max_strangers: u32,
+    /// Of those, from one network.
+    pub max_strangers_per_source: u32,
+    /// From one network in a minute. From here on, none means no limit.
+    pub failed_authentications: u32,
+    /// Calls a second.
+    pub caller_rate: u32,
+    pub caller_at_once: u32,
+    /// Open at the same time.
+    pub caller_watches: u32,
+    pub org_rate: u32,
+    pub org_at_once: u32,
+    pub org_watches: u32,
 }
 
 impl Default for Limits {
@@ -215,6 +238,15 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             max_connections: 1024,
             max_streams: 256,
+            max_strangers: 512,
+            max_strangers_per_source: 256,
+            failed_authentications: 20,
+            caller_rate: 0,
+            caller_at_once: 1024,
+            caller_watches: 64,
+            org_rate: 0,
+            org_at_once: 4096,
+            org_watches: 256,
         }
     }
 }

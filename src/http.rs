@@ -74,6 +74,7 @@ impl Default for Limits {
     }
 }
 
+#[derive(Clone)]
 pub struct Client {
     network: Arc<dyn Network>,
     proxy: Option<Proxy>,
@@ -139,7 +140,7 @@ impl Client {
         if !settings.private_hosts.is_empty() {
             tracing::warn!(
                 hosts = settings.private_hosts.join(", "),
-                "outbound.private_hosts: connection tests of these may go to private addresses"
+                "outbound.private_hosts: what is asked of these may go to private addresses"
             );
         }
         Ok(Self { network, proxy, private, tls, limits: settings.limits })

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use strongroom::api::listen::{self, Address, Listener, Settings};
+use strongroom::api::listen::{self, Address, Listener, Settings, Tls};
 use strongroom::crypto::Secret;
 use strongroom::pb::v1::{DecryptCredentialRequest, DecryptCredentialResponse};
 use tonic::server::{Grpc, UnaryService};
@@ -27,7 +27,7 @@ pub fn serve(words: &[String]) {
     let is = |word: &str| words.iter().any(|it| it == word);
     allocator::wipe(is("wiping"));
     server::runtime().block_on(async {
-        let tls = is("tls").then(|| listen::tls(Path::new("cert.pem"), Path::new("key.pem")).unwrap());
+        let tls = is("tls").then(|| Tls::new(listen::tls(Path::new("cert.pem"), Path::new("key.pem"), None).unwrap()));
         let scheme = if tls.is_some() { "https" } else { "http" };
         let any = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let tcp = Listener::bind("tcp", any, tls).await.unwrap();
@@ -48,6 +48,8 @@ const fn settings() -> Settings {
     Settings {
         max_connections: 1024,
         max_streams: 256,
+        max_strangers: 512,
+        max_strangers_per_source: 512,
         handshake: Duration::from_secs(10),
         deadline: Duration::from_secs(30),
         close_idle_after: Duration::from_millis(500),

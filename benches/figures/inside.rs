@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strongroom::authn::{Authenticator, Callers, Peer, Presented};
 use strongroom::authn::token::{Issue, Tokens};
+use strongroom::authn::{Authenticator, Callers, Peer, Presented};
 use strongroom::http;
 use strongroom::kms::{Keyring, Local};
 use strongroom::providers::probe::Live;
 use strongroom::providers::{Probe, Registry};
 use strongroom::store::{Sqlite, Store};
-use strongroom::vault::{Caller, Limits, Parts, Policies, Testing, Vault};
+use strongroom::vault::{Allowances, Caller, Limits, Parts, Policies, Testing, Vault};
 
 pub struct Inside {
     pub store: Arc<dyn Store>,
@@ -38,6 +38,7 @@ impl Inside {
             policies: Policies::embedded().unwrap(),
             probe,
             limits: Limits { ttl: Duration::from_secs(300), max_bytes: 1 << 26, org_bytes: 1 << 24 },
+            allowances: Allowances::default(),
             testing: Testing {
                 enabled: true,
                 timeout: Duration::from_secs(10),
@@ -46,14 +47,15 @@ impl Inside {
             },
         })
         .unwrap();
-        let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault), Callers::default());
+        let client = http::Client::new(http::Settings::default()).unwrap();
+        let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault), Callers::default(), client, 0);
         let tokens = Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator));
         Self { store, vault, authenticator, tokens }
     }
 
     /// The first admin, as a header and as a caller.
     pub async fn admin(&self) -> Caller {
-        let token = self.tokens.bootstrap("admin", Duration::from_secs(3600)).await.unwrap().unwrap();
+        let token = self.tokens.first_admin("admin", Duration::from_secs(3600)).await.unwrap().unwrap();
         self.caller(&format!("Bearer {}", token.expose_text().unwrap())).await
     }
 
@@ -65,6 +67,7 @@ impl Inside {
             org: org.into(),
             projects: Vec::new(),
             providers: vec!["*".into()],
+            actions: Vec::new(),
             ttl: None,
         };
         let (token, _) = self.tokens.issue(admin, issue).await.unwrap();

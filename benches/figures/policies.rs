@@ -8,7 +8,7 @@ use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet, Request, RestrictedExpression,
 };
 use jiff::Timestamp;
-use strongroom::vault::policy::Resource;
+use strongroom::vault::policy::{Resource, Verdict, Vocabulary};
 use strongroom::vault::{Action, Caller, Credential, CredentialState, Health, Path as Name, Policies};
 use uuid::Uuid;
 
@@ -37,10 +37,10 @@ pub fn run(plan: Plan, home: &Path) {
         let directory = home.join(format!("{number}-policies"));
         std::fs::create_dir(&directory).unwrap();
         std::fs::write(directory.join("all.cedar"), &text).unwrap();
-        let policies = Policies::load(&directory).unwrap();
+        let policies = Policies::load(&directory, &Vocabulary::default()).unwrap();
         let decide = |credential: &Credential, caller: &Caller| {
             let decision = policies.decide(caller, Action::Decrypt, Resource::Credential(credential), Timestamp::now());
-            assert!(decision.allowed);
+            assert_eq!(decision.verdict, Verdict::Allowed);
         };
 
         let (mut known, mut first, mut whole) = (Vec::new(), Vec::new(), Vec::new());

@@ -175,6 +175,10 @@ pub struct Client {
 }
 
 impl Client {
+    pub fn with_token(self, token: String) -> Self {
+        Self { token, ..self }
+    }
+
     pub fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.metadata_mut().insert("authorization", format!("Bearer {}", self.token).parse().unwrap());

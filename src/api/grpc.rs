@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryFutureExt as _};
+use http_body_util::Limited;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::server::NamedService;
@@ -20,10 +21,11 @@ use super::credentials::{self, Changes};
 use super::rpc::Rpc;
 use super::serve::{self, Handler};
 use super::status::{self, Fault, Invalid};
-use super::{Api, admin};
+use super::{Api, admin, explain, stepup};
 use crate::pb;
 use crate::pb::v1::admin_service_server::{AdminService, AdminServiceServer};
 use crate::pb::v1::credential_service_server::{CredentialService, CredentialServiceServer};
+use crate::pb::v1::step_up_service_server::{StepUpService, StepUpServiceServer};
 use crate::pb::v1::*;
 use crate::vault::{Caller, Error};
 
@@ -32,6 +34,7 @@ pub fn grpc(api: Arc<Api>) -> Result<Router, Error> {
     let limit = api.settings.request_bytes;
     let credentials = CredentialServiceServer::new(Grpc(Arc::clone(&api))).max_decoding_message_size(limit);
     let admin = AdminServiceServer::new(Grpc(Arc::clone(&api))).max_decoding_message_size(limit);
+    let stepup = StepUpServiceServer::new(Grpc(Arc::clone(&api))).max_decoding_message_size(limit);
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(report(reporter, Arc::clone(&api)));
     let described = || {
@@ -42,9 +45,10 @@ pub fn grpc(api: Arc<Api>) -> Result<Router, Error> {
     let router = Router::new().fallback(|| async { status::explained(Status::unimplemented("")).into_http::<Body>() });
     let router = guarded(router, &api, credentials);
     let router = guarded(router, &api, admin);
-    let router = open(router, health);
-    let router = open(router, described().build_v1().map_err(Error::bug)?);
-    Ok(open(router, described().build_v1alpha().map_err(Error::bug)?))
+    let router = guarded(router, &api, stepup);
+    let router = open(router, &api, health);
+    let router = open(router, &api, described().build_v1().map_err(Error::bug)?);
+    Ok(open(router, &api, described().build_v1alpha().map_err(Error::bug)?))
 }
 
 /// Serves the generated traits.
@@ -114,10 +118,11 @@ impl CredentialService for Grpc {
         request: Request<WatchCredentialsRequest>,
     ) -> Answer<Self::WatchCredentialsStream> {
         let Proven { rpc, caller } = proven(&request)?;
+        let request_id = caller.request_id;
         let opened = self.unary(request, credentials::watch_credentials).await?;
         let refuse = move |error: Error| {
-            status::report(&rpc.name, &caller.request_id, &error);
-            refuse(&error.into(), &caller.request_id)
+            status::report(&rpc.name, &request_id, &error);
+            refuse(&error.into(), &request_id)
         };
         Ok(opened.map(|Changes(changes)| changes.map(move |change| change.map_err(&refuse)).boxed()))
     }
@@ -127,6 +132,14 @@ impl CredentialService for Grpc {
 impl AdminService for Grpc {
     async fn issue_token(&self, request: Request<IssueTokenRequest>) -> Answer<IssueTokenResponse> {
         self.unary(request, admin::issue_token).await
+    }
+
+    async fn derive_token(&self, request: Request<DeriveTokenRequest>) -> Answer<DeriveTokenResponse> {
+        self.unary(request, admin::derive_token).await
+    }
+
+    async fn rotate_token(&self, request: Request<RotateTokenRequest>) -> Answer<RotateTokenResponse> {
+        self.unary(request, admin::rotate_token).await
     }
 
     async fn revoke_token(&self, request: Request<RevokeTokenRequest>) -> Answer<RevokeTokenResponse> {
@@ -148,12 +161,59 @@ impl AdminService for Grpc {
     async fn list_providers(&self, request: Request<ListProvidersRequest>) -> Answer<ListProvidersResponse> {
         self.unary(request, admin::list_providers).await
     }
+
+    async fn explain_policy(&self, request: Request<ExplainPolicyRequest>) -> Answer<ExplainPolicyResponse> {
+        self.unary(request, explain::explain_policy).await
+    }
+}
+
+#[async_trait]
+impl StepUpService for Grpc {
+    async fn enrol_second_factor(
+        &self,
+        request: Request<EnrolSecondFactorRequest>,
+    ) -> Answer<EnrolSecondFactorResponse> {
+        self.unary(request, stepup::enrol_second_factor).await
+    }
+
+    async fn confirm_second_factor(
+        &self,
+        request: Request<ConfirmSecondFactorRequest>,
+    ) -> Answer<ConfirmSecondFactorResponse> {
+        self.unary(request, stepup::confirm_second_factor).await
+    }
+
+    async fn remove_second_factor(
+        &self,
+        request: Request<RemoveSecondFactorRequest>,
+    ) -> Answer<RemoveSecondFactorResponse> {
+        self.unary(request, stepup::remove_second_factor).await
+    }
+
+    async fn list_second_factors(
+        &self,
+        request: Request<ListSecondFactorsRequest>,
+    ) -> Answer<ListSecondFactorsResponse> {
+        self.unary(request, stepup::list_second_factors).await
+    }
+
+    async fn list_approvals(&self, request: Request<ListApprovalsRequest>) -> Answer<ListApprovalsResponse> {
+        self.unary(request, stepup::list_approvals).await
+    }
+
+    async fn approve_request(&self, request: Request<ApproveRequestRequest>) -> Answer<ApproveRequestResponse> {
+        self.unary(request, stepup::approve_request).await
+    }
+
+    async fn reject_request(&self, request: Request<RejectRequestRequest>) -> Answer<RejectRequestResponse> {
+        self.unary(request, stepup::reject_request).await
+    }
 }
 
 impl Grpc {
     async fn unary<Message, Reply, H>(&self, request: Request<Message>, handler: H) -> Answer<Reply>
     where
-        Message: Send + 'static,
+        Message: prost::Message + 'static,
         Reply: Send + 'static,
         H: for<'a> Handler<'a, Message, Reply>,
     {
@@ -209,9 +269,19 @@ fn guarded<S: Tonic>(router: Router, api: &Arc<Api>, service: S) -> Router {
     router.route_service(&path::<S>(), guarded)
 }
 
-/// For everybody.
-fn open<S: Tonic>(router: Router, service: S) -> Router {
-    let explained = tower::service_fn(move |request| service.clone().oneshot(request).map_ok(explain));
+/// What a stranger may say to a service that is there for everybody.
+const OPEN_BYTES: usize = 64 * 1024;
+
+/// For everybody. What they say ends after so many bytes, and with the deadline.
+fn open<S: Tonic>(router: Router, api: &Api, service: S) -> Router {
+    let deadline = api.settings.deadline;
+    let explained = tower::service_fn(move |request: Asked| {
+        let brief = request.map(|body| {
+            let said = body.into_data_stream().take_until(tokio::time::sleep(deadline));
+            axum::body::Body::new(Limited::new(axum::body::Body::from_stream(said), OPEN_BYTES))
+        });
+        service.clone().oneshot(brief).map_ok(explain)
+    });
     router.route_service(&path::<S>(), explained)
 }
 
@@ -226,7 +296,7 @@ async fn guard(api: Arc<Api>, service: impl Tonic, mut request: Asked) -> Result
     let name = request.uri().path().rsplit('/').next().unwrap_or_default();
     let Ok(rpc) = api.rpcs.get(name) else { return Ok(status::explained(Status::unimplemented("")).into_http()) };
     serve::mark(rpc, request.extensions());
-    let peer = request.extensions().get().cloned();
+    let from = serve::from(request.extensions());
     let headers = request.headers().clone();
     let request_id = serve::request_id(&headers);
     let work = |caller| async {
@@ -234,7 +304,7 @@ async fn guard(api: Arc<Api>, service: impl Tonic, mut request: Asked) -> Result
         let Ok(response) = service.oneshot(request).await;
         fault(&api, &response).map_or_else(|| Ok(explain(response)), Err)
     };
-    Ok(match api.serve(rpc, peer, &headers, &request_id, work).await {
+    Ok(match api.serve(rpc, from, &headers, &request_id, work).await {
         Ok(mut response) => {
             response.headers_mut().insert(serve::REQUEST_ID, serve::request_id_header(&request_id));
             response
@@ -290,7 +360,9 @@ async fn report(reporter: HealthReporter, api: Arc<Api>) {
 
 async fn tell(reporter: &HealthReporter, status: ServingStatus) {
     // The empty name is the daemon as a whole.
-    for service in ["", CredentialServiceServer::<Grpc>::NAME, AdminServiceServer::<Grpc>::NAME] {
+    for service in
+        ["", CredentialServiceServer::<Grpc>::NAME, AdminServiceServer::<Grpc>::NAME, StepUpServiceServer::<Grpc>::NAME]
+    {
         reporter.set_service_status(service, status).await;
     }
 }

@@ -11,12 +11,14 @@
 //!   a watch, would keep it: it is cut after [`Settings::deadline`],
 //!   and resumes elsewhere from its sequence number.
 //! - **Strangers hold connections open.** Nobody is authenticated yet here, so each wait has an end: handshake, first
-//!   bytes, headers, and pings that stay unanswered. The number of connections, of calls on each, and of header bytes
-//!   is bounded.
+//!   bytes, headers, pings that stay unanswered, and the first call of somebody who proves who they are. The number of
+//!   connections is bounded, of strangers among them, of calls on each, and of header bytes. A stranger in the way makes
+//!   room for a newcomer, so that they lock nobody out.
 //! - **A stop loses nothing.** The port closes first, calls in flight finish, and what is left after
 //!   [`Settings::grace`] is cut.
 
 mod connection;
+mod lobby;
 mod prefix;
 mod socket;
 mod tls;
@@ -34,8 +36,10 @@ use tokio::task::JoinSet;
 use tower::Service;
 
 pub use connection::CarriedSecret;
+pub use lobby::Guest;
+use lobby::Lobby;
 pub use socket::{Address, Error, Listener};
-pub use tls::tls;
+pub use tls::{Tls, tls};
 
 /// After accepting failed for want of descriptors or memory: time for others to give some back.
 const BREATH: Duration = Duration::from_millis(50);
@@ -46,6 +50,9 @@ pub struct Settings {
     pub max_connections: usize,
     /// Concurrent calls on one HTTP/2 connection.
     pub max_streams: u32,
+    /// Connections over which no caller has come yet; and those of them from one network.
+    pub max_strangers: usize,
+    pub max_strangers_per_source: usize,
     /// For the TLS handshake, for the first bytes, and for the headers of each HTTP/1.1 request.
     pub handshake: Duration,
     /// No call but a stream lives longer.
@@ -72,11 +79,12 @@ impl<S> Serves for S where
 {
 }
 
-/// Serves until `stop` turns true, then drains. Each request carries its [`crate::authn::Peer`] and [`CarriedSecret`] as extensions.
+/// Serves until `stop` turns true, then drains. Each request carries its [`crate::authn::Peer`], [`CarriedSecret`] and [`Guest`] as extensions.
 pub async fn serve(listener: Listener, service: impl Serves, settings: Settings, mut stop: watch::Receiver<bool>) {
     let name = listener.key();
     let open = metrics::gauge!("strongroom_connections", "listener" => name);
     let settings = Arc::new(settings);
+    let lobby = Lobby::new(name, Arc::clone(&settings));
     let mut connections = JoinSet::new();
     let mut full = false;
     loop {
@@ -99,15 +107,17 @@ pub async fn serve(listener: Listener, service: impl Serves, settings: Settings,
                 continue;
             }
         };
-        if connections.len() >= settings.max_connections {
+        let Some(place) = lobby.enter(peer.source()) else {
             metrics::counter!("strongroom_connections_refused_total", "listener" => name).increment(1);
             if !std::mem::replace(&mut full, true) {
                 tracing::warn!(listener = name, open = connections.len(), "limits.max_connections is reached");
             }
             continue;
-        }
+        };
         full = false;
-        connections.spawn(connection::run(stream, peer, service.clone(), settings.clone(), stop.clone()));
+        let (guest, settings) = (Arc::clone(&place.guest), Arc::clone(&settings));
+        let connection = connection::run(stream, peer, guest, service.clone(), settings, stop.clone());
+        connections.spawn(place.keep(connection));
         open.set(connections.len() as f64);
     }
 

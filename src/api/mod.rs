@@ -1,4 +1,4 @@
-//! The transports. One handler per rpc, in [`credentials`] and [`admin`], serves gRPC and REST alike: it turns the
+//! The transports. One handler per rpc, in [`credentials`], [`admin`] and [`stepup`], serves gRPC and REST alike: it turns the
 //! request into the vault's words, asks, and turns the answer back. Everything that every request needs (an id, a
 //! caller, a deadline, a measurement, an error in the client's terms) is in [`serve`], once.
 //!
@@ -12,6 +12,8 @@ mod admin;
 mod assemble;
 mod convert;
 mod credentials;
+mod digest;
+mod explain;
 mod grpc;
 mod json;
 pub mod listen;
@@ -20,11 +22,13 @@ mod rest;
 mod rpc;
 mod serve;
 mod status;
+mod stepup;
 mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use explain::wire as explained;
 pub use grpc::grpc;
 pub use ops::ops;
 pub use rest::rest;

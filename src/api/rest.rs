@@ -19,7 +19,7 @@ use super::assemble::{self, Assembled};
 use super::rpc::{Rpc, Rpcs, Rule};
 use super::serve::{self, Handler};
 use super::status::{self, Fault, Invalid};
-use super::{Api, admin, credentials};
+use super::{Api, admin, credentials, stepup};
 use crate::vault::{Caller, Error};
 
 /// The routes. An error is a fault of the protos or of the table below, and found by a test.
@@ -49,11 +49,20 @@ fn table() -> Table {
     table.add("ListVersions", credentials::list_versions);
     table.add("ActivateVersion", credentials::activate_version);
     table.add("IssueToken", admin::issue_token);
+    table.add("DeriveToken", admin::derive_token);
+    table.add("RotateToken", admin::rotate_token);
     table.add("RevokeToken", admin::revoke_token);
     table.add("ListTokens", admin::list_tokens);
     table.add("ListAudit", admin::list_audit);
     table.add("VerifyAudit", admin::verify_audit);
     table.add("ListProviders", admin::list_providers);
+    table.add("EnrolSecondFactor", stepup::enrol_second_factor);
+    table.add("ConfirmSecondFactor", stepup::confirm_second_factor);
+    table.add("RemoveSecondFactor", stepup::remove_second_factor);
+    table.add("ListSecondFactors", stepup::list_second_factors);
+    table.add("ListApprovals", stepup::list_approvals);
+    table.add("ApproveRequest", stepup::approve_request);
+    table.add("RejectRequest", stepup::reject_request);
     table
 }
 
@@ -67,7 +76,7 @@ struct Table(BTreeMap<&'static str, Run>);
 impl Table {
     fn add<Message, Reply, H>(&mut self, rpc: &'static str, handler: H)
     where
-        Message: DeserializeOwned + Send + 'static,
+        Message: prost::Message + DeserializeOwned + 'static,
         Reply: Serialize + Send + 'static,
         H: for<'a> Handler<'a, Message, Reply>,
     {
@@ -108,7 +117,7 @@ async fn answer(api: Arc<Api>, rpc: Arc<Rpc>, takes_body: bool, run: Run, reques
     let path = path(&mut parts).await;
     let query = query(&parts);
     let result = api
-        .serve(&rpc, parts.extensions.get().cloned(), &parts.headers, &request_id, |caller| async {
+        .serve(&rpc, serve::from(&parts.extensions), &parts.headers, &request_id, |caller| async {
             let (path, query) = (path?, query?);
             let body = read(&parts, body, api.settings.request_bytes).await?;
             if !takes_body && !body.is_empty() {

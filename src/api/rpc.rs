@@ -41,7 +41,14 @@ fn action(rpc: &str) -> Option<(Action, bool)> {
         "UpdateMetadata" => (Action::UpdateMetadata, true),
         "ActivateVersion" => (Action::Activate, true),
         "IssueToken" => (Action::IssueToken, true),
+        "DeriveToken" => (Action::DeriveToken, true),
+        "RotateToken" => (Action::RotateToken, true),
         "RevokeToken" => (Action::RevokeToken, true),
+        "EnrolSecondFactor" => (Action::EnrolSecondFactor, true),
+        "ConfirmSecondFactor" => (Action::ConfirmSecondFactor, true),
+        "RemoveSecondFactor" => (Action::RemoveSecondFactor, true),
+        "ApproveRequest" => (Action::ApproveRequest, true),
+        "RejectRequest" => (Action::RejectRequest, true),
         "DecryptCredential" | "BatchDecrypt" => (Action::Decrypt, false),
         "GetCredential" => (Action::Get, false),
         "ListCredentials" => (Action::List, false),
@@ -50,7 +57,10 @@ fn action(rpc: &str) -> Option<(Action, bool)> {
         "ListTokens" => (Action::ListTokens, false),
         "ListAudit" => (Action::ListAudit, false),
         "VerifyAudit" => (Action::VerifyAudit, false),
+        "ListSecondFactors" => (Action::ListSecondFactors, false),
+        "ListApprovals" => (Action::ListApprovals, false),
         "ListProviders" => (Action::ListProviders, false),
+        "ExplainPolicy" => (Action::ExplainPolicy, false),
         _ => return None,
     })
 }
@@ -172,7 +182,17 @@ mod tests {
         let secretive: Vec<_> = rpcs.iter().filter(|rpc| rpc.carries_secret).map(|rpc| rpc.name.as_str()).collect();
         assert_eq!(
             secretive,
-            ["BatchDecrypt", "DecryptCredential", "IssueToken", "SetupCredential", "ValidateCredential"]
+            [
+                "BatchDecrypt",
+                "ConfirmSecondFactor",
+                "DecryptCredential",
+                "DeriveToken",
+                "EnrolSecondFactor",
+                "IssueToken",
+                "RotateToken",
+                "SetupCredential",
+                "ValidateCredential"
+            ]
         );
     }
 }

@@ -11,10 +11,10 @@ use metrics::counter;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::Api;
-use super::listen::CarriedSecret;
+use super::listen::{CarriedSecret, Guest};
 use super::rpc::Rpc;
 use super::status::{self, Fault};
+use super::{Api, digest};
 use crate::authn::{Peer, Presented};
 use crate::vault::{Caller, Error};
 
@@ -48,16 +48,26 @@ where
 pub async fn run<Message, Reply, H>(
     api: Arc<Api>,
     rpc: &Rpc,
-    caller: Caller,
+    mut caller: Caller,
     message: Message,
     handler: H,
 ) -> Result<Reply, Fault>
 where
-    Message: Send + 'static,
+    Message: prost::Message + 'static,
     Reply: Send + 'static,
     H: for<'a> Handler<'a, Message, Reply>,
 {
-    let work = async move { handler.call(&api, &caller, message).await };
+    let named = caller.circumstances.named_approval;
+    if named.is_some() || api.vault.weighs_approvals() {
+        caller.circumstances.request = Some(digest::of(rpc, &message)?);
+    }
+    let work = async move {
+        if let (Some(id), Some(request)) = (named, caller.circumstances.request) {
+            api.vault.use_approval(&caller, id, request).await?;
+            caller.circumstances.approval = named;
+        }
+        handler.call(&api, &caller, message).await
+    };
     match rpc.changes {
         true => tokio::spawn(work.in_current_span()).await.unwrap_or_else(|_| Err(panicked())),
         false => work.await,
@@ -73,7 +83,7 @@ impl Api {
     pub(super) async fn serve<T, W>(
         &self,
         rpc: &Rpc,
-        peer: Option<Peer>,
+        from: From,
         headers: &HeaderMap,
         request_id: &str,
         work: impl FnOnce(Caller) -> W + Send,
@@ -83,9 +93,11 @@ impl Api {
     {
         let started = Instant::now();
         let walk = async {
-            let peer = peer.ok_or_else(|| Error::bug("a request came over no connection of ours"))?;
+            let (peer, guest) = from.ok_or_else(|| Error::bug("a request came over no connection of ours"))?;
             let presented = presented(headers, &peer);
-            let caller = self.authenticator.authenticate(presented, request_id.to_owned()).await?;
+            let mut caller = self.authenticator.authenticate(presented, request_id.to_owned()).await?;
+            guest.prove();
+            caller.turn = self.vault.take_turn(&caller, rpc.action).await?;
             match work(caller.clone()).await {
                 Err(fault) => Err(self.record(rpc, &caller, fault).await),
                 done => done,
@@ -126,6 +138,13 @@ impl Api {
     }
 }
 
+/// The connection that a request came over.
+pub type From = Option<(Peer, Arc<Guest>)>;
+
+pub fn from(extensions: &http::Extensions) -> From {
+    Some((extensions.get::<Peer>()?.clone(), Arc::clone(extensions.get::<Arc<Guest>>()?)))
+}
+
 /// Tells the connection that its buffers hold a secret, before anything can go wrong.
 pub fn mark(rpc: &Rpc, extensions: &http::Extensions) {
     if let Some(connection) = extensions.get::<CarriedSecret>().filter(|_| rpc.carries_secret) {
@@ -158,14 +177,15 @@ fn presented<'a>(headers: &'a HeaderMap, peer: &'a Peer) -> Presented<'a> {
     }
 }
 
-/// Two proofs are none: which one counts is not for us to choose.
+/// Two proofs are a bad one: which of them counts is not for us to choose. Bad is not absent, or else the connection
+/// would speak for somebody who wanted to be somebody else.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let only = values.next()?;
-    if values.next().is_some() {
-        return None;
+    match values.next() {
+        None => Some(only.to_str().unwrap_or_default()),
+        Some(_) => Some(""),
     }
-    only.to_str().ok()
 }
 
 /// The configured deadline, or the client's `grpc-timeout` when that is sooner.
@@ -235,10 +255,24 @@ mod tests {
     }
 
     #[test]
-    fn two_authorizations_are_none() {
+    fn two_authorizations_are_a_bad_one() {
         let authorization =
             |pairs: &[(&'static str, &str)]| only(&headers(pairs), &header::AUTHORIZATION).map(str::to_owned);
+        assert_eq!(authorization(&[]), None);
         assert_eq!(authorization(&[("authorization", "Bearer a")]).as_deref(), Some("Bearer a"));
-        assert_eq!(authorization(&[("authorization", "Bearer a"), ("authorization", "Bearer b")]), None);
+        let twice = [("authorization", "Bearer a"), ("authorization", "Bearer b")];
+        assert_eq!(authorization(&twice).as_deref(), Some(""));
+        let mut odd = HeaderMap::new();
+        odd.insert("authorization", HeaderValue::from_bytes("Bearer ä".as_bytes()).unwrap());
+        assert_eq!(only(&odd, &header::AUTHORIZATION), Some(""));
+    }
+
+    #[test]
+    fn two_codes_are_there_and_no_good() {
+        let code = |pairs: &[(&'static str, &str)]| only(&headers(pairs), &CODE).map(str::to_owned);
+        assert_eq!(code(&[]), None);
+        assert_eq!(code(&[("strongroom-code", "123456")]).as_deref(), Some("123456"));
+        assert_eq!(code(&[("strongroom-code", "123456"), ("strongroom-code", "123456")]).as_deref(), Some(""));
+        assert_eq!(code(&[("strongroom-code", "１２３４５６")]).as_deref(), Some(""));
     }
 }

@@ -17,19 +17,39 @@
 //! An attribute's value must be one of those listed, to the letter; a `*` at the end, behind `/` or `:`, stands for any
 //! rest. Exactly one caller must fit: when two do, nobody comes in, as it is not for us to choose what somebody may do.
 
-use std::collections::BTreeMap;
+mod rules;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use toml::Spanned;
+use uuid::Uuid;
+
+use super::jwt::{self, Issuer};
+use crate::vault::{Principal, Proof};
+
+/// A longer list would hide what is wrong.
+const MOST_MISFITS: usize = 5;
 
 /// What a proof says about somebody.
 pub type Attributes = BTreeMap<String, String>;
 
-/// The whole file.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The whole file, checked.
+#[derive(Clone, Debug, Default)]
 pub struct Callers {
-    #[serde(default, rename = "caller")]
+    issuers: Vec<Issuer>,
     callers: Vec<Binding>,
+}
+
+/// As it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    issuer: Vec<Spanned<jwt::Written>>,
+    #[serde(default)]
+    caller: Vec<Spanned<Binding>>,
 }
 
 /// A `[[caller]]`.
@@ -81,11 +101,36 @@ pub struct LoadError {
 
 impl Callers {
     pub fn parse(file: &str, text: &str) -> Result<Self, LoadError> {
-        toml::from_str(text).map_err(|error| LoadError {
-            file: file.to_owned(),
-            line: error.span().map(|span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1),
-            why: error.message().trim_end().replace('\n', "; "),
-        })
+        let line = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+        let wrong = |at: Option<usize>, why| LoadError { file: file.to_owned(), line: at.map(line), why };
+        let written: File = toml::from_str(text).map_err(|error| {
+            wrong(error.span().map(|span| span.start), error.message().trim_end().replace('\n', "; "))
+        })?;
+        let mut all = Self::default();
+        for issuer in written.issuer {
+            let at = issuer.span().start;
+            all.add_issuer(issuer.into_inner()).map_err(|why| wrong(Some(at), why))?;
+        }
+        for caller in written.caller {
+            let at = caller.span().start;
+            all.add_caller(caller.into_inner()).map_err(|why| wrong(Some(at), why))?;
+        }
+        Ok(all)
+    }
+
+    /// The files that it names. Apart from [`Callers::parse`], which reads nothing.
+    pub fn check_files(&self, file: &str) -> Result<(), LoadError> {
+        let wrong = |why| LoadError { file: file.to_owned(), line: None, why };
+        self.issuers.iter().try_for_each(|issuer| issuer.check_file().map_err(wrong))
+    }
+
+    pub fn issuers(&self) -> &[Issuer] {
+        &self.issuers
+    }
+
+    /// Every name that an issuer's claims may have here.
+    pub fn attributes(&self) -> BTreeSet<&str> {
+        self.issuers.iter().flat_map(Issuer::attributes).collect()
     }
 
     /// The one caller that comes from there and bears these attributes.
@@ -99,76 +144,88 @@ impl Callers {
         }
     }
 
+    /// For the operator: who comes from there, and by which attribute these do not fit. Names only.
+    pub fn misfits(&self, from: &str, attributes: &Attributes) -> Vec<String> {
+        let from_there = self.callers.iter().filter(|binding| binding.from == from).take(MOST_MISFITS);
+        from_there.map(|binding| format!("{} by {}", binding.name, binding.misfit(attributes))).collect()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.callers.is_empty()
     }
 }
 
-impl Binding {
-    fn fits(&self, attributes: &Attributes) -> bool {
-        self.when.iter().all(|(name, values)| attributes.get(name).is_some_and(|value| values.hold(value)))
-    }
-}
-
-impl Values {
-    fn hold(&self, value: &str) -> bool {
+impl Unknown {
+    /// In the operator's words.
+    pub fn of(&self, who: &str) -> String {
         match self {
-            Self::One(one) => is_like(one, value),
-            Self::Any(several) => several.iter().any(|one| is_like(one, value)),
+            Self::None => format!("no caller of callers.toml is {who}"),
+            Self::Ambiguous(names) => format!("more than one caller of callers.toml is {who}: {}", names.join(", ")),
         }
     }
 }
 
+impl Binding {
+    /// Whoever bears these claims, as this caller.
+    pub fn principal(&self, id: String, proof: Proof, claims: Attributes) -> Principal {
+        let principal = Principal {
+            id,
+            name: self.name.clone(),
+            role: self.role.clone(),
+            org: self.org.clone(),
+            projects: self.projects.clone(),
+            providers: self.providers.clone(),
+            actions: self.actions.clone(),
+            proof,
+            claims,
+            ..Principal::default()
+        };
+        Principal { known_as: Some(one_value(&principal)), ..principal }
+    }
+
+    fn fits(&self, attributes: &Attributes) -> bool {
+        self.when.iter().all(|(name, values)| attributes.get(name).is_some_and(|value| values.hold(value)))
+    }
+
+    fn misfit(&self, attributes: &Attributes) -> &str {
+        let misfit = |(name, values): &(&String, &Values)| !attributes.get(*name).is_some_and(|it| values.hold(it));
+        self.when.iter().find(misfit).map_or("", |(name, _)| name)
+    }
+}
+
+impl Values {
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        let all = match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Any(several) => several,
+        };
+        all.iter().map(String::as_str)
+    }
+
+    fn hold(&self, value: &str) -> bool {
+        self.all().any(|one| is_like(one, value))
+    }
+}
+
+/// The same for the same principal on every connection, and another as soon as anything of it is another.
+fn one_value(principal: &Principal) -> Uuid {
+    let digest = Sha256::digest(format!("{principal:?}"));
+    let mut first = [0; 16];
+    first.copy_from_slice(&digest[..16]);
+    Uuid::from_bytes(first)
+}
+
+/// What a pattern's values begin with.
+fn pattern(wanted: &str) -> Option<&str> {
+    wanted.strip_suffix('*').filter(|start| start.ends_with(['/', ':']))
+}
+
 fn is_like(wanted: &str, value: &str) -> bool {
-    match wanted.strip_suffix('*').filter(|start| start.ends_with(['/', ':'])) {
+    match pattern(wanted) {
         Some(start) => value.len() > start.len() && value.starts_with(start),
         None => wanted == value,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FILE: &str = r#"
-        [[caller]]
-        name = "deploy"
-        from = "github"
-        when = { repository_id = "4711", ref = ["refs/heads/main", "refs/tags/*"] }
-        role = "pipeline"
-        org = "acme"
-        providers = ["openai"]
-
-        [[caller]]
-        name = "anything of that repository"
-        from = "github"
-        when = { repository_id = "4711", ref = "refs/tags/v1" }
-        role = "pipeline"
-        org = "acme"
-    "#;
-
-    fn attributes(pairs: &[(&str, &str)]) -> Attributes {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-    }
-
-    #[test]
-    fn exactly_one_must_fit() {
-        let callers = Callers::parse("callers.toml", FILE).unwrap();
-        let find = |from, pairs: &[(&str, &str)]| callers.find(from, &attributes(pairs)).map(|it| it.name.clone());
-        let main = [("repository_id", "4711"), ("ref", "refs/heads/main"), ("actor", "anybody")];
-        assert_eq!(find("github", &main).as_deref(), Ok("deploy"));
-        assert_eq!(find("gitlab", &main), Err(Unknown::None));
-        for refused in ["refs/heads/main2", "refs/heads/Main", "refs/heads/", "refs/tags/", "refs/tags", ""] {
-            assert_eq!(find("github", &[("repository_id", "4711"), ("ref", refused)]), Err(Unknown::None), "{refused}");
-        }
-        assert_eq!(find("github", &[("ref", "refs/heads/main")]), Err(Unknown::None));
-        let both = find("github", &[("repository_id", "4711"), ("ref", "refs/tags/v1")]);
-        assert!(matches!(both, Err(Unknown::Ambiguous(names)) if names.len() == 2));
-    }
-
-    #[test]
-    fn what_is_wrong_is_told_with_its_line() {
-        let error = Callers::parse("callers.toml", "\n[[caller]]\nname = \"x\"\nrol = \"admin\"\n").unwrap_err();
-        assert!(error.to_string().starts_with("callers.toml:4: unknown field `rol`"), "{error}");
-    }
-}
+mod tests;

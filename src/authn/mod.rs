@@ -1,34 +1,54 @@
 //! Who is calling: each proof yields the same [`Caller`].
 //!
 //! ```text
-//!   authorization: Bearer srt_…       token   a row of ours, by the hash of its text
-//!                  Bearer a.b.c       jwt     an issuer's signature, then callers.toml
-//!   a client's certificate            mtls    the TLS handshake, then callers.toml      ┐ where there is no
-//!   a Unix socket                     unix    the kernel's word, then callers.toml      ┘ authorization
+//!   authorization: Bearer srt_…       token       a row of ours, by the hash of its text
+//!                  Bearer srb_…       bootstrap   the daemon's own first words, while nobody is known
+//!                  Bearer a.b.c       jwt         an issuer's signature, then callers.toml
+//!   a client's certificate            mtls        the TLS handshake, then callers.toml      ┐ where there is no
+//!   a Unix socket                     unix        the kernel's word, then callers.toml      ┘ authorization
 //! ```
 
+pub mod authorities;
+mod bootstrap;
 pub mod callers;
+mod jwt;
 mod known;
+mod mtls;
 mod presented;
+mod strangers;
 mod text;
 pub mod token;
+mod unix;
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+pub use authorities::Authorities;
 pub use callers::Callers;
-pub use presented::{Certificate, Peer, Presented};
-use uuid::Uuid;
+pub use presented::{Certificate, Peer, Presented, Source};
+use tokio::sync::{Notify, watch};
 
+use self::bootstrap::Bootstrap;
+use self::jwt::{Issuers, Proven};
 use self::known::Known;
+use self::mtls::Weighed;
+use self::strangers::Strangers;
+use crate::crypto::Secret;
+use crate::http::Client;
 use crate::store::{self, Store};
-use crate::vault::{Caller, Circumstances, Error, Principal, Vault};
+use crate::vault::{Action, Caller, Circumstances, Error, Vault};
 
 /// Proves callers by what they present.
 pub struct Authenticator {
     vault: Arc<Vault>,
     tokens: Known,
     callers: ArcSwap<Callers>,
+    issuers: ArcSwap<Issuers>,
+    replaced: Notify,
+    authorities: ArcSwapOption<Authorities>,
+    strangers: Strangers,
+    bootstrap: Bootstrap,
 }
 
 /// Why nobody is proven.
@@ -41,39 +61,160 @@ enum Unproven {
 }
 
 impl Authenticator {
-    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, callers: Callers) -> Arc<Self> {
-        Arc::new(Self { vault, tokens: Known::new(store), callers: ArcSwap::from_pointee(callers) })
+    /// Issuers' keys are fetched through the client. `failures` is how many from one network in a minute are too many; none
+    /// means no limit.
+    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, callers: Callers, client: Client, failures: u32) -> Arc<Self> {
+        let callers = Arc::new(callers);
+        Arc::new(Self {
+            vault,
+            tokens: Known::new(store),
+            issuers: ArcSwap::from_pointee(Issuers::new(Arc::new(client), Arc::clone(&callers))),
+            callers: ArcSwap::new(callers),
+            replaced: Notify::new(),
+            authorities: ArcSwapOption::empty(),
+            strangers: Strangers::new(failures),
+            bootstrap: Bootstrap::default(),
+        })
     }
 
     /// From the next request on.
     pub fn replace(&self, callers: Callers) {
-        self.callers.store(Arc::new(callers));
+        if !callers.is_empty() {
+            self.bootstrap.end();
+        }
+        let callers = Arc::new(callers);
+        self.issuers.store(Arc::new(self.issuers.load().replaced(Arc::clone(&callers))));
+        self.callers.store(callers);
+        self.replaced.notify_one();
+    }
+
+    /// Fetches issuers' keys before they are old, until the doors close.
+    pub async fn upkeep(self: Arc<Self>, mut closing: watch::Receiver<bool>) {
+        let fresh = async {
+            loop {
+                let issuers = self.issuers.load_full();
+                tokio::select! {
+                    () = issuers.keep_fresh() => {}
+                    () = self.replaced.notified() => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = fresh => {}
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
+    }
+
+    /// Whose certificates count from the next request on, on connections that are open already too.
+    pub fn trust(&self, authorities: Option<Arc<Authorities>>) {
+        self.authorities.store(authorities);
+    }
+
+    /// Whether nobody can come in: no token was ever issued, and callers.toml names nobody.
+    pub async fn knows_nobody(&self) -> Result<bool, Error> {
+        Ok(self.callers.load().is_empty() && self.vault.has_no_token().await?)
+    }
+
+    /// A bootstrap token, for a vault that knows nobody.
+    pub fn offer_bootstrap(&self) -> Result<Secret, Error> {
+        self.bootstrap.offer()
     }
 
     /// Weighs what a request brings. A failure is recorded before it is told.
     pub async fn authenticate(&self, presented: Presented<'_>, request_id: String) -> Result<Caller, Error> {
-        let circumstances = Circumstances { address: presented.peer.address(), ..Circumstances::default() };
-        match self.prove(presented).await {
-            Ok(principal) => Ok(Caller { principal, request_id, circumstances }),
-            Err(Unproven::Refused(why)) => Err(self.vault.unauthenticated(request_id, circumstances, &why).await),
+        let certificate = self.certificate(presented.peer);
+        let identity = certificate.as_deref().and_then(|it| Some(Arc::clone(&it.found.as_ref().ok()?.identity)));
+        let circumstances = Circumstances {
+            address: presented.peer.address(),
+            certificate: identity,
+            // What is no id is nobody's, as the nil id is.
+            named_approval: presented.approval.map(|id| id.parse().unwrap_or_default()),
+            ..Circumstances::default()
+        };
+        let (source, now) = (presented.peer.source(), Instant::now());
+        let is_suspect = self.strangers.lists(source, now) && !self.knows(&presented);
+        if is_suspect && let Err(retry_after) = self.strangers.admit(source, now) {
+            metrics::counter!("strongroom_limited_total", "limit" => "failed_authentications").increment(1);
+            let caller = Caller { circumstances, ..Caller::anonymous(request_id) };
+            return Err(self.vault.refused(&caller, Action::Authenticate, Error::Limited { retry_after }).await);
+        }
+        match self.prove(presented, certificate.as_deref()).await {
+            Ok(Proven { principal, step_up }) => {
+                if is_suspect {
+                    self.strangers.proved(source, now);
+                }
+                let circumstances = Circumstances { step_up, ..circumstances };
+                let caller = Caller { circumstances, ..Caller::new(principal, request_id) };
+                self.step_up(caller, presented.code).await
+            }
+            Err(Unproven::Refused(why)) => {
+                metrics::counter!("strongroom_failed_authentications_total").increment(1);
+                self.strangers.failed(source, now);
+                Err(self.vault.unauthenticated(request_id, circumstances, &why).await)
+            }
             Err(Unproven::Failed(error)) => Err(error),
         }
     }
 
-    async fn prove(&self, presented: Presented<'_>) -> Result<Arc<Principal>, Unproven> {
+    /// A code that came along counts for this one request, and is spent whatever becomes of it.
+    async fn step_up(&self, mut caller: Caller, code: Option<&str>) -> Result<Caller, Error> {
+        if let Some(code) = code {
+            caller.circumstances.step_up = Some(self.vault.step_up(&caller, code).await?);
+        }
+        Ok(caller)
+    }
+
+    /// Whether proving needs no look-up and no signature: one that is remembered, or what the connection itself
+    /// brought.
+    fn knows(&self, presented: &Presented<'_>) -> bool {
         match presented.authorization {
-            Some(header) => {
-                // The scheme's name is case-insensitive (RFC 9110); the token is not.
-                let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-                let (_, text) = bearer.ok_or_else(|| refused("authorization is not `Bearer` and a token"))?;
-                self.tokens.prove(text).await
-            }
-            None => Err(refused("nothing was presented that proves a caller")),
+            Some(header) => header.split_once(' ').is_some_and(|(_, text)| match text.contains('.') {
+                true => self.issuers.load().knows(text),
+                false => self.tokens.knows(text),
+            }),
+            None => presented.grant.is_none(),
         }
     }
 
-    fn forget(&self, token: Uuid) {
-        self.tokens.forget(token);
+    /// What is presented in words decides; a connection speaks only for whoever presents nothing.
+    async fn prove(&self, presented: Presented<'_>, certificate: Option<&Weighed>) -> Result<Proven, Unproven> {
+        let principal = match (presented.authorization, certificate, presented.peer) {
+            (Some(header), ..) => {
+                // The scheme's name is case-insensitive (RFC 9110); the token is not.
+                let bearer = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+                let (_, text) = bearer.ok_or_else(|| refused("authorization is not `Bearer` and one token"))?;
+                // No token of ours has a dot.
+                if text.contains('.') {
+                    return self.issuers.load_full().prove(text).await;
+                }
+                match bootstrap::is_one(text) {
+                    true => self.bootstrap.prove(text)?,
+                    false => self.tokens.prove(text).await?,
+                }
+            }
+            (None, Some(certificate), _) => certificate.principal().map_err(refused)?,
+            (None, None, Peer::Unix { uid, gid, .. }) => {
+                unix::find(&self.callers.load(), *uid, *gid).map_err(refused)?
+            }
+            (None, None, Peer::Tcp { .. }) => return Err(refused("nothing was presented that proves a caller")),
+        };
+        Ok(Proven { principal, step_up: None })
+    }
+
+    fn certificate(&self, peer: &Peer) -> Option<Arc<Weighed>> {
+        let Peer::Tcp { certificate: Some(certificate), .. } = peer else { return None };
+        // Without authorities, there is no certificate that a handshake asked for.
+        let authorities = self.authorities.load_full()?;
+        Some(Weighed::of(certificate, &authorities, &self.callers.load_full()))
+    }
+
+    fn end_bootstrap(&self) {
+        self.bootstrap.end();
+    }
+
+    /// After a token's end has come nearer, before anybody is told.
+    fn forget_tokens(&self) {
+        self.tokens.forget();
     }
 }
 

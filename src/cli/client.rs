@@ -1,25 +1,33 @@
-//! The way to the server: its address, the token, the deadline.
+//! The way to the server: its address, the token or the certificate, the deadline.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args};
+use http::HeaderValue;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
+use zeroize::Zeroizing;
 
+use super::again::{Again, Missing};
 use super::error::{Exit, Failure};
 use super::output::say;
 use super::values;
 use crate::crypto::Secret;
 use crate::pb::v1::admin_service_client::AdminServiceClient;
 use crate::pb::v1::credential_service_client::CredentialServiceClient;
+use crate::pb::v1::step_up_service_client::StepUpServiceClient;
 
-pub(super) type Credentials = CredentialServiceClient<InterceptedService<Channel, Outgoing>>;
-pub(super) type Admin = AdminServiceClient<InterceptedService<Channel, Outgoing>>;
+pub(super) type Credentials = CredentialServiceClient<Way>;
+pub(super) type Admin = AdminServiceClient<Way>;
+pub(super) type StepUp = StepUpServiceClient<Way>;
+/// How a request goes out: with the token and the deadline, and once more when a code or an approval was missing.
+pub(super) type Way = Again<InterceptedService<Channel, Outgoing>>;
 
 /// A page of 500 credentials with all the metadata that they may have.
 const MAX_REPLY: usize = 32 << 20;
@@ -39,13 +47,29 @@ pub(super) struct Connection {
     #[arg(long, global = true, env = "STRONGROOM_CA", hide_env_values = true, value_name = "FILE")]
     ca: Option<PathBuf>,
 
+    /// Come with this certificate, a PEM file with its chain. Goes with --client-key.
+    #[arg(long, global = true, env = "STRONGROOM_CLIENT_CERT", hide_env_values = true, value_name = "FILE")]
+    client_cert: Option<PathBuf>,
+
+    /// The private key of --client-cert, a PEM file.
+    #[arg(long, global = true, env = "STRONGROOM_CLIENT_KEY", hide_env_values = true, value_name = "FILE")]
+    client_key: Option<PathBuf>,
+
     /// The file that holds the token. The token itself is read from STRONGROOM_TOKEN, never from an argument.
     #[arg(long, global = true, env = "STRONGROOM_TOKEN_FILE", hide_env_values = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
-    /// From the environment, by [`take_token`].
+    /// From the environment, by [`take_secrets`].
     #[arg(skip)]
     token: Option<Secret>,
+
+    /// The approval that somebody else has given to this very request: its id, as the refusal said it.
+    #[arg(long, global = true, value_name = "ID", value_parser = approval)]
+    approval: Option<HeaderValue>,
+
+    /// A one-time code, from the environment, by [`take_secrets`].
+    #[arg(skip)]
+    code: Option<Secret>,
 
     /// How long to wait for the server, such as 10s or 5m [default: 30s].
     #[arg(long, global = true, value_name = "DURATION", value_parser = values::duration)]
@@ -61,15 +85,13 @@ pub(super) struct Outgoing {
 
 impl Connection {
     pub async fn credentials(&self) -> Result<Credentials, Failure> {
-        let outgoing = self.outgoing(Some(TIMEOUT))?;
-        let client = CredentialServiceClient::with_interceptor(self.channel().await?, outgoing);
+        let client = CredentialServiceClient::new(self.way(Some(TIMEOUT)).await?);
         Ok(client.max_decoding_message_size(MAX_REPLY))
     }
 
     /// For streams, which have no deadline.
     pub async fn credentials_without_end(&self) -> Result<Credentials, Failure> {
-        let outgoing = self.outgoing(None)?;
-        Ok(CredentialServiceClient::with_interceptor(self.channel().await?, outgoing))
+        Ok(CredentialServiceClient::new(self.way(None).await?))
     }
 
     pub async fn admin(&self) -> Result<Admin, Failure> {
@@ -78,9 +100,20 @@ impl Connection {
 
     /// With another default for how long to wait.
     pub async fn admin_within(&self, timeout: Duration) -> Result<Admin, Failure> {
-        let outgoing = self.outgoing(Some(timeout))?;
-        let client = AdminServiceClient::with_interceptor(self.channel().await?, outgoing);
+        let client = AdminServiceClient::new(self.way(Some(timeout)).await?);
         Ok(client.max_decoding_message_size(MAX_REPLY))
+    }
+
+    pub async fn step_up(&self) -> Result<StepUp, Failure> {
+        let client = StepUpServiceClient::new(self.way(Some(TIMEOUT)).await?);
+        Ok(client.max_decoding_message_size(MAX_REPLY))
+    }
+
+    async fn way(&self, timeout: Option<Duration>) -> Result<Way, Failure> {
+        let outgoing = self.outgoing(timeout)?;
+        let code = self.code.clone().filter(|code| !code.is_empty());
+        let missing = Missing { code: Mutex::new(code), approval: self.approval.clone() };
+        Ok(Again::new(InterceptedService::new(self.channel().await?, outgoing), Arc::new(missing)))
     }
 
     fn outgoing(&self, default: Option<Duration>) -> Result<Outgoing, Failure> {
@@ -117,23 +150,33 @@ impl Connection {
         if !matches!(scheme, Some("http" | "https" | "unix")) {
             return Err(wrong_address(&self.addr));
         }
-        let ca = self.ca.as_ref().filter(|path| !path.as_os_str().is_empty());
+        let [ca, cert, key] = [&self.ca, &self.client_cert, &self.client_key]
+            .map(|path| path.as_ref().filter(|path| !path.as_os_str().is_empty()));
         if ca.is_some() && scheme != Some("https") {
             return Err(Failure::usage("--ca (STRONGROOM_CA) goes with an https:// address")
                 .hint("without TLS, nothing would check the server's certificate"));
         }
+        if (cert.is_some() || key.is_some()) && scheme != Some("https") {
+            return Err(Failure::usage("--client-cert and --client-key go with an https:// address")
+                .hint("without TLS, nobody is shown a certificate"));
+        }
         let mut endpoint = Endpoint::from_shared(self.addr.clone()).map_err(|_| wrong_address(&self.addr))?;
         if scheme == Some("https") {
-            let trust = match ca {
-                Some(path) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(
-                    std::fs::read(path)
-                        .map_err(|cause| Failure::usage(format!("cannot read {}: {cause}", path.display())))?,
-                )),
+            let tls = match ca {
+                Some(path) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(path)?)),
                 None => ClientTlsConfig::new().with_native_roots(),
             };
+            let tls = match (cert, key) {
+                (Some(cert), Some(key)) => {
+                    let key = Zeroizing::new(read(key)?);
+                    tls.identity(Identity::from_pem(read(cert)?, &*key))
+                }
+                (None, None) => tls,
+                _ => return Err(Failure::usage("--client-cert and --client-key go together")),
+            };
             endpoint = endpoint
-                .tls_config(trust)
-                .map_err(|error| Failure::usage(format!("the trusted certificates: {}", innermost(&error))))?;
+                .tls_config(tls)
+                .map_err(|error| Failure::usage(format!("the certificates: {}", innermost(&error))))?;
         }
         if scheme == Some("http") && !is_loopback(endpoint.uri().host().unwrap_or_default()) {
             say(
@@ -161,30 +204,38 @@ impl Interceptor for Outgoing {
     }
 }
 
-/// How STRONGROOM_TOKEN is read: as the value of an option that no help and no completion shows, and that is refused on
-/// the command line, where every program on the machine could read it.
-pub(super) fn token_option() -> Arg {
-    let option = Arg::new("token").long("token").global(true).hide(true);
-    option.env("STRONGROOM_TOKEN").hide_env_values(true).value_parser(secret)
+/// How STRONGROOM_TOKEN and STRONGROOM_CODE are read: as values of options that no help and no completion shows, and that
+/// are refused on the command line, where every program on the machine could read them.
+pub(super) fn secret_options() -> [Arg; 2] {
+    let option = |name, variable| {
+        let option = Arg::new(name).long(name).global(true).hide(true);
+        option.env(variable).hide_env_values(true).value_parser(secret)
+    };
+    [option("token", "STRONGROOM_TOKEN"), option("code", "STRONGROOM_CODE")]
 }
 
 impl Connection {
-    pub fn take_token(&mut self, matches: &ArgMatches) -> Result<(), Failure> {
+    pub fn take_secrets(&mut self, matches: &ArgMatches) -> Result<(), Failure> {
         let mut here = Some(matches);
         while let Some(matches) = here {
             if matches.value_source("token") == Some(ValueSource::CommandLine) {
                 return Err(Failure::usage("a token must not be an argument: other programs can read it there")
                     .hint("set STRONGROOM_TOKEN, or name its file with STRONGROOM_TOKEN_FILE; and revoke this token"));
             }
+            if matches.value_source("code") == Some(ValueSource::CommandLine) {
+                return Err(Failure::usage("a code must not be an argument: other programs can read it there")
+                    .hint("set STRONGROOM_CODE, or run the command in a terminal, where it asks"));
+            }
             here = matches.subcommand().map(|(_, inner)| inner);
         }
         self.token = matches.get_one("token").cloned();
+        self.code = matches.get_one("code").cloned();
         Ok(())
     }
 }
 
 fn bearer(token: &Secret) -> Result<MetadataValue<Ascii>, Failure> {
-    let text = token.expose_text().map(|text| zeroize::Zeroizing::new(format!("Bearer {text}")));
+    let text = token.expose_text().map(|text| Zeroizing::new(format!("Bearer {text}")));
     let value = text.and_then(|text| MetadataValue::try_from(text.as_str()).ok());
     let mut value = value.ok_or_else(|| {
         Failure::usage("the token holds characters that no token has")
@@ -194,8 +245,18 @@ fn bearer(token: &Secret) -> Result<MetadataValue<Ascii>, Failure> {
     Ok(value)
 }
 
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|cause| Failure::usage(format!("cannot read {}: {cause}", path.display())))
+}
+
 fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::new(text.as_bytes()))
+}
+
+/// An id as the server says it, so that it can be compared with what the server says.
+fn approval(text: &str) -> Result<HeaderValue, String> {
+    let id = uuid::Uuid::parse_str(text).map_err(|_| "must be an approval's id".to_owned())?;
+    HeaderValue::try_from(id.to_string()).map_err(|_| "must be an approval's id".to_owned())
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -223,7 +284,17 @@ mod tests {
 
     impl Connection {
         pub fn to(addr: &str) -> Self {
-            Self { addr: addr.into(), ca: None, token_file: None, token: None, timeout: None }
+            Self {
+                addr: addr.into(),
+                ca: None,
+                client_cert: None,
+                client_key: None,
+                token_file: None,
+                token: None,
+                approval: None,
+                code: None,
+                timeout: None,
+            }
         }
     }
 
@@ -241,6 +312,20 @@ mod tests {
     fn a_ca_without_tls_is_refused() {
         let connection = Connection { ca: Some("ca.pem".into()), ..Connection::to("http://127.0.0.1:7300") };
         assert_eq!(connection.endpoint().unwrap_err().exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn a_client_certificate_needs_its_key_and_tls() {
+        let pem = || Some("client.pem".into());
+        for (addr, client_cert, client_key) in [
+            ("https://vault.example:7300", pem(), None),
+            ("https://vault.example:7300", None, pem()),
+            ("http://127.0.0.1:7300", pem(), pem()),
+            ("unix:/run/s.sock", pem(), None),
+        ] {
+            let connection = Connection { client_cert, client_key, ..Connection::to(addr) };
+            assert_eq!(connection.endpoint().unwrap_err().exit(), Exit::Usage, "{addr}");
+        }
     }
 
     #[tokio::test]

@@ -182,7 +182,9 @@ impl Vault {
     /// The program, free of what its user has set for other vaults.
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.env_remove("STRONGROOM_LOG").env_remove("STRONGROOM_CA").env_remove("STRONGROOM_TOKEN_FILE");
+        for name in ["LOG", "CA", "CLIENT_CERT", "CLIENT_KEY", "TOKEN_FILE"] {
+            command.env_remove(format!("STRONGROOM_{name}"));
+        }
         command
     }
 

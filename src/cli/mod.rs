@@ -1,6 +1,7 @@
 //! The command line: a client of the daemon. Data goes to stdout, talk to stderr; secrets never come in as arguments.
 
 mod admin;
+mod again;
 mod audit;
 mod client;
 mod credentials;
@@ -13,11 +14,13 @@ mod input;
 mod local;
 mod metadata;
 mod output;
+mod policy;
 mod providers;
 mod questions;
 mod serve;
 mod setup;
 mod status;
+mod stepup;
 mod values;
 mod view;
 mod watch;
@@ -63,8 +66,11 @@ enum Command {
     Undelete(delete::Undelete),
     Watch(watch::Watch),
     Token(admin::Token),
+    SecondFactor(stepup::Factors),
+    Approval(stepup::Approvals),
     Audit(audit::Audit),
     Providers(providers::Providers),
+    Policy(policy::Policy),
     Fingerprint(local::Fingerprint),
     Completions(local::Completions),
 }
@@ -118,8 +124,11 @@ impl Command {
             Self::Undelete(command) => command.run(context).await,
             Self::Watch(command) => command.run(context).await,
             Self::Token(command) => command.run(context).await,
+            Self::SecondFactor(command) => command.run(context).await,
+            Self::Approval(command) => command.run(context).await,
             Self::Audit(command) => command.run(context).await,
             Self::Providers(command) => command.run(context).await,
+            Self::Policy(command) => command.run(context).await,
             Self::Fingerprint(command) => command.run(context),
             Self::Completions(command) => command.run(context),
         }
@@ -128,12 +137,12 @@ impl Command {
 
 /// clap prints usage errors, help and version itself, and leaves with 2 or 0.
 fn parse() -> Result<Cli, Failure> {
-    from_matches(&command().arg(client::token_option()).get_matches())
+    from_matches(&command().args(client::secret_options()).get_matches())
 }
 
 fn from_matches(matches: &ArgMatches) -> Result<Cli, Failure> {
     let mut cli = Cli::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
-    cli.connection.take_token(matches)?;
+    cli.connection.take_secrets(matches)?;
     Ok(cli)
 }
 
@@ -163,13 +172,19 @@ mod tests {
 
     #[test]
     fn a_token_on_the_command_line_is_refused_without_repeating_it() {
-        for line in ["--token sr_canary list acme", "list acme --token sr_canary", "token list --token=sr_canary"] {
-            let matches = command().arg(client::token_option()).try_get_matches_from(words(line)).unwrap();
+        for line in [
+            "--token sr_canary list acme",
+            "list acme --token sr_canary",
+            "token list --token=sr_canary",
+            "list acme --code canary",
+            "delete acme openai --code=canary",
+        ] {
+            let matches = command().args(client::secret_options()).try_get_matches_from(words(line)).unwrap();
             let failure = from_matches(&matches).err().unwrap();
             assert_eq!(failure.exit(), Exit::Usage);
             assert!(!failure.to_string().contains("canary"), "{failure}");
         }
-        let matches = command().arg(client::token_option()).try_get_matches_from(words("list acme")).unwrap();
+        let matches = command().args(client::secret_options()).try_get_matches_from(words("list acme")).unwrap();
         assert!(from_matches(&matches).is_ok());
     }
 

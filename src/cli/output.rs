@@ -30,6 +30,10 @@ impl Output {
         matches!(self.format, Format::Json)
     }
 
+    pub const fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
     /// One result: as one JSON value, or as the text that `words` makes of it.
     pub fn show<T: Serialize>(&mut self, value: &T, words: impl FnOnce(&T) -> String) -> Result<(), Failure> {
         let text = match self.format {

@@ -8,11 +8,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::error::{Exit, Failure};
 use crate::app::{App, Error, Process};
 use crate::config::Config;
+use crate::crypto::Secret;
 
 /// Long enough to look around, short enough to be forgotten.
 const FIRST_TOKEN: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Run the daemon until SIGTERM or Ctrl-C. SIGHUP reads policies, providers and callers anew.
+/// Run the daemon until SIGTERM or Ctrl-C. SIGHUP reads policies, providers, callers and the files of TLS anew.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  strongroom serve --dev")]
 pub(super) struct Serve {
@@ -24,12 +25,8 @@ pub(super) struct Serve {
     #[arg(long)]
     dev: bool,
 
-    /// Prints an admin token when there is no token yet.
-    #[arg(long)]
-    first_token: bool,
-
     /// Checks everything, contacts each dependency, and ends.
-    #[arg(long, conflicts_with_all = ["dev", "first_token"])]
+    #[arg(long, conflicts_with = "dev")]
     check: bool,
 }
 
@@ -45,12 +42,12 @@ impl Serve {
             println!("everything is in order");
             return Ok(());
         }
+        let knows_nobody = !self.dev && app.knows_nobody().await?;
         // Before a door opens: whoever sees the port open can be sure of the handlers.
         let stop = stop_signal()?;
         reload_on_hangup(&app)?;
         let doors = app.open().await?;
         tracing::info!(grpc = doors.grpc(), rest = doors.rest(), ops = doors.ops(), "serving");
-        let first = if self.dev || self.first_token { app.first_token(FIRST_TOKEN).await? } else { None };
         if self.dev {
             println!(
                 "# strongroom serves gRPC on {}, REST on {}, health and metrics on {}",
@@ -60,17 +57,25 @@ impl Serve {
             );
             println!("# dev mode: the key lies on disk beside the data; not for production");
             println!("export STRONGROOM_ADDR={scheme}://{}", doors.grpc());
-        }
-        if let Some(token) = first.as_ref().and_then(|token| token.expose_text()) {
-            println!("export STRONGROOM_TOKEN={token}");
-        }
-        if self.dev {
+            if let Some(token) = app.first_token(FIRST_TOKEN).await? {
+                print_token(&token);
+            }
             println!(
                 "# next: paste the lines above, then: printf %s \"$OPENAI_API_KEY\" | strongroom setup acme openai"
             );
+        } else if knows_nobody {
+            println!("# nobody can come in yet; this token issues the first admin's, once, and does nothing else");
+            print_token(&app.bootstrap_token()?);
+            println!("# next: paste the line above, then: strongroom token issue NAME --role admin --org '*'");
         }
         app.run(doors, process, stop).await?;
         Ok(())
+    }
+}
+
+fn print_token(token: &Secret) {
+    if let Some(token) = token.expose_text() {
+        println!("export STRONGROOM_TOKEN={token}");
     }
 }
 
@@ -89,8 +94,12 @@ fn reload_on_hangup(app: &App) -> Result<(), Failure> {
     let reload = app.reloader();
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            if let Err(refused) = reload() {
-                tracing::error!(cause = %refused, "the new policies, providers or callers are wrong; the old ones stay in force");
+            if let Err(refused) = reload().await {
+                let cause = match &refused {
+                    Error::Vault(fault) => fault.cause().unwrap_or_default().to_owned(),
+                    refused => refused.to_string(),
+                };
+                tracing::error!(cause, "what was read anew is not taken; the old ones stay in force");
             }
         }
     });
@@ -113,9 +122,15 @@ impl From<Error> for Failure {
             | Error::Unreadable { .. } => {
                 (Exit::Configuration, "mend the file; `strongroom serve --check` tells when it is right")
             }
+            Error::Expectations(_) => (Exit::Configuration, "mend the file"),
             Error::UnknownKms(_) | Error::UnknownStore(_) | Error::Outbound(_) => {
                 (Exit::Configuration, "mend the configuration file")
             }
+            Error::Strangers { .. } => (
+                Exit::Configuration,
+                "start once on 127.0.0.1 and issue the admin's token there, or name callers in authn.callers, or set \
+                 listen.allow_bootstrap_beyond_loopback = true",
+            ),
             Error::Key(_) => (Exit::Key, "for a first look, `strongroom serve --dev` makes a key"),
             Error::Memory(_) => (Exit::Memory, "raise the limit, or set memory.lock to \"try\""),
             Error::Telemetry(_) => (Exit::Configuration, "mend the [otlp] or [log] part of the configuration"),

@@ -77,6 +77,10 @@ fn told<'a>(info: Option<&'a ErrorInfo>, key: &str) -> Option<&'a str> {
     info?.metadata.get(key).map(String::as_str).filter(|text| !text.is_empty())
 }
 
+fn reason(info: Option<&ErrorInfo>) -> Option<&str> {
+    info.map(|info| info.reason.as_str())
+}
+
 /// What to do next, where the server gave no hint of its own.
 fn advice(exit: Exit, status: &Status, info: Option<&ErrorInfo>, wait: Option<Duration>) -> Option<String> {
     Some(match exit {
@@ -87,6 +91,17 @@ fn advice(exit: Exit, status: &Status, info: Option<&ErrorInfo>, wait: Option<Du
         Exit::Unauthenticated => {
             "set STRONGROOM_TOKEN or STRONGROOM_TOKEN_FILE; an administrator makes a token with `strongroom token issue`".into()
         }
+        Exit::Denied if reason(info) == Some("STEP_UP_REQUIRED") => {
+            "give the code that your authenticator shows: set STRONGROOM_CODE, or run this in a terminal, where it asks; \
+             `strongroom second-factor enrol` makes one"
+                .into()
+        }
+        Exit::Denied if reason(info) == Some("APPROVAL_REQUIRED") => match told(info, "approval") {
+            Some(id) => format!(
+                "somebody else runs `strongroom approval approve {id}`; then say the same again with --approval {id}"
+            ),
+            None => "decrypt it by itself, and somebody else can approve that".into(),
+        },
         Exit::Denied => "an operator sees why with `strongroom audit list --outcome DENIED`".into(),
         Exit::NotFound => "`strongroom list ORG` shows what there is".into(),
         Exit::Conflict => "`strongroom show ORG PROVIDER` shows how it is now, and its etag".into(),
@@ -128,6 +143,8 @@ mod tests {
             ("INVALID", 3),
             ("UNAUTHENTICATED", 4),
             ("DENIED", 5),
+            ("STEP_UP_REQUIRED", 5),
+            ("APPROVAL_REQUIRED", 5),
             ("NOT_FOUND", 6),
             ("CONFLICT", 7),
             ("REFUSED", 8),

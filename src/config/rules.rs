@@ -25,10 +25,17 @@ pub(super) fn check(config: &Config) -> Result<(), Broken> {
 
 fn tls(config: &Config) -> Result<(), Broken> {
     match (&config.tls.cert, &config.tls.key) {
-        (Some(_), None) => broken("tls.key", "must be given too when tls.cert is"),
-        (None, Some(_)) => broken("tls.cert", "must be given too when tls.key is"),
-        _ => Ok(()),
+        (Some(_), None) => return broken("tls.key", "must be given too when tls.cert is"),
+        (None, Some(_)) => return broken("tls.cert", "must be given too when tls.key is"),
+        _ => {}
     }
+    if config.tls.client_authorities.is_some() && config.tls.cert.is_none() {
+        return broken("tls.cert", "must be given too when tls.client_authorities is");
+    }
+    if config.tls.client_crl.is_some() && config.tls.client_authorities.is_none() {
+        return broken("tls.client_authorities", "must be given too when tls.client_crl is");
+    }
+    Ok(())
 }
 
 fn addresses(config: &Config) -> Result<(), Broken> {
@@ -91,6 +98,8 @@ fn amounts(config: &Config) -> Result<(), Broken> {
         ("limits.request_bytes", limits.request_bytes.bytes()),
         ("limits.max_connections", limits.max_connections.into()),
         ("limits.max_streams", limits.max_streams.into()),
+        ("limits.max_strangers", limits.max_strangers.into()),
+        ("limits.max_strangers_per_source", limits.max_strangers_per_source.into()),
         ("probe.at_once", config.probe.at_once.into()),
     ];
     let times = [
@@ -156,6 +165,8 @@ mod tests {
     fn half_a_pair_and_the_same_port_twice_are_refused() {
         assert_eq!(refused(|config| config.tls.cert = pem()), "tls.key");
         assert_eq!(refused(|config| config.tls.key = pem()), "tls.cert");
+        assert_eq!(refused(|config| config.tls.client_authorities = pem()), "tls.cert");
+        assert_eq!(refused(|config| config.tls.client_crl = pem()), "tls.client_authorities");
         assert_eq!(refused(|config| config.listen.rest = config.listen.grpc), "listen.rest");
         assert_eq!(refused(|config| config.listen.ops = config.listen.rest), "listen.ops");
     }

@@ -7,10 +7,11 @@ use zeroize::Zeroizing;
 
 use super::Secret;
 
-/// Two labels, neither the start of the other: a shown fingerprint is not the beginning of the stored digest, so the
+/// Labels, none the start of another: a shown fingerprint is not the beginning of the stored digest, so the
 /// one says nothing about the other.
 const FINGERPRINT: &[u8] = b"strongroom/v1/fingerprint\0";
 const DIGEST: &[u8] = b"strongroom/v1/digest\0";
+const REQUEST: &[u8] = b"strongroom/v1/request\0";
 
 /// Eight hex digits tell the secrets of one credential apart, and give away 32 bits about a secret that has far more.
 const SHOWN_BYTES: usize = 4;
@@ -22,21 +23,26 @@ pub fn plain(secret: &Secret) -> String {
 
 /// For secrets that somebody may guess: without the org's key, a guess cannot be checked. `k:` and 8 hex digits.
 pub fn keyed(key: &[u8; 32], secret: &Secret) -> String {
-    format!("k:{}", HEXLOWER.encode(&hmac(key, FINGERPRINT, secret)[..SHOWN_BYTES]))
+    format!("k:{}", HEXLOWER.encode(&hmac(key, FINGERPRINT, secret.expose())[..SHOWN_BYTES]))
 }
 
 /// The full digest under the org's key. Finds the same secret twice within an org; never shown.
 pub fn digest(key: &[u8; 32], secret: &Secret) -> [u8; 32] {
-    hmac(key, DIGEST, secret)
+    hmac(key, DIGEST, secret.expose())
 }
 
-fn hmac(key: &[u8; 32], label: &[u8], secret: &Secret) -> [u8; 32] {
+/// Of a request that waits for approval: it may hold secrets that somebody could guess.
+pub fn request(key: &[u8; 32], said: &[u8]) -> [u8; 32] {
+    hmac(key, REQUEST, said)
+}
+
+fn hmac(key: &[u8; 32], label: &[u8], message: &[u8]) -> [u8; 32] {
     // HMAC fills a short key up with zeros to the hash's block; doing it here leaves no length that could be wrong.
     let mut block = Zeroizing::new([0; 64]);
     block[..key.len()].copy_from_slice(key);
     let mut mac = Hmac::<Sha256>::new((&*block).into());
     mac.update(label);
-    mac.update(secret.expose());
+    mac.update(message);
     mac.finalize().into_bytes().into()
 }
 

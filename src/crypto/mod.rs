@@ -60,6 +60,7 @@
 //!   plain  = the first 8 hex digits of SHA-256(secret)
 //!   keyed  = "k:" ‖ the first 8 hex digits of HMAC-SHA-256(org key, "strongroom/v1/fingerprint" ‖ 00 ‖ secret)
 //!   digest = HMAC-SHA-256(org key, "strongroom/v1/digest" ‖ 00 ‖ secret)
+//!   a request's = HMAC-SHA-256(key of `__platform__`, "strongroom/v1/request" ‖ 00 ‖ what it says)
 //! ```
 //!
 //! # Wrapped under a long-term key
@@ -79,8 +80,10 @@ mod fernet;
 pub mod fingerprint;
 mod identity;
 pub mod kdf;
+pub mod ledger;
 mod residue;
 pub mod secret;
+pub mod totp;
 mod wrap;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};

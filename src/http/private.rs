@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use super::address;
 use super::hosts::{check, covers};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Private(Vec<Entry>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     pattern: String,
     fixed: Option<SocketAddr>,

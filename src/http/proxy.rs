@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use super::{Error, exchange};
 
 /// `HOST:PORT`. Its host may be anywhere: the operator has named it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Proxy(Authority);
 
 impl Proxy {

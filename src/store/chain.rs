@@ -1,27 +1,18 @@
-//! The audit log's chain: each record's hash covers the hash before it.
-//!
-//! ```text
-//!   hash(0) = 32 zero bytes
-//!   hash(n) = SHA-256( "strongroom audit v1\n" ‖ hash(n-1) ‖ canonical(n) )
-//! ```
-//!
-//! `canonical(n)` is the record's JSON exactly as it is stored: it begins with the instance and the sequence number, so
-//! a record can be neither edited nor moved. A tail that was cut off is not noticed here; for that the head's hash must
-//! be kept elsewhere.
+//! Where a chain ends, and how a record gets its place in it. The chain itself is [`crate::crypto::ledger::chain`].
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+use serde::Serialize;
 
 use super::row::{Draft, Record};
-
-const LABEL: &[u8] = b"strongroom audit v1\n";
+use crate::crypto::ledger::Hash;
+use crate::crypto::ledger::chain::Place;
+pub use crate::crypto::ledger::chain::link;
 
 /// Where a chain ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     pub instance: String,
     pub sequence: u64,
-    pub hash: [u8; 32],
+    pub hash: Hash,
 }
 
 #[derive(Serialize)]
@@ -30,12 +21,6 @@ struct Out<'a> {
     sequence: u64,
     #[serde(flatten)]
     draft: &'a Draft,
-}
-
-#[derive(Deserialize)]
-struct Place {
-    instance: String,
-    sequence: u64,
 }
 
 impl Head {
@@ -54,13 +39,8 @@ impl Head {
     }
 }
 
-/// The hash of a record that follows the one with `before`.
-pub fn link(before: &[u8; 32], canonical: &str) -> [u8; 32] {
-    Sha256::new().chain_update(LABEL).chain_update(before).chain_update(canonical).finalize().into()
-}
-
 /// Reads a stored record. The text stays as it is: it is what the hash covers.
-pub fn read(canonical: String, hash: [u8; 32]) -> Result<Record, serde_json::Error> {
+pub fn read(canonical: String, hash: Hash) -> Result<Record, serde_json::Error> {
     // Twice over the text is half the work of a flattened struct, which keeps every field aside before it is taken.
     let Place { instance, sequence } = serde_json::from_str(&canonical)?;
     let draft = serde_json::from_str(&canonical)?;

@@ -5,6 +5,7 @@ pub mod chain;
 pub mod change;
 pub mod row;
 pub mod sqlite;
+mod stepup;
 mod word;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub use row::{
     Record, Sealed, Tested, ToTest, Token, Version, VersionState,
 };
 pub use sqlite::Sqlite;
+pub use stepup::{Approval, ApprovalChange, Factor, FactorChange, FactorState};
 use tokio::sync::watch;
 use uuid::Uuid;
 pub use word::Word;
@@ -30,11 +32,14 @@ pub enum Error {
     /// The change was decided on knowledge that is out of date. Nothing was written, the record neither.
     #[error("the credential has changed meanwhile")]
     Stale { current: Option<Box<Credential>> },
-    /// A name is taken by another live credential.
+    /// A name is taken by another live credential; or what there can be one of is there already.
     #[error("another credential has this name")]
     Taken,
-    /// The caller's token was revoked after the request was let in.
-    #[error("the token was revoked")]
+    /// As many as there may be of one caller's are kept already.
+    #[error("no more of these are kept for one caller")]
+    Full,
+    /// The caller's token was revoked, or ended, after the request was let in.
+    #[error("the token is good no more")]
     Revoked,
     /// A row cannot be what this program wrote.
     #[error("corrupt: {0}")]
@@ -102,7 +107,30 @@ pub trait Store: Send + Sync {
     /// Tokens newest first, of one org or of all.
     async fn tokens(&self, org: Option<&str>) -> Result<Vec<Token>, Error>;
 
+    /// Somebody's second factor in one of its states.
+    async fn factor(&self, caller: &str, state: FactorState) -> Result<Option<Factor>, Error>;
+
+    /// Second factors newest first, of one org's callers or of all.
+    async fn factors(&self, org: Option<&str>) -> Result<Vec<Factor>, Error>;
+
+    /// Second factors that nobody has confirmed since this time.
+    async fn waiting_factors(&self, since: Timestamp, limit: u32) -> Result<Vec<Factor>, Error>;
+
+    async fn approval(&self, id: Uuid) -> Result<Option<Approval>, Error>;
+
+    /// The approval that one caller's very request waits for or has.
+    async fn approval_of(&self, requester: &str, digest: &[u8; 32]) -> Result<Option<Approval>, Error>;
+
+    /// Approvals newest first, of requests about one org or about all.
+    async fn approvals(&self, org: Option<&str>) -> Result<Vec<Approval>, Error>;
+
+    /// Approvals whose time is over, the earliest first.
+    async fn ended_approvals(&self, now: Timestamp, limit: u32) -> Result<Vec<Approval>, Error>;
+
     async fn org_key(&self, org: &str) -> Result<Option<OrgKey>, Error>;
+
+    /// What [`Change::KeepRules`] kept last.
+    async fn rules(&self) -> Result<Option<String>, Error>;
 
     /// Deleted credentials whose ciphertext is due to be destroyed.
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error>;

@@ -79,6 +79,13 @@ fn describe() {
     describe_gauge!("strongroom_credentials_unhealthy", "Enabled credentials that are not well, by health.");
     describe_gauge!("strongroom_connections", "Open connections, by listener.");
     describe_counter!("strongroom_connections_refused_total", "Connections over the limit, by listener.");
+    describe_gauge!("strongroom_strangers", "Connections over which nobody has proven yet who they are, by listener.");
+    describe_counter!(
+        "strongroom_connections_displaced_total",
+        "Connections that were closed to make room for another, by listener."
+    );
+    describe_counter!("strongroom_failed_authentications_total", "Calls whose caller was not proven.");
+    describe_counter!("strongroom_limited_total", "Calls that were more than allowed, by limit.");
     describe_counter!("strongroom_log_lines_dropped_total", "Log lines lost because the queue to stderr was full.");
 }
 

@@ -31,14 +31,42 @@ actions! {
     IssueToken = "issueToken",
     RevokeToken = "revokeToken",
     ListTokens = "listTokens",
+    DeriveToken = "deriveToken",
+    RotateToken = "rotateToken",
     ListAudit = "listAudit",
     VerifyAudit = "verifyAudit",
     ListProviders = "listProviders",
+    EnrolSecondFactor = "enrolSecondFactor",
+    ConfirmSecondFactor = "confirmSecondFactor",
+    RemoveSecondFactor = "removeSecondFactor",
+    ManageSecondFactors = "manageSecondFactors",
+    ListSecondFactors = "listSecondFactors",
+    ListApprovals = "listApprovals",
+    ApproveRequest = "approveRequest",
+    RejectRequest = "rejectRequest",
+    ExplainPolicy = "explainPolicy",
     // The daemon's own doing: never asked of a policy.
     Authenticate = "authenticate",
+    StepUp = "stepUp",
+    RequestApproval = "requestApproval",
+    UseApproval = "useApproval",
+    ExpireApproval = "expireApproval",
     Probe = "probe",
     Revalidate = "revalidate",
     Health = "health",
     Destroy = "destroy",
     KeepOrgKey = "keepOrgKey",
+    ReplacePolicies = "replacePolicies",
+}
+
+impl Action {
+    /// The action of a word, if a policy can be asked about it.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::asked().find(|action| action.as_str() == word)
+    }
+
+    /// All but the daemon's own doing, which stands last.
+    pub fn asked() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().take_while(|action| *action != Self::Authenticate)
+    }
 }

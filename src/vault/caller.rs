@@ -1,11 +1,13 @@
 //! Who asks. The first argument of every operation.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use uuid::Uuid;
+
+use crate::vault::Turn;
 
 /// A proven identity with the request that it came in with.
 #[derive(Clone, Debug)]
@@ -14,12 +16,15 @@ pub struct Caller {
     /// Told to the client, logged, and written into the audit log.
     pub request_id: String,
     pub circumstances: Circumstances,
+    /// Its place among the calls that may be made at the same time: taken while anything is done for it.
+    pub turn: Turn,
 }
 
 /// Who somebody is and what their proof limits them to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
-    /// Never two alike: a token's id, `ISSUER:SUBJECT` for a JWT, `mtls:IDENTITY`, `unix:UID`; `system`; `anonymous`.
+    /// Never two alike: a token's id, `ISSUER:SUBJECT` for a JWT, `mtls:IDENTITY`, `unix:UID`; `system`; `anonymous`;
+    /// `bootstrap`.
     pub id: String,
     /// For people.
     pub name: String,
@@ -41,6 +46,8 @@ pub struct Principal {
     /// The pipeline run and its phase, where the proof tells them.
     pub run: String,
     pub phase: String,
+    /// When the proof ends, where that is known: whoever is limited gives nobody a longer one.
+    pub expires_at: Option<Timestamp>,
     /// One value for everything above: decisions are remembered under it. Nothing is remembered without.
     pub known_as: Option<Uuid>,
 }
@@ -53,6 +60,8 @@ pub enum Proof {
     None,
     /// The daemon itself.
     System,
+    /// The bootstrap token, whose one use is to issue the first admin's.
+    Bootstrap,
     Token,
     Grant,
     Jwt,
@@ -61,11 +70,17 @@ pub enum Proof {
 }
 
 impl Proof {
+    /// The proof that a word names, of those that somebody can come with.
+    pub fn read(word: &str) -> Option<Self> {
+        [Self::Token, Self::Grant, Self::Jwt, Self::Mtls, Self::Unix].into_iter().find(|proof| proof.as_str() == word)
+    }
+
     /// As policies and records say it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::System => "system",
+            Self::Bootstrap => "bootstrap",
             Self::Token => "token",
             Self::Grant => "grant",
             Self::Jwt => "jwt",
@@ -80,12 +95,26 @@ impl Proof {
 pub struct Circumstances {
     /// Where it came from; none over a Unix socket.
     pub address: Option<IpAddr>,
-    /// Whose certificate the connection bears: a SPIFFE id, or else a DNS name.
+    /// Whose certificate the connection bears: a SPIFFE id, or else `dns:NAME`, or `email:ADDRESS`.
     pub certificate: Option<Arc<str>>,
     /// The newest second factor, and what it was: `totp`, or a JWT's `amr`.
     pub step_up: Option<StepUp>,
     /// The approval under which this very request was agreed to.
     pub approval: Option<Uuid>,
+    /// The approval that the request names. It means nothing until it was spent: then it is in `approval`.
+    pub named_approval: Option<Uuid>,
+    /// What the request says. Known where an approval is named, or the rules in force weigh approvals.
+    pub request: Option<RequestDigest>,
+}
+
+/// SHA-256 over all that a request says, its secrets too: never shown, and kept under a key only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RequestDigest(pub [u8; 32]);
+
+impl std::fmt::Debug for RequestDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RequestDigest(32 bytes)")
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,9 +123,17 @@ pub struct StepUp {
     pub method: String,
 }
 
+/// What of an address strangers cannot change at will: an IPv4 address, the first half of an IPv6 one.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address => address,
+    }
+}
+
 impl Caller {
     pub fn new(principal: Arc<Principal>, request_id: String) -> Self {
-        Self { principal, request_id, circumstances: Circumstances::default() }
+        Self { principal, request_id, circumstances: Circumstances::default(), turn: Turn::default() }
     }
 
     /// The daemon itself, for work that nobody asked for.

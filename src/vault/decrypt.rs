@@ -40,7 +40,17 @@ impl Vault {
             let error = Error::invalid("credentials", format!("must be 1 to {LARGEST_BATCH}"));
             return Err(self.refused(caller, Action::Decrypt, error).await);
         }
-        Ok(join_all(paths.into_iter().map(|path| self.decrypt(caller, Decrypt { path, fresh: false }))).await)
+        // Each counts as a call of its own.
+        let _turns = match self.turns.more(caller, paths.len() as u32 - 1) {
+            Ok(turns) => turns,
+            Err(error) => return Err(self.refused(caller, Action::Decrypt, error).await),
+        };
+        // A second person is shown one thing, and agrees to that: never to what else is in the batch.
+        let mut caller = caller.clone();
+        caller.circumstances.approval = None;
+        caller.circumstances.request = None;
+        let each = paths.into_iter().map(|path| self.decrypt(&caller, Decrypt { path, fresh: false }));
+        Ok(join_all(each).await)
     }
 
     async fn decrypt_permitted(
@@ -75,7 +85,7 @@ impl Vault {
                 }
                 None => {
                     metrics::counter!("strongroom_cache_misses_total").increment(1);
-                    self.open_and_release(permit, Arc::clone(&credential), version, request.fresh, trail).await
+                    self.open_and_release(caller, permit, Arc::clone(&credential), version, request.fresh, trail).await
                 }
             };
             match released {
@@ -142,6 +152,7 @@ impl Vault {
     /// opened cannot stay in the cache unconfirmed.
     async fn open_and_release(
         self: &Arc<Self>,
+        caller: &Caller,
         permit: Permit,
         credential: Arc<Credential>,
         version: u32,
@@ -149,8 +160,9 @@ impl Vault {
         trail: &Trail,
     ) -> Result<Secret, Withheld> {
         let vault = Arc::clone(self);
-        let record = trail.clone();
+        let (record, turn) = (trail.clone(), caller.turn.clone());
         let work = async move {
+            let _turn = turn;
             let opening = vault.keeper.open(&permit, &credential, version);
             let opened = if fresh { opening.await } else { vault.cache.fill(&credential, version, opening).await };
             let secret = match opened {

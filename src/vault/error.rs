@@ -18,7 +18,7 @@ pub enum Error {
     #[error("this needs a fresh second factor{}", .why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
     NeedsStepUp { why: Option<String> },
     /// It would be allowed once a second person has approved it: this very request, under this id.
-    #[error("this needs a second person's approval: {id}")]
+    #[error("this needs a second person's approval{}", if .id.is_empty() { ", in a request of its own".to_owned() } else { format!(": {id}") })]
     NeedsApproval { id: String },
     /// More than this caller, this org or this stranger may ask for at a time.
     #[error("too much at a time; try again in {} s", .retry_after.as_secs().max(1))]
@@ -98,6 +98,10 @@ impl Error {
         Self::Invalid { field: field.into(), why: why.into() }
     }
 
+    pub fn conflict(why: impl Into<String>) -> Self {
+        Self::Conflict { why: why.into(), id: String::new(), version: 0 }
+    }
+
     pub fn bug(cause: impl std::fmt::Display) -> Self {
         Self::Bug { cause: cause.to_string() }
     }
@@ -123,6 +127,9 @@ impl From<store::Error> for Error {
             store::Error::Taken => {
                 Self::Conflict { why: "another credential has this name".into(), id: String::new(), version: 0 }
             }
+            store::Error::Full => Self::conflict(
+                "as many of your requests as may wait for approval wait already; have some of them decided",
+            ),
             store::Error::Revoked => Self::Unauthenticated,
             store::Error::Corrupt(what) => Self::Corrupt { what },
             error @ store::Error::Newer { .. } => Self::bug(error),

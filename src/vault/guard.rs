@@ -11,22 +11,30 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::crypto::Secret;
 use crate::store::{self, Change, Credential, Receipt, Store, Target, Version, VersionState, Word as _};
 use crate::vault::error::Dependency;
-use crate::vault::policy::{Policies, Resource};
+use crate::vault::policy::{Decision, Explanation, Policies, Resource, Verdict};
+use crate::vault::stepup::Approvals;
+use crate::vault::tally::Tally;
 use crate::vault::trail::{OK, Trail};
-use crate::vault::{Action, Caller, Error};
+use crate::vault::{Action, Caller, Error, Proof};
 
 pub struct Guard {
     store: Arc<dyn Store>,
     policies: ArcSwap<Policies>,
+    approvals: Approvals,
     /// Of what went well. Made once: finding a meter by its labels costs more than using it.
     recorded: HashMap<Action, metrics::Counter>,
+    tally: Tally,
+    /// Grows with every change that may end a caller's right: a stream asks again whether it still has it.
+    epoch: AtomicU64,
 }
 
 /// Evidence that policy allowed one action on one thing. Opening consumes it.
@@ -97,14 +105,35 @@ impl From<Error> for Withheld {
 }
 
 impl Guard {
-    pub fn new(store: Arc<dyn Store>, policies: Policies) -> Self {
+    pub fn new(store: Arc<dyn Store>, policies: Policies, approvals: Approvals) -> Self {
         let recorded = Action::ALL.iter().map(|action| (*action, recorded(*action, OK))).collect();
-        Self { store, policies: ArcSwap::from_pointee(policies), recorded }
+        Self {
+            store,
+            policies: ArcSwap::from_pointee(policies),
+            approvals,
+            recorded,
+            tally: Tally::new(),
+            epoch: AtomicU64::new(0),
+        }
+    }
+
+    /// What the set is known by that decides now.
+    pub fn digest(&self) -> String {
+        self.policies.load().digest.clone()
     }
 
     /// The new set decides from the next request on.
     pub fn replace(&self, policies: Policies) {
         self.policies.store(Arc::new(policies));
+    }
+
+    pub const fn approvals(&self) -> &Approvals {
+        &self.approvals
+    }
+
+    /// Whether some rule reads if a second person has agreed.
+    pub fn weighs_approvals(&self) -> bool {
+        self.policies.load().weighs_approvals
     }
 
     /// Asks the policies. A refusal is recorded by [`Guard::finish`], as every failure is.
@@ -120,12 +149,14 @@ impl Guard {
         resource: Resource<'_>,
         trail: &mut Trail,
     ) -> Result<Permit, Error> {
-        let policies = self.policies.load_full();
-        let decision = policies.decide(caller, action, resource, trail.at());
-        trail.policies(&decision.policies);
-        if !decision.allowed {
+        // Its one use does not come here, and no policy gives it another.
+        if caller.principal.proof == Proof::Bootstrap {
             return Err(Error::Denied);
         }
+        let policies = self.policies.load_full();
+        let decision = decide(&policies, caller, action, resource, trail.at());
+        trail.policies(&decision.policies);
+        refuse(decision.verdict)?;
         let credential = match resource {
             Resource::Credential(it) => Some(it.id),
             Resource::Org(_) | Resource::Absent(_) => None,
@@ -136,17 +167,26 @@ impl Guard {
     /// Whether a row may be shown in a list or a watch. Shows nothing by itself, so it records nothing by itself.
     pub fn may_see(&self, caller: &Caller, credential: &Credential) -> bool {
         let now = jiff::Timestamp::now();
-        self.policies.load().decide(caller, Action::Get, Resource::Credential(credential), now).allowed
+        decide(&self.policies.load(), caller, Action::Get, Resource::Credential(credential), now).is_allowed()
     }
 
     /// The answer for a name that nobody bears. Only who may list learns that it is absent; for everybody else it is
-    /// what a forbidden one is.
+    /// what a forbidden one is: what would need a second factor there needs one here.
     pub fn absent(&self, caller: &Caller, path: &store::Path, trail: &mut Trail) -> Error {
         let now = trail.at();
         let policies = self.policies.load();
-        let may_list = policies.decide(caller, Action::List, Resource::Org(&path.org), now).allowed
-            && policies.decide(caller, Action::Get, Resource::Absent(path), now).allowed;
-        if may_list { Error::NotFound { what: "there is no such credential".to_owned() } } else { Error::Denied }
+        let may_list = decide(&policies, caller, Action::List, Resource::Org(&path.org), now).is_allowed()
+            && decide(&policies, caller, Action::Get, Resource::Absent(path), now).is_allowed();
+        if may_list {
+            return Error::NotFound { what: "there is no such credential".to_owned() };
+        }
+        let decision = decide(&policies, caller, trail.action, Resource::Absent(path), now);
+        refuse(decision.verdict).err().unwrap_or(Error::Denied)
+    }
+
+    /// What the rules in force say, and why. Permits nothing.
+    pub fn explain(&self, caller: &Caller, action: Action, resource: Resource<'_>, now: Timestamp) -> Explanation {
+        self.policies.load().explain(caller, action, resource, now)
     }
 
     /// For what the daemon does on its own: destroying what is due, writing down what a permitted test found.
@@ -168,13 +208,23 @@ impl Guard {
     /// Makes a change together with a record that ends otherwise than well.
     pub async fn commit_as(
         &self,
-        _permit: &Permit,
+        permit: &Permit,
         change: Change,
         trail: &Trail,
         outcome: &str,
     ) -> Result<Receipt, store::Error> {
+        let ends_rights = change.may_end_rights();
+        let change = match permit.token {
+            Some(token) => Change::By { token, change: Box::new(change) },
+            None => change,
+        };
         let record = if outcome == OK { trail.record() } else { trail.record_of(outcome) };
-        let receipt = self.store.commit(change, record).await?;
+        let receipt = self.store.commit(change, record).await;
+        // Whether it was made is unknown when it failed.
+        if ends_rights {
+            self.epoch.fetch_add(1, Ordering::SeqCst);
+        }
+        let receipt = receipt?;
         if let (Some((_, health)), Some(credential)) = (receipt.health, &receipt.credential) {
             let labels = [("provider", credential.path.provider.clone()), ("health", health.word().to_owned())];
             metrics::counter!("strongroom_health_changes_total", &labels).increment(1);
@@ -184,8 +234,7 @@ impl Guard {
 
     /// Records a read before it is answered, or an upload before it goes to its provider.
     pub async fn admit(&self, permit: Permit, trail: &Trail) -> Result<(), Error> {
-        let change = permit.token.map_or(Change::Record, |token| Change::Admit { token });
-        self.commit(&permit, change, trail).await.map(drop).map_err(unrecorded)
+        self.commit(&permit, Change::Record, trail).await.map(drop).map_err(unrecorded)
     }
 
     /// Records a caller's part in a test that is under way for another, and confirms what a release would.
@@ -230,6 +279,33 @@ impl Guard {
         }
     }
 
+    /// Records the refusals that were only counted. What cannot be recorded counts on.
+    pub async fn record_counted(&self) -> Result<(), Error> {
+        let mut result = Ok(());
+        for (key, record) in self.tally.due() {
+            match self.store.commit(Change::Record, Arc::clone(&record)).await {
+                Ok(_) => tracing::info!(
+                    action = record.action,
+                    outcome = record.outcome,
+                    caller = record.caller,
+                    address = record.address,
+                    alike = record.alike,
+                    "refusals that came often were recorded together"
+                ),
+                Err(error) => {
+                    self.tally.give_back(key, record);
+                    result = Err(unrecorded(error));
+                }
+            }
+        }
+        result
+    }
+
+    /// Another one than before: somebody's right may have ended meanwhile.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
     /// Ends an operation: records what failed, and writes the log line. A failure that cannot be recorded is not told.
     pub async fn finish<T>(&self, trail: Trail, result: Result<T, Error>) -> Result<T, Error> {
         self.finish_as(trail, result, OK).await
@@ -242,6 +318,16 @@ impl Guard {
         result: Result<T, Error>,
         recorded_as: &'static str,
     ) -> Result<T, Error> {
+        let result = match result {
+            Err(Error::NeedsApproval { id }) if id.is_empty() => Err(self.approvals.ask(&trail).await),
+            other => other,
+        };
+        if let Err(error) = &result
+            && self.tally.takes(trail.action, &trail.record(), error)
+        {
+            recorded(trail.action, error.reason()).increment(1);
+            return result;
+        }
         let result = match result {
             Ok(value) => Ok(value),
             // There is no place to record it; the log line is all there is.
@@ -259,6 +345,24 @@ impl Guard {
         }
         result
     }
+}
+
+fn refuse(verdict: Verdict) -> Result<(), Error> {
+    match verdict {
+        Verdict::Allowed => Ok(()),
+        Verdict::NeedsStepUp => Err(Error::NeedsStepUp { why: None }),
+        Verdict::NeedsApproval => Err(Error::NeedsApproval { id: String::new() }),
+        Verdict::Refused => Err(Error::Denied),
+    }
+}
+
+/// What no policy can allow comes first: a caller whose proof names actions has only those.
+fn decide(policies: &Policies, caller: &Caller, action: Action, resource: Resource<'_>, now: Timestamp) -> Decision {
+    let own = &caller.principal.actions;
+    if !own.is_empty() && !own.iter().any(|word| word == action.as_str()) {
+        return Decision::refused(Vec::new());
+    }
+    policies.decide(caller, action, resource, now)
 }
 
 const fn target(credential: &Credential) -> Target {

@@ -43,19 +43,24 @@ impl Keeper {
     /// Opens a stored version. What comes out is put under lock at once, as `Opened`; the cache keeps it besides.
     pub async fn open(&self, _permit: &Permit, credential: &Credential, version: u32) -> Result<Secret, Error> {
         let identity = identity(&credential.path, credential.id, version);
+        let what = format!("credential {} version {version}", credential.id);
         let missing =
             || Error::Corrupt { what: format!("credential {} has no ciphertext of version {version}", credential.id) };
         let (row, sealed) = self.store.sealed(credential.id, version).await?.ok_or_else(missing)?;
         let Version { kms_key, kms_key_version, .. } = row;
+        self.open_kept(&identity, Kept { sealed, kms_key, kms_key_version }, &what).await
+    }
+
+    /// Opens what [`Keeper::seal`] sealed for this identity. What it is, is for the operator, when it does not open.
+    pub async fn open_kept(&self, identity: &Identity, kept: Kept, what: &str) -> Result<Secret, Error> {
+        let Kept { sealed, kms_key, kms_key_version } = kept;
         let wrapped = Wrapped { key: kms_key, key_version: kms_key_version, bytes: sealed.wrapped_dek };
-        let damaged = |what: &dyn std::fmt::Display| Error::Corrupt {
-            what: format!("credential {} version {version}: {what}", credential.id),
-        };
-        let dek = match self.unwrap(&wrapped, &Context::of(&identity)).await {
+        let damaged = |why: &dyn std::fmt::Display| Error::Corrupt { what: format!("{what}: {why}") };
+        let dek = match self.unwrap(&wrapped, &Context::of(identity)).await {
             Err(error @ kms::Error::Mismatch { .. }) => return Err(damaged(&error)),
             other => other?,
         };
-        crypto::open(&dek, &identity, &sealed.blob).map_err(|error| damaged(&error))
+        crypto::open(&dek, identity, &sealed.blob).map_err(|error| damaged(&error))
     }
 
     /// The key for an org's digests and keyed fingerprints: made on first use, then always the same.

@@ -17,14 +17,19 @@ mod names;
 pub mod policy;
 mod probing;
 mod request;
+mod rules;
 mod schedule;
 mod setup;
+mod stepup;
+mod tally;
 mod tokens;
 mod trail;
+mod turns;
 mod upkeep;
 mod upload;
 mod validate;
 mod watch;
+mod why;
 
 use std::sync::Arc;
 
@@ -32,26 +37,34 @@ pub use action::Action;
 pub use age::Outlook;
 use arc_swap::ArcSwap;
 pub use cache::Limits;
-pub use caller::{Caller, Circumstances, Principal, Proof, StepUp};
+pub use caller::{Caller, Circumstances, Principal, Proof, RequestDigest, StepUp, network};
 pub use error::{Dependency, Error};
+pub use names::check as check_name;
 pub use policy::Policies;
 pub use request::*;
 pub use schedule::Testing;
+pub use tokens::Rotated;
 use tokio::sync::Semaphore;
+pub use turns::{Allowance, Allowances, Turn};
+pub use why::{About, Who, Why, With};
 
 use self::cache::Cache;
 use self::flights::Flights;
 use self::guard::Guard;
 use self::keeper::Keeper;
+use self::stepup::Approvals;
+use self::turns::Turns;
 pub use crate::crypto::Secret;
 use crate::crypto::{self, Dek};
 use crate::kms::Keyring;
 use crate::providers::probe::Pace;
-pub use crate::providers::{Field, Limits as ProviderLimits, Outcome, Probe, Provider, Registry, Upload, Verdict};
+pub use crate::providers::{
+    Field, Limits as ProviderLimits, Outcome, Probe, Provider, Registry, Upload, Verdict, nearest,
+};
 use crate::store::Store;
 pub use crate::store::{
-    ChangeEvent, Credential, CredentialState, Health, Path, ProbeRecord, Record, Tested, Token, Version, VersionState,
-    Word,
+    Approval, ChangeEvent, Credential, CredentialState, Factor, FactorState, Health, Path, ProbeRecord, Record, Tested,
+    Token, Version, VersionState, Word,
 };
 
 /// The parts that the vault is put together from.
@@ -62,19 +75,21 @@ pub struct Parts {
     pub policies: Policies,
     pub probe: Arc<dyn Probe>,
     pub limits: Limits,
+    pub allowances: Allowances,
     pub testing: Testing,
 }
 
 pub struct Vault {
     store: Arc<dyn Store>,
     guard: Guard,
-    keeper: Keeper,
+    keeper: Arc<Keeper>,
     cache: Cache,
     registry: ArcSwap<Registry>,
     probe: Arc<dyn Probe>,
     testing: Testing,
     pace: Pace,
     flights: Flights,
+    turns: Turns,
     /// For uploads that may ask for much work before they are read.
     unlocking: Arc<Semaphore>,
     /// Seals page tokens.
@@ -83,10 +98,12 @@ pub struct Vault {
 
 impl Vault {
     pub fn new(parts: Parts) -> Result<Arc<Self>, Error> {
-        let Parts { store, keyring, registry, policies, probe, limits, testing } = parts;
+        let Parts { store, keyring, registry, policies, probe, limits, allowances, testing } = parts;
+        let keeper = Arc::new(Keeper::new(Arc::clone(&store), keyring));
+        let approvals = Approvals::new(Arc::clone(&store), Arc::clone(&keeper));
         Ok(Arc::new(Self {
-            guard: Guard::new(Arc::clone(&store), policies),
-            keeper: Keeper::new(Arc::clone(&store), keyring),
+            guard: Guard::new(Arc::clone(&store), policies, approvals),
+            keeper,
             cache: Cache::new(limits),
             registry: ArcSwap::from_pointee(registry),
             store,
@@ -94,17 +111,10 @@ impl Vault {
             testing,
             pace: Pace::new(),
             flights: Flights::default(),
+            turns: Turns::new(allowances),
             unlocking: Arc::new(Semaphore::new(upload::UNLOCKED_AT_ONCE)),
             page_key: Dek::new(crypto::random().map_err(Error::bug)?),
         }))
-    }
-
-    /// Takes new rules. They hold from the next request on.
-    pub fn replace_rules(&self, policies: Policies, registry: Registry) {
-        let digest = policies.digest.clone();
-        self.guard.replace(policies);
-        self.registry.store(Arc::new(registry));
-        tracing::info!(policies = digest, "new policies and providers are in force");
     }
 
     /// Whether requests can be answered now.

@@ -10,6 +10,8 @@ use crate::vault::{Error, Vault};
 
 /// What belongs to all tenants, or to none.
 pub const EVERYTHING: &str = "*";
+/// The operator's own.
+pub const PLATFORM: &str = "__platform__";
 
 const LONGEST: usize = 128;
 const LONGEST_LABEL_VALUE: usize = 256;
@@ -53,7 +55,7 @@ impl Vault {
         labels.iter().flat_map(|(key, value)| [key, value]).try_for_each(|text| self.check_no_secret("labels", text))
     }
 
-    fn check_no_secret(&self, field: &str, text: &str) -> Result<(), Error> {
+    pub(super) fn check_no_secret(&self, field: &str, text: &str) -> Result<(), Error> {
         if text.len() < SHORTEST_SECRET {
             return Ok(());
         }

@@ -6,7 +6,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use crate::store::{Credential, Draft, Path};
-use crate::vault::{Action, Caller};
+use crate::vault::caller::RequestDigest;
+use crate::vault::{Action, Caller, Principal};
 
 /// What an operation ends with until it fails.
 pub const OK: &str = "ok";
@@ -17,6 +18,16 @@ pub struct Trail {
     started: Instant,
     /// Shared with the store's writer while a record is on its way.
     draft: Arc<Draft>,
+    /// Why it failed, for the log alone.
+    why: String,
+    /// For whom a second person may be asked, and about what.
+    asker: Option<Asker>,
+}
+
+#[derive(Clone)]
+pub struct Asker {
+    pub principal: Arc<Principal>,
+    pub request: RequestDigest,
 }
 
 impl Trail {
@@ -32,9 +43,12 @@ impl Trail {
             address: caller.circumstances.address.map(|address| address.to_string()).unwrap_or_default(),
             run: caller.principal.run.clone(),
             phase: caller.principal.phase.clone(),
+            approval: caller.circumstances.approval,
             ..Draft::default()
         };
-        Self { action, started: Instant::now(), draft: Arc::new(draft) }
+        let asker =
+            caller.circumstances.request.map(|request| Asker { principal: Arc::clone(&caller.principal), request });
+        Self { action, started: Instant::now(), draft: Arc::new(draft), why: String::new(), asker }
     }
 
     fn draft(&mut self) -> &mut Draft {
@@ -85,6 +99,33 @@ impl Trail {
         fingerprint.clone_into(&mut self.draft().fingerprint);
     }
 
+    /// Holds no secret; nobody but the operator reads it.
+    pub fn because(mut self, why: &str) -> Self {
+        why.clone_into(&mut self.why);
+        self
+    }
+
+    pub fn approval(&mut self, id: uuid::Uuid) {
+        self.draft().approval = Some(id);
+    }
+
+    pub const fn asker(&self) -> Option<&Asker> {
+        self.asker.as_ref()
+    }
+
+    /// The record of the daemon's own doing on behalf of this operation.
+    pub fn begin_within(&self, action: Action) -> Self {
+        let draft = Draft { action: action.as_str().to_owned(), policies: Vec::new(), ..Draft::clone(&self.draft) };
+        Self { action, started: Instant::now(), draft: Arc::new(draft), why: String::new(), asker: None }
+    }
+
+    /// What it is about, as far as it is on record.
+    pub fn subject(&self) -> (&str, Path) {
+        let Draft { action, org, project, provider, name, .. } = self.draft.as_ref();
+        let [org, project, provider, name] = [org, project, provider, name].map(Clone::clone);
+        (action, Path { org, project, provider, name })
+    }
+
     /// For what is not a credential and has a name.
     pub fn named(&mut self, name: &str) {
         name.clone_into(&mut self.draft().name);
@@ -92,6 +133,13 @@ impl Trail {
 
     pub fn policies(&mut self, policies: &[String]) {
         self.draft().policies = policies.to_vec();
+    }
+
+    /// For what has no version: how it was and how it is, as digests.
+    pub fn changed(&mut self, before: &str, after: &str) {
+        let draft = self.draft();
+        before.clone_into(&mut draft.before);
+        after.clone_into(&mut draft.after);
     }
 
     /// The record of this operation, gone well.
@@ -124,6 +172,7 @@ impl Trail {
             version = it.version,
             fingerprint = said(&it.fingerprint),
             duration_us,
+            why = said(&self.why),
             request_id = it.request_id,
         );
     }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::store::{self, Change, Health, Target, Word as _};
+use crate::store::{self, ApprovalChange, Change, FactorChange, Health, Target, Word as _};
 use crate::vault::guard::Guard;
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Error, Vault};
+use crate::vault::{Action, Caller, Error, Vault, stepup, tally};
 
 /// Expired plaintext leaves the memory within this time.
 const TEND: Duration = Duration::from_millis(250);
@@ -18,6 +18,9 @@ const TEND: Duration = Duration::from_millis(250);
 const DESTROY: Duration = Duration::from_secs(5);
 const TELL: Duration = Duration::from_secs(1);
 const DESTROY_AT_ONCE: u32 = 100;
+
+const END: Duration = Duration::from_secs(10);
+const END_AT_ONCE: u32 = 100;
 
 const TELL_AT_ONCE: u32 = 100;
 const COUNT: Duration = Duration::from_secs(30);
@@ -28,14 +31,18 @@ impl Vault {
         let mut tend = tokio::time::interval(TEND);
         let mut destroy = tokio::time::interval(DESTROY);
         let mut tell = tokio::time::interval(TELL);
+        let mut end = tokio::time::interval(END);
         let mut count = tokio::time::interval(COUNT);
+        let mut sum_up = tokio::time::interval(tally::EVERY);
         let testing = tokio::spawn(Arc::clone(&self).keep_testing(shutdown.clone()));
         loop {
             tokio::select! {
                 _ = tend.tick() => self.cache.tend().await,
                 _ = destroy.tick() => self.destroy_due().await,
                 _ = tell.tick() => self.tell_due().await,
+                _ = end.tick() => self.end_step_up().await,
                 _ = count.tick() => self.count_unhealthy().await,
+                _ = sum_up.tick() => self.record_counted().await,
                 // An error means that whoever could say so is gone: down as well.
                 () = async { drop(shutdown.wait_for(|down| *down).await) } => break,
             }
@@ -44,6 +51,47 @@ impl Vault {
             tracing::error!(cause = %fault, "the schedule of tests ended by a fault");
         }
         self.cache.forget_all().await;
+    }
+
+    /// Records the refusals that were only counted. Also the last thing that a daemon does, when nobody is served any more.
+    pub async fn record_counted(&self) {
+        if let Err(error) = self.guard.record_counted().await {
+            tracing::error!(cause = error.cause(), "refusals that came often could not be recorded; they count on");
+        }
+    }
+
+    /// What nobody has confirmed, decided or used in time goes.
+    async fn end_step_up(&self) {
+        let now = Timestamp::now();
+        let ended = async {
+            let since = now - stepup::CONFIRM_WITHIN;
+            let approvals = self.store.ended_approvals(now, END_AT_ONCE).await?;
+            Ok::<_, store::Error>((approvals, self.store.waiting_factors(since, END_AT_ONCE).await?))
+        };
+        let (approvals, factors) = match ended.await {
+            Ok(ended) => ended,
+            Err(error) => return tracing::warn!(cause = %error, "what has ended could not be read; trying again"),
+        };
+        let approvals = approvals.into_iter().map(|approval| {
+            let mut trail = Trail::begin(&Caller::system(), Action::ExpireApproval).about(&approval.path);
+            trail.approval(approval.id);
+            (trail, Change::Approval(ApprovalChange::Expire { id: approval.id }))
+        });
+        let factors = factors.into_iter().map(|factor| {
+            let mut trail = Trail::begin(&Caller::system(), Action::RemoveSecondFactor).about_org(&factor.org);
+            trail.named(&factor.caller);
+            (trail, Change::Factor(FactorChange::Forget { caller: factor.caller, id: factor.id }))
+        });
+        for (trail, change) in approvals.chain(factors) {
+            let result = match self.guard.commit(&Guard::own_work(), change, &trail).await {
+                // Used or confirmed at the last moment.
+                Err(store::Error::Stale { .. }) => continue,
+                other => other.map(drop).map_err(Error::from),
+            };
+            if let Err(error) = self.guard.finish(trail, result).await {
+                tracing::error!(cause = error.cause(), "what has ended could not be removed; trying again");
+            }
+        }
     }
 
     /// Tells of those whose health time alone has changed.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, StreamExt as _};
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::store::ChangeEvent;
@@ -28,14 +29,16 @@ impl Vault {
             // Subscribed before anything is read: no change falls between the two.
             let news = self.store.newest_change();
             let after = request.after.unwrap_or_else(|| *news.borrow());
+            let turn = self.turns.watch(caller)?;
             self.guard.admit(permit, &trail).await?;
             Ok(Watcher {
                 vault: Arc::clone(self),
-                caller: caller.clone(),
+                caller: Caller { turn, ..caller.clone() },
                 request,
                 news,
                 after,
                 ready: VecDeque::new(),
+                checked: None,
             })
         };
         let result = result.await;
@@ -59,6 +62,15 @@ struct Watcher {
     news: watch::Receiver<u64>,
     after: u64,
     ready: VecDeque<ChangeEvent>,
+    checked: Option<Checked>,
+}
+
+/// The token that opened the stream was good.
+#[derive(Clone, Copy)]
+struct Checked {
+    epoch: u64,
+    /// Its end.
+    until: Timestamp,
 }
 
 impl Watcher {
@@ -66,6 +78,7 @@ impl Watcher {
     async fn next(&mut self) -> Result<Option<ChangeEvent>, Error> {
         loop {
             while let Some(change) = self.ready.pop_front() {
+                self.refuse_revoked().await?;
                 self.after = change.sequence;
                 if self.matches(&change) && self.vault.guard.may_see(&self.caller, &change.credential) {
                     return Ok(Some(change));
@@ -87,13 +100,17 @@ impl Watcher {
             && self.request.provider.as_ref().is_none_or(|provider| *provider == path.provider)
     }
 
-    /// A stream outlives its request: the token that opened it must still be good.
-    async fn refuse_revoked(&self) -> Result<(), Error> {
+    /// A stream outlives its request: the token that opened it must still be good, for each change that is told.
+    async fn refuse_revoked(&mut self) -> Result<(), Error> {
         let Some(id) = self.caller.principal.token else { return Ok(()) };
-        let now = jiff::Timestamp::now();
-        match self.vault.store.token(id).await? {
-            Some(token) if token.revoked_at.is_none() && token.expires_at > now => Ok(()),
-            _ => Err(Error::Unauthenticated),
+        // Before the look: what is revoked behind it is seen next time.
+        let (epoch, now) = (self.vault.guard.epoch(), Timestamp::now());
+        if self.checked.is_some_and(|checked| checked.epoch == epoch && now < checked.until) {
+            return Ok(());
         }
+        let token = self.vault.store.token(id).await?.filter(|token| token.revoked_at.is_none());
+        let until = token.map(|token| token.expires_at).filter(|end| now < *end).ok_or(Error::Unauthenticated)?;
+        self.checked = Some(Checked { epoch, until });
+        Ok(())
     }
 }

@@ -95,6 +95,46 @@ impl Daemon {
         })
     }
 
+    /// Without `--dev`, as in production; a missing key is made. What it prints goes into the file `stdout`, and the
+    /// token in it is this one's: a vault that knows somebody prints none.
+    pub fn serve(home: &Path, config: &str) -> Self {
+        let keys = "\n[kms.local]\ncreate = true\n";
+        std::fs::write(home.join("strongroom.toml"), format!("{PORTS}{config}{}{keys}", nobody_to_ask(config)))
+            .unwrap();
+        let stdout = File::create(home.join("stdout")).unwrap();
+        let log = File::options().create(true).append(true).open(home.join("log")).unwrap();
+        let read = |name: &str| std::fs::read_to_string(home.join(name)).unwrap();
+        let starts = |log: &str| log.matches(" serving ").count();
+        let before = starts(&read("log"));
+        let mut serve = Command::new(program());
+        serve.args(["serve", "--config", "strongroom.toml"]).current_dir(home).stdin(Stdio::null());
+        let mut child = serve.stdout(stdout).stderr(log).spawn().unwrap();
+        let end = Instant::now() + Duration::from_secs(60);
+        while starts(&read("log")) == before {
+            let status = child.try_wait().unwrap();
+            assert!(status.is_none() && Instant::now() < end, "the daemon did not start: {status:?}\n{}", read("log"));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let log = read("log");
+        let serving = log.lines().rfind(|line| line.contains(" serving ")).unwrap();
+        let place = |name: &str| serving.split(name).nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        let scheme = if config.contains("[tls]") { "https" } else { "http" };
+        let mut daemon = Self {
+            child,
+            home: home.to_owned(),
+            addr: format!("{scheme}://{}", place("grpc=")),
+            rest: place("rest="),
+            ops: place("ops="),
+            token: String::new(),
+        };
+        // Whatever it prints, it prints before it serves the first request.
+        daemon.scrape("/healthz");
+        let said = read("stdout");
+        let token = said.lines().find_map(|line| line.strip_prefix("export STRONGROOM_TOKEN="));
+        daemon.token = token.unwrap_or_default().to_owned();
+        daemon
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -11,6 +11,7 @@
 
 mod authority;
 mod serve;
+pub mod signer;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -1,19 +1,21 @@
 //! The daemon's doors, tried by polite clients and by others.
 
 mod doors;
+mod strangers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::middleware::Next;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Bytes, Frame};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use strongroom::api::listen::{self, Address, CarriedSecret, Listener, Settings};
+use strongroom::api::listen::{self, Address, CarriedSecret, Guest, Listener, Settings};
 use strongroom::authn::Peer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -52,6 +54,8 @@ fn settings() -> Settings {
     Settings {
         max_connections: 16,
         max_streams: 8,
+        max_strangers: 16,
+        max_strangers_per_source: 16,
         handshake: Duration::from_millis(300),
         deadline: Duration::from_millis(600),
         close_idle_after: Duration::from_millis(150),
@@ -59,7 +63,16 @@ fn settings() -> Settings {
     }
 }
 
+/// Every call but those of `/stranger` is a caller's.
 fn router() -> Router {
+    let prove = async |Extension(guest): Extension<Arc<Guest>>, request: Request<Body>, next: Next| {
+        guest.prove();
+        next.run(request).await
+    };
+    callers().layer(axum::middleware::from_fn(prove)).route("/stranger", get(async || "plain"))
+}
+
+fn callers() -> Router {
     Router::new()
         .route("/plain", get(async || "plain"))
         .route("/echo", post(async |body: Bytes| body))
@@ -84,7 +97,7 @@ async fn watch_forever() -> Body {
 }
 
 async fn serve_at(address: Address, settings: Settings, tls: Option<Arc<rustls::ServerConfig>>) -> Served {
-    let listener = Listener::bind("listen.grpc", address, tls).await.expect("binds");
+    let listener = Listener::bind("listen.grpc", address, tls.map(listen::Tls::new)).await.expect("binds");
     let address = listener.address().expect("bound");
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(listen::serve(listener, router(), settings, stopped));

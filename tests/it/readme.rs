@@ -73,11 +73,21 @@ fn every_block_does_what_it_says() {
 /// The first command of all works for whoever has another vault already.
 #[test]
 fn the_demo_minds_nobody_elses_settings() {
-    let elsewhere = ["STRONGROOM_LOG", "STRONGROOM_CA", "STRONGROOM_TOKEN_FILE", "STRONGROOM_ADDR", "STRONGROOM_TOKEN"];
+    let elsewhere = [
+        "STRONGROOM_LOG",
+        "STRONGROOM_CA",
+        "STRONGROOM_TOKEN_FILE",
+        "STRONGROOM_ADDR",
+        "STRONGROOM_TOKEN",
+        "STRONGROOM_CLIENT_CERT",
+        "STRONGROOM_CLIENT_KEY",
+    ];
     let mut demo = Command::new(program());
-    elsewhere.iter().zip(["error", "ca.pem", "token", "https://[::1]:1", "srt_x"]).for_each(|(name, value)| {
-        demo.env(name, value);
-    });
+    elsewhere.iter().zip(["error", "ca.pem", "token", "https://[::1]:1", "srt_x", "a.pem", "a.key"]).for_each(
+        |(name, value)| {
+            demo.env(name, value);
+        },
+    );
     let done = demo.arg("demo").output().unwrap();
     assert!(
         done.status.success(),

@@ -5,8 +5,11 @@ mod health;
 mod keys;
 mod pages;
 mod probes;
+mod rules;
 mod schedule;
+mod stepup;
 mod uploads;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::path::Path as File;
@@ -20,8 +23,8 @@ use strongroom::kms::local::Local;
 use strongroom::kms::{Context, Error as KmsError, Keyring, Kms, Wrapped};
 use strongroom::store::Sqlite;
 use strongroom::vault::{
-    Caller, Decrypt, Delete, Limits, Metadata, Outcome, Parts, Path, Policies, Principal, Probe, Provider, Registry,
-    Setup, Testing, Upload, Vault,
+    Allowances, Caller, Decrypt, Delete, Limits, Metadata, Outcome, Parts, Path, Policies, Principal, Probe, Provider,
+    Registry, Setup, Testing, Upload, Vault,
 };
 use tokio::sync::Semaphore;
 
@@ -98,6 +101,7 @@ fn vault_that_tests(
         policies: Policies::embedded().unwrap(),
         probe,
         limits,
+        allowances: Allowances::default(),
         testing,
     })
     .unwrap()

@@ -7,10 +7,10 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
+use super::tls::Tls;
 use crate::authn::Peer;
 
 /// The daemon's own user and group, whoever else has an account here.
@@ -47,7 +47,7 @@ pub enum Error {
 pub struct Listener {
     key: &'static str,
     socket: Socket,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
 }
 
 enum Socket {
@@ -64,7 +64,7 @@ pub(super) enum Stream {
 
 impl Listener {
     /// Opens a door. `key` is the configuration's name of it, for errors, logs and metrics.
-    pub async fn bind(key: &'static str, address: Address, tls: Option<Arc<ServerConfig>>) -> Result<Self, Error> {
+    pub async fn bind(key: &'static str, address: Address, tls: Option<Arc<Tls>>) -> Result<Self, Error> {
         let socket = match &address {
             Address::Tcp(to) => TcpListener::bind(to).await.map(Socket::Tcp).map_err(|cause| match cause.kind() {
                 io::ErrorKind::AddrInUse => Error::Taken { key, address: address.clone() },
@@ -72,7 +72,7 @@ impl Listener {
             })?,
             Address::Unix(path) => bind_unix(key, path).await?,
         };
-        Ok(Self { key, socket, tls: tls.map(TlsAcceptor::from) })
+        Ok(Self { key, socket, tls })
     }
 
     pub const fn key(&self) -> &'static str {
@@ -95,7 +95,7 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 let peer = Peer::Tcp { address, certificate: None };
                 let stream = match &self.tls {
-                    Some(tls) => Stream::Tls(tls.clone(), stream),
+                    Some(tls) => Stream::Tls(tls.acceptor(), stream),
                     None => Stream::Tcp(stream),
                 };
                 Ok((stream, peer))

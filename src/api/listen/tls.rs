@@ -1,17 +1,39 @@
-//! TLS 1.2 and 1.3 from PEM files.
+//! TLS 1.2 and 1.3 from PEM files, which may be read again while connections are open.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
 
 use super::Error;
+use crate::authn::Authorities;
 
-/// Reads a certificate chain and its key, and checks that they belong together.
-pub fn tls(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, Error> {
+/// What handshakes are made with from now on. Those that were made stay.
+pub struct Tls(ArcSwap<ServerConfig>);
+
+impl Tls {
+    pub fn new(config: Arc<ServerConfig>) -> Arc<Self> {
+        Arc::new(Self(ArcSwap::new(config)))
+    }
+
+    pub fn replace(&self, config: Arc<ServerConfig>) {
+        self.0.store(config);
+    }
+
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.0.load_full())
+    }
+}
+
+/// Reads a certificate chain and its key, and checks that they belong together. With authorities, clients are asked for
+/// a certificate of theirs; they need not have one.
+pub fn tls(cert: &Path, key: &Path, clients: Option<&Authorities>) -> Result<Arc<ServerConfig>, Error> {
     let refused = |field: &'static str, file: &Path, why: String| Error::Tls { key: field, file: file.into(), why };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(cert)
         .and_then(Iterator::collect)
@@ -21,11 +43,17 @@ pub fn tls(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, Error> {
     }
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| refused("tls.key", key, words(&error)))?;
 
+    let verifier = clients.map_or_else(WebPkiClientVerifier::no_client_auth, Authorities::verifier);
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
+        .and_then(|builder| builder.with_client_cert_verifier(verifier).with_single_cert(chain, private))
         .map_err(|error| refused("tls.key", key, error.to_string()))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    if clients.is_some() {
+        // A resumed session brings a certificate along that this handshake has not checked.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(Arc::new(config))
 }
 

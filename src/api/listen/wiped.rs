@@ -67,6 +67,8 @@ async fn exchange(seed: u8, close_idle_after: Duration) -> (Client, watch::Sende
     let settings = Settings {
         max_connections: 4,
         max_streams: 4,
+        max_strangers: 4,
+        max_strangers_per_source: 4,
         handshake: Duration::from_secs(5),
         deadline: Duration::from_secs(5),
         close_idle_after,

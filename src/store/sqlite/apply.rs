@@ -13,7 +13,7 @@ use super::super::{
 };
 use super::cells::stored;
 use super::changes::{self, Happened};
-use super::{access, credentials, tests, versions};
+use super::{access, approvals, credentials, factors, meta, tests, versions};
 
 type Metadata = serde_json::Map<String, serde_json::Value>;
 type Labels = BTreeMap<String, String>;
@@ -36,7 +36,8 @@ pub struct Applied {
 pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<Applied, Error> {
     let act = Act { connection, at: stored(at) };
     match change {
-        Change::Record | Change::Admit { .. } | Change::Serve { .. } | Change::Test { .. } => Ok(Applied::default()),
+        Change::Record | Change::Serve { .. } | Change::Test { .. } => Ok(Applied::default()),
+        Change::By { change, .. } => apply(connection, *change, at),
         Change::Create { id, path, metadata, labels, expires_at, version } => {
             act.create(id, path, (metadata, labels), expires_at, &version)
         }
@@ -57,9 +58,16 @@ pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<A
         Change::Delete { target, destroy_at } => act.delete(target, destroy_at),
         Change::Undelete { target } => act.undelete(target),
         Change::Destroy { target } => act.destroy(target),
-        Change::IssueToken(token) => access::issue(connection, &token).map(|()| Applied::default()),
+        Change::IssueToken(token) => access::issue(connection, &token, act.at).map(|()| Applied::default()),
+        Change::FirstAdmin(token) => access::first_admin(connection, &token, act.at).map(|()| Applied::default()),
         Change::RevokeToken { id } => access::revoke(connection, id, act.at).map(|()| Applied::default()),
+        Change::RotateToken { id, ends_at, successor } => {
+            access::rotate(connection, id, stored(ends_at), &successor, act.at).map(|()| Applied::default())
+        }
         Change::KeepOrgKey(key) => access::keep(connection, &key).map(|()| Applied::default()),
+        Change::Factor(change) => factors::apply(connection, &change, act.at).map(|()| Applied::default()),
+        Change::Approval(change) => approvals::apply(connection, &change, act.at).map(|()| Applied::default()),
+        Change::KeepRules { digests } => meta::keep_rules(connection, &digests).map(|()| Applied::default()),
     }
 }
 

@@ -16,6 +16,18 @@ pub fn instance(connection: &Connection) -> Result<String, Error> {
     Ok(instance)
 }
 
+/// What the rules are known by that were in force last.
+pub fn rules(connection: &Connection) -> Result<Option<String>, Error> {
+    let sql = "SELECT value FROM meta WHERE key = 'rules'";
+    Ok(connection.query_row(sql, [], |row| row.get(0)).optional()?)
+}
+
+pub fn keep_rules(connection: &Connection, digests: &str) -> Result<(), Error> {
+    let sql = "INSERT INTO meta (key, value) VALUES ('rules', ?1) ON CONFLICT (key) DO UPDATE SET value = ?1";
+    connection.execute(sql, [digests])?;
+    Ok(())
+}
+
 /// Writes something new, and nothing that matters. SQLite does not write a page that stays the same.
 pub fn count_proof(connection: &Connection) -> Result<(), Error> {
     let sql = "INSERT INTO meta (key, value) VALUES ('proofs', '1') \

@@ -2,12 +2,14 @@
 
 mod access;
 mod apply;
+mod approvals;
 mod audit;
 mod cells;
 mod changes;
 mod checkpoint;
 mod connection;
 mod credentials;
+mod factors;
 mod files;
 mod list;
 mod meta;
@@ -15,6 +17,7 @@ mod readers;
 mod schema;
 mod serve;
 mod tests;
+mod uses;
 mod versions;
 mod writer;
 
@@ -31,8 +34,8 @@ use self::files::Claim;
 use self::readers::Readers;
 use self::writer::{Boxed, Order, Trouble, Writer};
 use super::{
-    AuditFilter, Change, ChangeEvent, Credential, Cursor, Draft, Error, Filter, Health, OrgKey, Path, Receipt, Record,
-    Sealed, Store, Tested, ToTest, Token, Version,
+    Approval, AuditFilter, Change, ChangeEvent, Credential, Cursor, Draft, Error, Factor, FactorState, Filter, Health,
+    OrgKey, Path, Receipt, Record, Sealed, Store, Tested, ToTest, Token, Version,
 };
 
 /// More than this many commits do not wait in memory; the next ones wait to be let in.
@@ -146,9 +149,45 @@ impl Store for Sqlite {
         self.readers.read(move |connection| access::tokens(connection, org.as_deref())).await
     }
 
+    async fn factor(&self, caller: &str, state: FactorState) -> Result<Option<Factor>, Error> {
+        let caller = caller.to_owned();
+        self.readers.read(move |connection| factors::one(connection, &caller, state)).await
+    }
+
+    async fn factors(&self, org: Option<&str>) -> Result<Vec<Factor>, Error> {
+        let org = org.map(str::to_owned);
+        self.readers.read(move |connection| factors::all(connection, org.as_deref())).await
+    }
+
+    async fn waiting_factors(&self, since: Timestamp, limit: u32) -> Result<Vec<Factor>, Error> {
+        self.readers.read(move |connection| factors::waiting(connection, since, limit)).await
+    }
+
+    async fn approval(&self, id: Uuid) -> Result<Option<Approval>, Error> {
+        self.readers.read(move |connection| approvals::by_id(connection, id)).await
+    }
+
+    async fn approval_of(&self, requester: &str, digest: &[u8; 32]) -> Result<Option<Approval>, Error> {
+        let (requester, digest) = (requester.to_owned(), *digest);
+        self.readers.read(move |connection| approvals::of_request(connection, &requester, &digest)).await
+    }
+
+    async fn approvals(&self, org: Option<&str>) -> Result<Vec<Approval>, Error> {
+        let org = org.map(str::to_owned);
+        self.readers.read(move |connection| approvals::all(connection, org.as_deref())).await
+    }
+
+    async fn ended_approvals(&self, now: Timestamp, limit: u32) -> Result<Vec<Approval>, Error> {
+        self.readers.read(move |connection| approvals::ended(connection, now, limit)).await
+    }
+
     async fn org_key(&self, org: &str) -> Result<Option<OrgKey>, Error> {
         let org = org.to_owned();
         self.readers.read(move |connection| access::org_key(connection, &org)).await
+    }
+
+    async fn rules(&self) -> Result<Option<String>, Error> {
+        self.readers.read(meta::rules).await
     }
 
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error> {

@@ -2,111 +2,108 @@
 //!
 //! Cedar looks at every policy of a set for every request. Here the policies are indexed by their scope when they are
 //! loaded, and a request is decided on the slice that can match it. A decision that reads nothing but caller, action and
-//! credential is remembered until one of them changes.
+//! credential is remembered until one of them changes; what a caller's proof says is part of the caller, the moment is not.
+//!
+//! A refusal that a second factor or an approval would turn is told as that. For a name that nobody bears the same is
+//! asked: what a second factor would not open tells nothing of what is there.
 
+mod context;
 mod entities;
+mod explain;
 mod memo;
+mod schema;
 mod slices;
+mod source;
+mod tree;
+mod words;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use cedar_policy::{
-    Authorizer, Context, PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
-};
+use cedar_policy::{Authorizer, Request};
 pub use entities::Resource;
+pub use explain::{Cited, Explanation};
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
+pub use source::{Fault, LoadError, Placed, Reading, Vocabulary, files, read};
+pub use tree::{Named, named};
+pub use words::ROLES;
 
+use self::context::Granted;
 use self::memo::Memo;
 use self::slices::{Slice, Slices};
 use crate::vault::{Action, Caller};
 
-const SCHEMA: &str = include_str!("../../../config/policy/schema.cedarschema");
-const DEFAULT: &str = include_str!("../../../config/policy/default.cedar");
+pub const DEFAULT: &str = include_str!("../../../config/policy/default.cedar");
 
 /// A policy set that fits the schema.
 pub struct Policies {
     slices: Slices,
     memo: Memo,
+    /// Some policy may read whether a second person has agreed. Says yes too often rather than too seldom.
+    pub weighs_approvals: bool,
+    placed: BTreeMap<String, Placed>,
     /// SHA-256 of the sources, for the log: which set is in force.
     pub digest: String,
 }
 
-/// Yes or no, and the policies that said so.
+/// What becomes of a request, and the policies that said so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    pub allowed: bool,
+    pub verdict: Verdict,
     pub policies: Arc<[String]>,
 }
 
-/// Why policies were not taken. The running set stays.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    #[error("{file}: {cause}")]
-    Read { file: String, cause: std::io::Error },
-    #[error("{file}: {rule}")]
-    Rule { file: String, rule: String },
-    #[error("{0}: no .cedar file in this directory, so nobody could do anything")]
-    Empty(String),
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    Allowed,
+    /// Refused, and allowed with a fresh second factor, at the latest with an approval too.
+    NeedsStepUp,
+    /// Refused, and allowed once somebody else approves.
+    NeedsApproval,
+    Refused,
+}
+
+impl Decision {
+    pub fn refused(policies: Vec<String>) -> Self {
+        Self { verdict: Verdict::Refused, policies: policies.into() }
+    }
+
+    pub const fn is_allowed(&self) -> bool {
+        matches!(self.verdict, Verdict::Allowed)
+    }
 }
 
 impl Policies {
     /// The least-privilege roles that the program brings along.
     pub fn embedded() -> Result<Self, LoadError> {
-        Self::from_sources(vec![("default.cedar".to_owned(), DEFAULT.to_owned())])
+        Self::from_sources(&Self::embedded_sources(), &Vocabulary::default())
     }
 
     /// Every `*.cedar` file of a directory, in the order of their names.
-    pub fn load(directory: &std::path::Path) -> Result<Self, LoadError> {
-        let shown = directory.display().to_string();
-        let unreadable = |file: &str| {
-            let file = file.to_owned();
-            move |cause| LoadError::Read { file, cause }
-        };
-        let mut files: Vec<PathBuf> = Vec::new();
-        for entry in std::fs::read_dir(directory).map_err(unreadable(&shown))? {
-            let path = entry.map_err(unreadable(&shown))?.path();
-            if path.extension().is_some_and(|extension| extension == "cedar") {
-                files.push(path);
-            }
-        }
-        if files.is_empty() {
-            return Err(LoadError::Empty(shown));
-        }
-        files.sort();
-        let read = |path: PathBuf| {
-            let file = path.display().to_string();
-            std::fs::read_to_string(&path).map(|text| (file.clone(), text)).map_err(unreadable(&file))
-        };
-        Self::from_sources(files.into_iter().map(read).collect::<Result<_, _>>()?)
+    pub fn load(directory: &Path, known: &Vocabulary) -> Result<Self, LoadError> {
+        Self::from_sources(&source::files(directory)?, known)
     }
 
-    fn from_sources(sources: Vec<(String, String)>) -> Result<Self, LoadError> {
-        let rule = |file: &str, rule: String| LoadError::Rule { file: file.to_owned(), rule };
-        let (schema, _) =
-            Schema::from_cedarschema_str(SCHEMA).map_err(|e| rule("schema.cedarschema", e.to_string()))?;
-        let mut all = PolicySet::new();
-        let mut digest = Sha256::new();
-        for (file, text) in &sources {
-            digest.update((text.len() as u64).to_be_bytes());
-            digest.update(text);
-            let parsed: PolicySet = text.parse().map_err(|e| rule(file, located(&e, text)))?;
-            if parsed.templates().next().is_some() {
-                return Err(rule(file, "templates are not linked here; write the policy out".to_owned()));
-            }
-            let validation = Validator::new(schema.clone()).validate(&parsed, ValidationMode::Strict);
-            if let Some(error) = validation.validation_errors().next() {
-                return Err(rule(file, located(error, text)));
-            }
-            for (n, policy) in parsed.policies().enumerate() {
-                let id = policy.annotation("id").map_or_else(|| format!("{file}#{n}"), ToOwned::to_owned);
-                let renamed = policy.new_id(PolicyId::new(&id));
-                all.add(renamed).map_err(|_| rule(file, format!("two policies have the id `{id}`")))?;
-            }
-        }
-        let digest = data_encoding::HEXLOWER.encode(&digest.finalize());
-        Ok(Self { slices: Slices::new(&all).map_err(|e| rule("policies", e))?, memo: Memo::default(), digest })
+    pub fn embedded_sources() -> Vec<(String, String)> {
+        vec![("default.cedar".to_owned(), DEFAULT.to_owned())]
+    }
+
+    pub fn from_sources(sources: &[(String, String)], known: &Vocabulary) -> Result<Self, LoadError> {
+        let (placed, digest) = source::read(sources, known).sound()?;
+        let unusable = |rule| {
+            let first = Fault { file: "policies".to_owned(), line: None, rule };
+            LoadError::Wrong { first, others: 0 }
+        };
+        let slices = Slices::new(placed.iter().map(|placed| &placed.policy)).map_err(unusable)?;
+        let placed = placed.into_iter().map(|placed| (placed.id.clone(), placed)).collect();
+        let weighs_approvals = sources.iter().any(|(_, text)| text.contains("approved"));
+        Ok(Self { slices, memo: Memo::default(), weighs_approvals, placed, digest })
+    }
+
+    /// Where a policy of the set stands.
+    pub fn placed(&self, id: &str) -> Option<&Placed> {
+        self.placed.get(id)
     }
 
     /// Decides. Whatever cannot be evaluated is refused.
@@ -124,49 +121,56 @@ impl Policies {
         decision
     }
 
-    /// Also says whether the decision depends on nothing but its arguments without the time.
+    pub fn allow(&self, caller: &Caller, action: Action, resource: Resource<'_>, now: Timestamp) -> bool {
+        self.decide(caller, action, resource, now).verdict == Verdict::Allowed
+    }
+
+    /// Also says whether the decision depends on nothing of the moment.
     fn evaluate(&self, caller: &Caller, action: Action, resource: Resource<'_>, now: Timestamp) -> (Decision, bool) {
-        let refused = || Decision { allowed: false, policies: Arc::new([]) };
         let Ok(scene) = entities::scene(caller, action, resource, now) else {
-            return (refused(), false);
+            return (Decision::refused(Vec::new()), false);
         };
         let slice = self.slices.matching(&scene);
-        let Some(context) = context(&slice, now) else { return (refused(), false) };
-        let Ok(request) = Request::new(scene.principal, scene.action, scene.resource, context, None) else {
-            return (refused(), false);
+        let Ok((allowed, policies)) = ask(&scene, &slice, caller, now, Granted::default()) else {
+            return (Decision::refused(Vec::new()), false);
         };
-        let response = Authorizer::new().is_authorized(&request, &slice.policies, &scene.entities);
-        // A forbid that fails to evaluate must not let through what it was meant to stop.
-        let allowed =
-            response.decision() == cedar_policy::Decision::Allow && response.diagnostics().errors().next().is_none();
-        let mut policies: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
-        policies.sort_unstable();
-        (Decision { allowed, policies: policies.into() }, !slice.reads_context)
-    }
-}
-
-/// What the policies are told beside the entities. Nobody makes it who does not read it: Cedar parses a time's name anew
-/// for every time.
-fn context(slice: &Slice, now: Timestamp) -> Option<Context> {
-    let now = slice.reads_context.then(|| RestrictedExpression::new_datetime(rfc3339(now)));
-    Context::from_pairs(now.map(|now| ("now".to_owned(), now))).ok()
-}
-
-/// Cedar's datetime literal knows milliseconds.
-fn rfc3339(now: Timestamp) -> String {
-    format!("{now:.3}")
-}
-
-/// An error with the line that it is in, where Cedar knows it.
-fn located(error: &(impl miette::Diagnostic + std::fmt::Display), text: &str) -> String {
-    let offset = error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
-    match offset {
-        Some(offset) => {
-            let line = text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
-            format!("line {line}: {error}")
+        let mut decision = Decision::refused(policies);
+        if allowed {
+            decision.verdict = Verdict::Allowed;
+        } else if slice.reads.more {
+            let with = |granted| matches!(ask(&scene, &slice, caller, now, granted), Ok((true, _)));
+            // The second factor first, where both are needed: nobody asks a second person with a stolen token, and no
+            // approval is spent on a request that lacks a code.
+            if with(Granted { step_up: true, approval: false }) {
+                decision.verdict = Verdict::NeedsStepUp;
+            } else if with(Granted { step_up: false, approval: true }) {
+                decision.verdict = Verdict::NeedsApproval;
+            } else if with(Granted { step_up: true, approval: true }) {
+                decision.verdict = Verdict::NeedsStepUp;
+            }
         }
-        None => error.to_string(),
+        (decision, !slice.reads.moment)
     }
+}
+
+/// Asks Cedar: yes or no, and the policies that said so.
+fn ask(
+    scene: &entities::Scene,
+    slice: &Slice,
+    caller: &Caller,
+    now: Timestamp,
+    granted: Granted,
+) -> Result<(bool, Vec<String>), Box<dyn std::error::Error>> {
+    let context = context::context(caller, now, granted, slice.reads.moment)?;
+    let (principal, action, resource) = (scene.principal.clone(), scene.action.clone(), scene.resource.clone());
+    let request = Request::new(principal, action, resource, context, None)?;
+    let response = Authorizer::new().is_authorized(&request, &slice.policies, &scene.entities);
+    // A forbid that fails to evaluate must not let through what it was meant to stop.
+    let allowed =
+        response.decision() == cedar_policy::Decision::Allow && response.diagnostics().errors().next().is_none();
+    let mut policies: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
+    policies.sort_unstable();
+    Ok((allowed, policies))
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use cedar_policy::{ActionConstraint, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint, ResourceConstraint};
+use cedar_policy::{ActionConstraint, EntityUid, Policy, PolicySet, PrincipalConstraint, ResourceConstraint};
 
 use super::entities::Scene;
+use super::tree::{self, Reads};
 
 /// Which entities a scope names: any, or one that must be equal to or above the request's.
 type Anchor = Option<EntityUid>;
@@ -16,19 +17,19 @@ pub struct Slices {
 
 struct Indexed {
     policy: Policy,
-    reads_context: bool,
+    reads: Reads,
 }
 
 /// The policies that can match one request.
 pub struct Slice {
     pub policies: PolicySet,
-    pub reads_context: bool,
+    pub reads: Reads,
 }
 
 impl Slices {
-    pub fn new(all: &PolicySet) -> Result<Self, String> {
+    pub fn new<'a>(all: impl IntoIterator<Item = &'a Policy>) -> Result<Self, String> {
         let mut by_scope: HashMap<_, Vec<Indexed>> = HashMap::new();
-        for policy in all.policies() {
+        for policy in all {
             let principal = match policy.principal_constraint() {
                 PrincipalConstraint::Any | PrincipalConstraint::Is(_) => None,
                 PrincipalConstraint::In(uid) | PrincipalConstraint::Eq(uid) | PrincipalConstraint::IsIn(_, uid) => {
@@ -46,12 +47,12 @@ impl Slices {
                 ActionConstraint::Eq(uid) => vec![Some(uid)],
                 ActionConstraint::In(uids) => uids.into_iter().map(Some).collect(),
             };
-            let reads_context = reads_context(policy)?;
+            let reads = tree::reads(policy)?;
             for action in actions {
                 by_scope
                     .entry((principal.clone(), action, resource.clone()))
                     .or_default()
-                    .push(Indexed { policy: policy.clone(), reads_context });
+                    .push(Indexed { policy: policy.clone(), reads });
             }
         }
         Ok(Self { by_scope })
@@ -59,45 +60,27 @@ impl Slices {
 
     pub fn matching(&self, scene: &Scene) -> Slice {
         let mut policies = PolicySet::new();
-        let mut reads_context = false;
+        let mut reads = Reads::default();
         for principal in anchors(&scene.principal, &scene.roles) {
             for action in anchors(&scene.action, &[]) {
                 for resource in anchors(&scene.resource, &scene.ancestors) {
                     let scope = (principal.clone(), action.clone(), resource);
                     for indexed in self.by_scope.get(&scope).into_iter().flatten() {
                         // A policy that names an action twice is in the slice once; the second add is refused.
-                        if policies.policy(id(&indexed.policy)).is_none()
+                        if policies.policy(indexed.policy.id()).is_none()
                             && policies.add(indexed.policy.clone()).is_ok()
                         {
-                            reads_context |= indexed.reads_context;
+                            reads |= indexed.reads;
                         }
                     }
                 }
             }
         }
-        Slice { policies, reads_context }
+        Slice { policies, reads }
     }
-}
-
-fn id(policy: &Policy) -> &PolicyId {
-    policy.id()
 }
 
 fn anchors(itself: &EntityUid, above: &[EntityUid]) -> Vec<Anchor> {
     let named = std::iter::once(itself).chain(above).cloned().map(Some);
     std::iter::once(None).chain(named).collect()
-}
-
-/// Whether a policy's conditions mention `context`, in Cedar's own JSON form.
-fn reads_context(policy: &Policy) -> Result<bool, String> {
-    fn mentions(value: &serde_json::Value) -> bool {
-        match value {
-            serde_json::Value::Object(map) => {
-                map.get("Var").is_some_and(|var| var == "context") || map.values().any(mentions)
-            }
-            serde_json::Value::Array(items) => items.iter().any(mentions),
-            _ => false,
-        }
-    }
-    policy.to_json().map(|json| mentions(&json)).map_err(|e| e.to_string())
 }

@@ -24,7 +24,7 @@ impl Certificate {
     }
 
     fn config(&self) -> Result<Arc<rustls::ServerConfig>, Error> {
-        listen::tls(&self.path("cert.pem"), &self.path("key.pem"))
+        listen::tls(&self.path("cert.pem"), &self.path("key.pem"), None)
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -52,7 +52,7 @@ async fn tls_speaks_what_was_agreed_on() {
     let certificate = Certificate::new();
     let served = serve_at(any_port(), settings(), Some(certificate.config().expect("a pair"))).await;
     let (mut client, connection) = http2(certificate.connect(&served, "h2").await).await;
-    assert!(text(&mut client, "/peer").await.ends_with("tls: true }"));
+    assert!(text(&mut client, "/peer").await.ends_with("certificate: None }"));
     text(&mut client, "/secret").await;
     timeout(LONG, connection).await.expect("closed").expect("no panic");
     assert!(http1(&mut certificate.connect(&served, "http/1.1").await, "/plain").await.starts_with("HTTP/1.1 200"));
@@ -72,7 +72,7 @@ async fn a_stalled_or_plain_handshake_ends() {
 #[tokio::test]
 async fn certificates_that_do_not_work_are_named() {
     let (ours, other) = (Certificate::new(), Certificate::new());
-    let words = |cert: &Path, key: &Path| listen::tls(cert, key).expect_err("refused").to_string();
+    let words = |cert: &Path, key: &Path| listen::tls(cert, key, None).expect_err("refused").to_string();
     let nowhere = Path::new("/nowhere.pem");
     let cert = ours.path("cert.pem");
     let key = ours.path("key.pem");

@@ -67,7 +67,7 @@ fn rules_are_replaced_while_the_daemon_serves() {
         // A bad file of either kind leaves both as they are.
         place.write("policy/zzz.cedar", "permit (principal, action, resource);\n\npermit principal;\n");
         let refused = reload(&daemon);
-        assert!(refused.contains("policy/zzz.cedar: line 3: ") && refused.contains("ERROR"), "{refused}");
+        assert!(refused.contains("policy/zzz.cedar:3: ") && refused.contains("ERROR"), "{refused}");
         pipeline.list_credentials(list()).await.unwrap();
         assert_eq!(pipeline.decrypt_credential(decrypt("acme", "")).await.unwrap_err().code(), Code::PermissionDenied);
         std::fs::remove_file(place.file("policy/zzz.cedar")).unwrap();

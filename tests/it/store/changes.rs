@@ -1,7 +1,7 @@
 //! Every change, and every reason to refuse it.
 
 use serde_json::json;
-use strongroom::store::{CredentialState as C, Health, OrgKey, Settlement, VersionState as V};
+use strongroom::store::{CredentialState as C, Health, Settlement, VersionState as V};
 
 use super::*;
 
@@ -351,7 +351,7 @@ pub async fn destroy_when_due(place: &impl Place) {
     assert_eq!(stale(&store, Change::Undelete { target: at(&destroyed) }).await, Some(destroyed));
 }
 
-fn serving(credential: &Credential, version: u32, token: Option<Uuid>) -> Change {
+pub fn serving(credential: &Credential, version: u32, token: Option<Uuid>) -> Change {
     Change::Serve { target: at(credential), version, token }
 }
 
@@ -409,59 +409,6 @@ pub async fn serve_refuses_what_changed(place: &impl Place) {
     }
     let nobody = Credential { id: Uuid::now_v7(), ..now };
     assert_eq!(stale(&store, serving(&nobody, 1, None)).await, None);
-}
-
-pub async fn serve_refuses_revoked_tokens(place: &impl Place) {
-    let store = place.open();
-    let credential = served(&store, acme()).await;
-    let token = token("acme");
-    let serving = |token| serving(&credential, 1, Some(token));
-    assert!(matches!(commit(&store, serving(token.id)).await, Err(Error::Revoked)), "no such token");
-    commit(&store, Change::IssueToken(token.clone())).await.unwrap();
-    commit(&store, serving(token.id)).await.unwrap();
-    commit(&store, Change::RevokeToken { id: token.id }).await.unwrap();
-    assert!(matches!(commit(&store, serving(token.id)).await, Err(Error::Revoked)));
-    // Create, issue, serve, revoke: the refusals are not there.
-    assert_eq!(verified(&store).await.len(), 4);
-}
-
-pub async fn tokens(place: &impl Place) {
-    let store = place.open();
-    let (first, second, third) = (token("acme"), token("other"), token("*"));
-    for token in [&first, &second, &third] {
-        let receipt = commit(&store, Change::IssueToken(token.clone())).await.unwrap();
-        assert_eq!(receipt.credential, None);
-    }
-    // A retry of what did happen is no error; another token with this id is.
-    commit(&store, Change::IssueToken(first.clone())).await.unwrap();
-    let other = Token { role: "admin".into(), ..first.clone() };
-    assert!(matches!(commit(&store, Change::IssueToken(other)).await, Err(Error::Taken)));
-    assert_eq!(store.token(first.id).await.unwrap(), Some(first.clone()));
-    assert_eq!(store.token(Uuid::now_v7()).await.unwrap(), None);
-    assert_eq!(store.tokens(None).await.unwrap(), [third, second, first.clone()]);
-    assert_eq!(store.tokens(Some("acme")).await.unwrap(), std::slice::from_ref(&first));
-
-    commit(&store, Change::RevokeToken { id: first.id }).await.unwrap();
-    let revoked = store.token(first.id).await.unwrap().unwrap();
-    assert!(revoked.revoked_at.is_some());
-    commit(&store, Change::RevokeToken { id: first.id }).await.unwrap();
-    assert_eq!(store.token(first.id).await.unwrap(), Some(revoked), "the first revocation counts");
-    assert_eq!(stale(&store, Change::RevokeToken { id: Uuid::now_v7() }).await, None);
-}
-
-pub async fn org_keys(place: &impl Place) {
-    let store = place.open();
-    let key = |wrapped: &[u8]| OrgKey {
-        org: "acme".into(),
-        wrapped: wrapped.into(),
-        kms_key: "local://default".into(),
-        kms_key_version: "1".into(),
-    };
-    assert_eq!(store.org_key("acme").await.unwrap(), None);
-    commit(&store, Change::KeepOrgKey(key(b"first"))).await.unwrap();
-    commit(&store, Change::KeepOrgKey(key(b"second"))).await.unwrap();
-    assert_eq!(store.org_key("acme").await.unwrap(), Some(key(b"first")));
-    assert_eq!(store.org_key("other").await.unwrap(), None);
 }
 
 pub async fn refusals_leave_nothing(place: &impl Place) {

@@ -1,5 +1,6 @@
 //! What a list tells besides its rows, and what a verification says of a log that it cannot read.
 
+use strongroom::vault::policy::Vocabulary;
 use strongroom::vault::{Error, List};
 
 use super::*;
@@ -66,7 +67,10 @@ async fn new_rules_overtake_a_slow_unwrap() {
     let rules = home.path().join("rules");
     std::fs::create_dir(&rules).unwrap();
     std::fs::write(rules.join("none.cedar"), "forbid (principal, action, resource);").unwrap();
-    vault.replace_rules(Policies::load(&rules).unwrap(), Registry::embedded().unwrap());
+    vault
+        .replace_rules(Policies::load(&rules, &Vocabulary::default()).unwrap(), Registry::embedded().unwrap())
+        .await
+        .unwrap();
     keys.gate.add_permits(1000);
     assert!(matches!(waiting.await.unwrap().unwrap_err(), Error::Denied));
 }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use futures_util::future::join_all;
 use strongroom::store::{AuditFilter, Change, Store};
-use strongroom::vault::{Activate, Credential, Error, Token, Update, Validate, Verdict, VersionState};
+use strongroom::vault::{Activate, Allowances, Credential, Error, Token, Update, Validate, Verdict, VersionState};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -66,6 +66,7 @@ impl World {
             policies: Policies::embedded().unwrap(),
             probe: Arc::clone(&provider) as Arc<dyn Probe>,
             limits: LIMITS,
+            allowances: Allowances::default(),
             testing,
         })
         .unwrap();
@@ -464,23 +465,21 @@ async fn a_rollback_is_tested_soon() {
     assert_eq!((credential.next_test_at, version.failures), (version.probe_at, 0));
 }
 
-fn bearer(token: Uuid) -> Caller {
+pub fn bearer(token: Uuid) -> Caller {
     let principal = Principal { token: Some(token), ..Principal::clone(&admin().principal) };
     Caller::new(Arc::new(principal), "test".into())
 }
 
-fn issued(id: Uuid) -> Token {
+pub fn issued(id: Uuid) -> Token {
     Token {
         id,
         name: "ci".into(),
         role: "admin".into(),
         org: "*".into(),
-        projects: Vec::new(),
-        providers: Vec::new(),
         hash: [7; 32],
         created_by: "test".into(),
         created_at: jiff::Timestamp::now(),
         expires_at: jiff::Timestamp::now() + Duration::from_secs(3600),
-        revoked_at: None,
+        ..Token::default()
     }
 }
