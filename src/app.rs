@@ -1,5 +1,7 @@
 //! The list of parts, and how they are put together. Everything that can be refused is refused before a port opens.
 
+pub mod policy;
+
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -22,7 +24,8 @@ use crate::kms::{Keyring, Kms};
 use crate::providers::probe::Live;
 use crate::providers::{self, Registry};
 use crate::store::{Sqlite, Store};
-use crate::vault::{self, Allowance, Allowances, Limits, Parts, Policies, Testing, Vault, policy};
+use crate::vault::policy::{LoadError, Vocabulary};
+use crate::vault::{self, Allowance, Allowances, Limits, Parts, Policies, Testing, Vault};
 use crate::{http, memory, telemetry};
 
 /// A daemon that is ready to open its doors.
@@ -61,7 +64,9 @@ pub enum Error {
     #[error("{0}")]
     Telemetry(#[from] telemetry::Error),
     #[error("{0}")]
-    Policies(#[from] policy::LoadError),
+    Policies(#[from] LoadError),
+    #[error("{0}")]
+    Expectations(String),
     #[error("{0}")]
     Callers(#[from] authn::callers::LoadError),
     #[error("{0}")]
@@ -318,8 +323,8 @@ fn policies(config: &Config, registry: &Registry, callers: &Callers) -> Result<P
 }
 
 /// What policies may name besides what their schema says.
-fn vocabulary(registry: &Registry, callers: &Callers) -> policy::Vocabulary {
-    policy::Vocabulary::of(registry).with_claims(callers.attributes().into_iter().map(ToOwned::to_owned))
+fn vocabulary(registry: &Registry, callers: &Callers) -> Vocabulary {
+    Vocabulary::of(registry).with_claims(callers.attributes().into_iter().map(ToOwned::to_owned))
 }
 
 fn callers(config: &Config) -> Result<Callers, Error> {

@@ -67,6 +67,7 @@ impl Inside {
             org: org.into(),
             projects: Vec::new(),
             providers: vec!["*".into()],
+            actions: Vec::new(),
             ttl: None,
         };
         let (token, _) = self.tokens.issue(admin, issue).await.unwrap();

@@ -4,9 +4,9 @@ use data_encoding::HEXLOWER;
 
 use super::status::Fault;
 use super::{Api, convert};
-use crate::authn::token::Issue;
+use crate::authn::token::{Derive, Issue};
 use crate::pb::v1 as pb;
-use crate::vault::{AuditQuery, Caller, ChainReport, Field, Provider, ProviderLimits, Record};
+use crate::vault::{AuditQuery, Caller, ChainReport, Field, Provider, ProviderLimits, Record, Rotated};
 
 pub async fn issue_token(
     api: &Api,
@@ -19,10 +19,38 @@ pub async fn issue_token(
         org: request.org,
         projects: request.projects,
         providers: request.providers,
+        actions: request.actions,
         ttl: request.ttl.map(|ttl| convert::duration("ttl", ttl)).transpose()?,
     };
     let (token, info) = api.tokens.issue(caller, issue).await?;
     Ok(pb::IssueTokenResponse { token: Some(token), info: Some(info.into()) })
+}
+
+pub async fn derive_token(
+    api: &Api,
+    caller: &Caller,
+    request: pb::DeriveTokenRequest,
+) -> Result<pb::DeriveTokenResponse, Fault> {
+    let derive = Derive {
+        name: request.name,
+        org: request.org,
+        projects: request.projects,
+        providers: request.providers,
+        actions: request.actions,
+        ttl: request.ttl.map(|ttl| convert::duration("ttl", ttl)).transpose()?,
+    };
+    let (token, info) = api.tokens.derive(caller, derive).await?;
+    Ok(pb::DeriveTokenResponse { token: Some(token), info: Some(info.into()) })
+}
+
+pub async fn rotate_token(
+    api: &Api,
+    caller: &Caller,
+    request: pb::RotateTokenRequest,
+) -> Result<pb::RotateTokenResponse, Fault> {
+    let overlap = request.overlap.map(|overlap| convert::duration("overlap", overlap)).transpose()?;
+    let Rotated { secret, token, replaced } = api.tokens.rotate(caller, &request.id, overlap).await?;
+    Ok(pb::RotateTokenResponse { token: Some(secret), info: Some(token.into()), replaced: Some(replaced.into()) })
 }
 
 pub async fn revoke_token(

@@ -134,6 +134,14 @@ impl AdminService for Grpc {
         self.unary(request, admin::issue_token).await
     }
 
+    async fn derive_token(&self, request: Request<DeriveTokenRequest>) -> Answer<DeriveTokenResponse> {
+        self.unary(request, admin::derive_token).await
+    }
+
+    async fn rotate_token(&self, request: Request<RotateTokenRequest>) -> Answer<RotateTokenResponse> {
+        self.unary(request, admin::rotate_token).await
+    }
+
     async fn revoke_token(&self, request: Request<RevokeTokenRequest>) -> Answer<RevokeTokenResponse> {
         self.unary(request, admin::revoke_token).await
     }

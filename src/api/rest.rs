@@ -49,6 +49,8 @@ fn table() -> Table {
     table.add("ListVersions", credentials::list_versions);
     table.add("ActivateVersion", credentials::activate_version);
     table.add("IssueToken", admin::issue_token);
+    table.add("DeriveToken", admin::derive_token);
+    table.add("RotateToken", admin::rotate_token);
     table.add("RevokeToken", admin::revoke_token);
     table.add("ListTokens", admin::list_tokens);
     table.add("ListAudit", admin::list_audit);

@@ -41,6 +41,8 @@ fn action(rpc: &str) -> Option<(Action, bool)> {
         "UpdateMetadata" => (Action::UpdateMetadata, true),
         "ActivateVersion" => (Action::Activate, true),
         "IssueToken" => (Action::IssueToken, true),
+        "DeriveToken" => (Action::DeriveToken, true),
+        "RotateToken" => (Action::RotateToken, true),
         "RevokeToken" => (Action::RevokeToken, true),
         "EnrolSecondFactor" => (Action::EnrolSecondFactor, true),
         "ConfirmSecondFactor" => (Action::ConfirmSecondFactor, true),
@@ -184,8 +186,10 @@ mod tests {
                 "BatchDecrypt",
                 "ConfirmSecondFactor",
                 "DecryptCredential",
+                "DeriveToken",
                 "EnrolSecondFactor",
                 "IssueToken",
+                "RotateToken",
                 "SetupCredential",
                 "ValidateCredential"
             ]

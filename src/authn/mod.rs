@@ -26,9 +26,9 @@ use std::time::Instant;
 use arc_swap::{ArcSwap, ArcSwapOption};
 pub use authorities::Authorities;
 pub use callers::Callers;
+use jiff::Timestamp;
 pub use presented::{Certificate, Peer, Presented, Source};
 use tokio::sync::{Notify, watch};
-use uuid::Uuid;
 
 use self::bootstrap::Bootstrap;
 use self::jwt::{Issuers, Proven};
@@ -38,7 +38,7 @@ use self::strangers::Strangers;
 use crate::crypto::Secret;
 use crate::http::Client;
 use crate::store::{self, Store};
-use crate::vault::{Action, Caller, Circumstances, Error, Vault};
+use crate::vault::{Action, Caller, Circumstances, Error, Principal, Proof, Standing, Vault};
 
 /// Proves callers by what they present.
 pub struct Authenticator {
@@ -122,9 +122,10 @@ impl Authenticator {
     }
 
     /// Weighs what a request brings. A failure is recorded before it is told.
-    pub async fn authenticate(&self, presented: Presented<'_>, request_id: String) -> Result<Caller, Error> {
+    pub async fn authenticate(self: &Arc<Self>, presented: Presented<'_>, request_id: String) -> Result<Caller, Error> {
+        let issuers = self.issuers.load_full();
         let certificate = self.certificate(presented.peer);
-        let identity = certificate.as_deref().and_then(|it| Some(Arc::clone(&it.found.as_ref().ok()?.identity)));
+        let identity = certificate.as_deref().and_then(Weighed::identity);
         let circumstances = Circumstances {
             address: presented.peer.address(),
             certificate: identity,
@@ -140,12 +141,13 @@ impl Authenticator {
             return Err(self.vault.refused(&caller, Action::Authenticate, Error::Limited { retry_after }).await);
         }
         match self.prove(presented, certificate.as_deref()).await {
-            Ok(Proven { principal, step_up }) => {
+            Ok(proven) => {
                 if is_suspect {
                     self.strangers.proved(source, now);
                 }
-                let circumstances = Circumstances { step_up, ..circumstances };
-                let caller = Caller { circumstances, ..Caller::new(principal, request_id) };
+                let standing = self.standing(presented.peer, certificate.as_deref(), &proven.principal, issuers);
+                let circumstances = Circumstances { step_up: proven.step_up, ..circumstances };
+                let caller = Caller { circumstances, standing, ..Caller::new(proven.principal, request_id) };
                 self.step_up(caller, presented.code).await
             }
             Err(Unproven::Refused(why)) => {
@@ -193,13 +195,47 @@ impl Authenticator {
                     false => self.tokens.prove(text).await?,
                 }
             }
-            (None, Some(certificate), _) => certificate.principal().map_err(refused)?,
-            (None, None, Peer::Unix { uid, gid, .. }) => {
-                unix::find(&self.callers.load(), *uid, *gid).map_err(refused)?
-            }
-            (None, None, Peer::Tcp { .. }) => return Err(refused("nothing was presented that proves a caller")),
+            (None, certificate, peer) => self.by_connection(peer, certificate).map_err(refused)?,
         };
         Ok(Proven { principal, step_up: None })
+    }
+
+    fn by_connection(&self, peer: &Peer, certificate: Option<&Weighed>) -> Result<Arc<Principal>, String> {
+        match (certificate, peer) {
+            (Some(certificate), _) => certificate.principal().map_err(str::to_owned),
+            (None, Peer::Unix { uid, gid, .. }) => unix::find(&self.callers.load(), *uid, *gid),
+            (None, Peer::Tcp { .. }) => Err("nothing was presented that proves a caller".to_owned()),
+        }
+    }
+
+    /// For what outlives the request: everything of the proof that can end without the store.
+    fn standing(
+        self: &Arc<Self>,
+        peer: &Peer,
+        certificate: Option<&Weighed>,
+        principal: &Arc<Principal>,
+        issuers: Arc<Issuers>,
+    ) -> Standing {
+        if certificate.is_none() && !matches!(principal.proof, Proof::Unix | Proof::Jwt) {
+            return Standing::default();
+        }
+        let identity = certificate.and_then(Weighed::identity);
+        let (this, peer, principal) = (Arc::clone(self), peer.clone(), Arc::clone(principal));
+        Standing::of(move || {
+            let certificate = this.certificate(&peer);
+            let stands = match principal.proof {
+                Proof::Mtls | Proof::Unix => {
+                    this.by_connection(&peer, certificate.as_deref()).is_ok_and(|now| now == principal)
+                }
+                // Another callers.toml may say something else about its issuer.
+                Proof::Jwt => {
+                    principal.expires_at.is_none_or(|end| Timestamp::now() < end)
+                        && Arc::ptr_eq(&issuers, &this.issuers.load())
+                }
+                _ => true,
+            };
+            stands && identity == certificate.as_deref().and_then(Weighed::identity)
+        })
     }
 
     fn certificate(&self, peer: &Peer) -> Option<Arc<Weighed>> {
@@ -213,8 +249,9 @@ impl Authenticator {
         self.bootstrap.end();
     }
 
-    fn forget(&self, token: Uuid) {
-        self.tokens.forget(token);
+    /// After a token's end has come nearer, before anybody is told.
+    fn forget_tokens(&self) {
+        self.tokens.forget();
     }
 }
 

@@ -122,6 +122,7 @@ impl From<Error> for Failure {
             | Error::Unreadable { .. } => {
                 (Exit::Configuration, "mend the file; `strongroom serve --check` tells when it is right")
             }
+            Error::Expectations(_) => (Exit::Configuration, "mend the file"),
             Error::UnknownKms(_) | Error::UnknownStore(_) | Error::Outbound(_) => {
                 (Exit::Configuration, "mend the configuration file")
             }

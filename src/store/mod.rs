@@ -38,8 +38,8 @@ pub enum Error {
     /// As many as there may be of one caller's are kept already.
     #[error("no more of these are kept for one caller")]
     Full,
-    /// The caller's token was revoked after the request was let in.
-    #[error("the token was revoked")]
+    /// The caller's token was revoked, or ended, after the request was let in.
+    #[error("the token is good no more")]
     Revoked,
     /// A row cannot be what this program wrote.
     #[error("corrupt: {0}")]
@@ -56,6 +56,8 @@ pub struct Receipt {
     pub sequence: u64,
     /// The credential after a change of one.
     pub credential: Option<Credential>,
+    /// The version that the change brought.
+    pub version: Option<Version>,
     /// The credential's health before and after, where the change changed it. That has a record of its own.
     pub health: Option<(Health, Health)>,
 }

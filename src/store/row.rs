@@ -228,7 +228,7 @@ pub struct ChangeEvent {
 }
 
 /// An API token. Its text is not here; its hash is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Token {
     pub id: Uuid,
     pub name: String,
@@ -237,12 +237,26 @@ pub struct Token {
     pub org: String,
     pub projects: Vec<String>,
     pub providers: Vec<String>,
+    /// Only these, by their words; empty means all that the role may.
+    pub actions: Vec<String>,
+    /// The token that it was derived from, and ends with.
+    pub parent: Option<Uuid>,
+    /// The token that it takes over from.
+    pub replaces: Option<Uuid>,
     /// SHA-256 of the token's secret part.
     pub hash: [u8; 32],
     pub created_by: String,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub revoked_at: Option<Timestamp>,
+    /// To about a minute; the store keeps it by itself.
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl Token {
+    pub fn is_good(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at > now
+    }
 }
 
 /// The key under which an org's digests and keyed fingerprints are made; wrapped by the KMS.

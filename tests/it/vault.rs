@@ -7,7 +7,9 @@ mod pages;
 mod probes;
 mod rules;
 mod schedule;
+mod stepup;
 mod uploads;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::path::Path as File;

@@ -162,7 +162,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.lobby.inside.lock().unwrap_or_else(PoisonError::into_inner).guests.remove(&self.id);
-        if !self.guest.is_proven() {
+        // A call that is still under way must not count it once more.
+        if !self.guest.proven.swap(true, Ordering::Relaxed) {
             self.guest.strangers.decrement(1.0);
         }
     }

@@ -16,6 +16,9 @@ mod jwks;
 mod keys;
 mod preset;
 mod remembered;
+#[cfg(test)]
+#[path = "../../../tests/it/fake/signer.rs"]
+mod signer;
 mod strict;
 #[cfg(test)]
 mod tests;
@@ -118,7 +121,7 @@ impl Issuers {
     }
 
     fn somebody(&self, issuer: &Issuer, checked: Checked) -> Result<Proven, String> {
-        let Checked { subject, attributes, step_up, .. } = checked;
+        let Checked { subject, attributes, step_up, span } = checked;
         let caller = self.callers.find(&issuer.name, &attributes).map_err(|unknown| match unknown {
             Unknown::None => match self.callers.misfits(&issuer.name, &attributes).as_slice() {
                 [] => "no [[caller]] is from this issuer".to_owned(),
@@ -128,19 +131,11 @@ impl Issuers {
         })?;
         let said = |name: &str| attributes.get(name).cloned().unwrap_or_default();
         let principal = Principal {
-            id: format!("{}:{subject}", issuer.name),
-            name: caller.name.clone(),
-            role: caller.role.clone(),
-            org: caller.org.clone(),
-            projects: caller.projects.clone(),
-            providers: caller.providers.clone(),
-            actions: caller.actions.clone(),
-            token: None,
-            proof: Proof::Jwt,
             run: said(RUN),
             phase: said(PHASE),
-            claims: attributes,
+            expires_at: Some(span.end()),
             known_as: Some(Uuid::now_v7()),
+            ..caller.principal(format!("{}:{subject}", issuer.name), Proof::Jwt, attributes.clone())
         };
         Ok(Proven { principal: Arc::new(principal), step_up })
     }

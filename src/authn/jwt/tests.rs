@@ -4,14 +4,11 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use signer::{Signer, encode, jwks};
 
+use super::signer::{Signer, encode, jwks};
 use super::*;
 use crate::http;
 use crate::vault::{Dependency, Error};
-
-#[path = "../../../tests/it/fake/signer.rs"]
-mod signer;
 
 const ISSUER: &str = "https://issuer.example/realm";
 

@@ -82,6 +82,10 @@ impl<'r> Cells<'r> {
         Ok(Uuid::from_bytes(self.plain()?))
     }
 
+    pub fn optional_id(&mut self) -> Result<Option<Uuid>, Error> {
+        Ok(self.plain::<Option<[u8; 16]>>()?.map(Uuid::from_bytes))
+    }
+
     pub fn time(&mut self) -> Result<Timestamp, Error> {
         let microseconds = self.plain()?;
         self.timestamp(microseconds)

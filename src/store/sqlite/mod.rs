@@ -17,6 +17,7 @@ mod readers;
 mod schema;
 mod serve;
 mod tests;
+mod uses;
 mod versions;
 mod writer;
 

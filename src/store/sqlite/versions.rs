@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, named_params};
 use uuid::Uuid;
 
 use super::super::{Error, NewVersion, ProbeRecord, Sealed, Version, VersionState};
-use super::cells::{self, Cells, json, micros};
+use super::cells::{self, Cells, json, micros, stored};
 use crate::store::Word as _;
 
 const TABLE: &str = "org_integration_credentials";
@@ -45,6 +45,35 @@ pub fn active(connection: &Connection, credential: Uuid) -> Result<Option<u32>, 
     Ok(connection.prepare_cached(sql)?.query_row([credential.as_bytes()], |row| row.get(0)).optional()?)
 }
 
+/// A version as it is read back after [`insert`].
+pub fn arrived(credential: Uuid, new: &NewVersion, at: Timestamp) -> Version {
+    Version {
+        credential,
+        version: new.version,
+        state: state(new),
+        fingerprint: new.fingerprint.clone(),
+        digest: new.digest,
+        public_identity: new.public_identity.clone(),
+        seal: new.seal,
+        kms_key: new.kms_key.clone(),
+        kms_key_version: new.kms_key_version.clone(),
+        expires_at: new.expires_at.map(stored),
+        warnings: new.warnings.clone(),
+        probe: new.probe.clone(),
+        learned: None,
+        probe_at: new.probe_at.map(stored),
+        failures: 0,
+        created_by: new.created_by.clone(),
+        created_at: stored(at),
+        activated_at: new.activate.then(|| stored(at)),
+        destroyed_at: None,
+    }
+}
+
+const fn state(new: &NewVersion) -> VersionState {
+    if new.activate { VersionState::Active } else { VersionState::Pending }
+}
+
 /// Adds a version, active at once or pending.
 pub fn insert(connection: &Connection, credential: Uuid, new: &NewVersion, at: Timestamp) -> Result<(), Error> {
     let sql = "INSERT INTO org_integration_credentials (credential_id, version, fingerprint, digest, public_identity, \
@@ -68,11 +97,10 @@ pub fn insert(connection: &Connection, credential: Uuid, new: &NewVersion, at: T
     let sql = "INSERT INTO org_integration_credential_states (credential_id, version, state, probe, activated_at, \
          probe_at, expires_at, warnings) \
          VALUES (:credential, :version, :state, :probe, :activated_at, :probe_at, :expires_at, :warnings)";
-    let state = if new.activate { VersionState::Active } else { VersionState::Pending };
     connection.prepare_cached(sql)?.execute(named_params! {
         ":credential": credential.as_bytes(),
         ":version": new.version,
-        ":state": state.word(),
+        ":state": state(new).word(),
         ":probe": new.probe.as_ref().map(json).transpose()?,
         ":activated_at": new.activate.then_some(micros(at)),
         ":probe_at": new.probe_at.map(micros),

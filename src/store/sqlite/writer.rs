@@ -97,6 +97,7 @@ impl Writer {
             gather(orders, &mut group);
             self.serve(&mut group);
         }
+        self.memo.uses.in_a_pause(&mut self.connection);
         self.checkpoints.close(&self.connection);
     }
 
@@ -106,7 +107,10 @@ impl Writer {
             match orders.recv_timeout(PAUSE) {
                 Ok(order) => return Some(order),
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => self.checkpoints.in_a_pause(&self.connection),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.memo.uses.in_a_pause(&mut self.connection);
+                    self.checkpoints.in_a_pause(&self.connection);
+                }
             }
         }
         orders.recv().ok()
@@ -158,6 +162,7 @@ impl Writer {
         for (change, record) in work {
             outcomes.push(group.add(change, &record)?);
         }
+        group.memo.uses.write_if_overdue(&group.transaction).map_err(broken)?;
         if prove {
             meta::count_proof(&group.transaction).map_err(broken)?;
         }
@@ -205,25 +210,24 @@ struct Group<'a> {
 impl Group<'_> {
     /// The inner error refuses this piece of work and leaves nothing of it; the outer one spoils the group.
     fn add(&mut self, change: Change, record: &Draft) -> Result<Result<Receipt, Error>, Error> {
-        match change {
-            Change::Record => self.record(record, None).map(Ok),
-            Change::Admit { token } => match refused(self.memo.confirm_token(&self.transaction, token))? {
-                Ok(()) => self.record(record, None).map(Ok),
+        let (connection, at) = (&self.transaction, record.at);
+        if let Change::By { token, change } = change {
+            return match refused(self.memo.confirm_token(connection, token, at))? {
+                Ok(()) => self.add(*change, record),
                 Err(refusal) => Ok(Err(refusal)),
-            },
-            Change::Serve { target, version, token } => {
-                match refused(self.memo.confirm(&self.transaction, target, version, token))? {
-                    Ok(()) => self.record(record, None).map(Ok),
-                    Err(refusal) => Ok(Err(refusal)),
-                }
-            }
+            };
+        }
+        let confirmed = match &change {
+            Change::Record => Ok(()),
+            Change::Serve { target, version, token } => self.memo.confirm(connection, *target, *version, *token, at),
             Change::Test { target, version, from, token } => {
-                match refused(self.memo.confirm_test(&self.transaction, target, version, from, token))? {
-                    Ok(()) => self.record(record, None).map(Ok),
-                    Err(refusal) => Ok(Err(refusal)),
-                }
+                self.memo.confirm_test(connection, *target, *version, *from, *token, at)
             }
-            change => self.change(change, record),
+            _ => return self.change(change, record),
+        };
+        match refused(confirmed)? {
+            Ok(()) => self.recorded(record).map(Ok),
+            Err(refusal) => Ok(Err(refusal)),
         }
     }
 
@@ -232,18 +236,17 @@ impl Group<'_> {
         let mut savepoint = self.transaction.savepoint().map_err(broken)?;
         savepoint.set_drop_behavior(DropBehavior::Rollback);
         match refused(apply(&savepoint, change, record.at))? {
-            Ok(Applied { credential, newest_change, destroyed, health }) => {
+            Ok(Applied { credential, version, newest_change, destroyed, health }) => {
                 savepoint.commit().map_err(broken)?;
                 self.newest = newest_change.or(self.newest);
                 self.destroyed |= destroyed;
-                let mut receipt = self.record(record, credential)?;
+                let sequence = self.record(record)?;
                 if let Some((_, after)) = health.filter(|_| record.action != HEALTH) {
                     let outcome = after.word().to_owned();
                     let told = Draft { action: HEALTH.to_owned(), outcome, policies: Vec::new(), ..record.clone() };
-                    self.record(&told, None)?;
+                    self.record(&told)?;
                 }
-                receipt.health = health;
-                Ok(Ok(receipt))
+                Ok(Ok(Receipt { sequence, credential, version, health }))
             }
             Err(refusal) => {
                 savepoint.finish().map_err(broken)?;
@@ -252,9 +255,13 @@ impl Group<'_> {
         }
     }
 
-    fn record(&mut self, record: &Draft, credential: Option<super::super::Credential>) -> Result<Receipt, Error> {
-        let sequence = audit::append(&self.transaction, &mut self.head, record)?;
-        Ok(Receipt { sequence, credential, health: None })
+    /// For what writes nothing but its record.
+    fn recorded(&mut self, record: &Draft) -> Result<Receipt, Error> {
+        Ok(Receipt { sequence: self.record(record)?, credential: None, version: None, health: None })
+    }
+
+    fn record(&mut self, record: &Draft) -> Result<u64, Error> {
+        audit::append(&self.transaction, &mut self.head, record)
     }
 }
 

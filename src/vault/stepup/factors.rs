@@ -41,7 +41,13 @@ struct Whose {
     own: bool,
     /// When their token was issued.
     issued_at: Option<Timestamp>,
+    /// There is no token with this id.
+    absent: bool,
 }
+
+/// How the ids of callers begin who have no token: nobody can tell whether there are such. No secret begins like that, and
+/// an id goes on record.
+const WITHOUT_TOKEN: [&str; 3] = ["https://", "mtls:", "unix:"];
 
 impl Vault {
     /// Makes a factor that waits for its first code, and answers what an authenticator app reads, once.
@@ -125,7 +131,11 @@ impl Vault {
         trail.org(&whose.org);
         trail.named(&whose.caller);
         let action = if whose.own { own } else { Action::ManageSecondFactors };
-        self.guard.permit_also(caller, action, Resource::Org(&whose.org), trail)
+        let permit = self.guard.permit_also(caller, action, Resource::Org(&whose.org), trail)?;
+        match whose.absent {
+            true => Err(Error::NotFound { what: "there is no such token".to_owned() }),
+            false => Ok(permit),
+        }
     }
 
     /// One's own, unless it is said whose. A caller without a token of ours is known to no org, so only who may manage all
@@ -140,14 +150,18 @@ impl Vault {
             let token = self.token_of(&own).await?;
             let issued_at = token.as_ref().map(|token| token.created_at);
             let (name, org) = (caller.principal.name.clone(), caller.principal.org.clone());
-            return Ok(Whose { caller: own, name, org, own: true, issued_at });
+            return Ok(Whose { caller: own, name, org, own: true, issued_at, absent: false });
         }
         self.check_caller_id(caller_id)?;
-        let (name, org) = match self.token_of(caller_id).await? {
-            Some(token) => (token.name, token.org),
-            None => (caller_id.to_owned(), EVERYTHING.to_owned()),
-        };
-        Ok(Whose { caller: caller_id.to_owned(), name, org, own: false, issued_at: None })
+        let caller = caller_id.to_owned();
+        Ok(match self.token_of(caller_id).await? {
+            Some(Token { name, org, .. }) => Whose { caller, name, org, own: false, issued_at: None, absent: false },
+            None => {
+                let (name, org) = (caller.clone(), EVERYTHING.to_owned());
+                let absent = Uuid::parse_str(caller_id).is_ok();
+                Whose { caller, name, org, own: false, issued_at: None, absent }
+            }
+        })
     }
 
     async fn token_of(&self, caller: &str) -> Result<Option<Token>, Error> {
@@ -158,7 +172,8 @@ impl Vault {
     }
 
     fn check_caller_id(&self, id: &str) -> Result<(), Error> {
-        if id.is_empty() || id.len() > LONGEST_CALLER || id.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        let is_known = Uuid::parse_str(id).is_ok() || WITHOUT_TOKEN.iter().any(|begin| id.starts_with(begin));
+        if !is_known || id.len() > LONGEST_CALLER || id.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(Error::invalid("caller", "must be a caller's id, as the audit log shows it"));
         }
         self.check_no_secret("caller", id)

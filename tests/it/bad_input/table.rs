@@ -203,6 +203,12 @@ fn table() -> Vec<Case> {
         invalid("IssueToken", json!({"ttl": "99999999s"}), "ttl", "must"),
         invalid("IssueToken", json!({"role": "pipeline"}), "providers", "must"),
         invalid("IssueToken", json!({"org": "*"}), "org", "must"),
+        invalid("IssueToken", json!({"actions": ["publish"]}), "actions", "must be among"),
+        invalid("DeriveToken", json!({"name": "a b"}), "name", "must be letters, digits"),
+        invalid("DeriveToken", json!({"ttl": "86401s"}), "ttl", "must"),
+        invalid("DeriveToken", json!({"actions": ["publish"]}), "actions", "must be among"),
+        invalid("RotateToken", json!({"id": "made-up"}), "id", "must be a token's id"),
+        invalid("RotateToken", json!({"id": "self", "overlap": "604801s"}), "overlap", "must be at most"),
         invalid("RevokeToken", json!({"id": "made-up"}), "id", "must be a token's id"),
         // Not wrong in itself.
         case("SetupCredential", json!({}), "CONFLICT", "", "this secret is version 1"),
@@ -214,6 +220,7 @@ fn table() -> Vec<Case> {
         case("GetCredential", json!({"provider": "cloudflare"}), "NOT_FOUND", "", "no such credential"),
         case("DecryptCredential", json!({"name": "nobody"}), "NOT_FOUND", "", "no such credential"),
         case("UndeleteCredential", json!({}), "NOT_FOUND", "", "no such credential"),
+        case("RotateToken", json!({}), "NOT_FOUND", "", "no such token"),
         case("RevokeToken", json!({}), "NOT_FOUND", "", "no such token"),
     ]
 }

@@ -465,23 +465,21 @@ async fn a_rollback_is_tested_soon() {
     assert_eq!((credential.next_test_at, version.failures), (version.probe_at, 0));
 }
 
-fn bearer(token: Uuid) -> Caller {
+pub fn bearer(token: Uuid) -> Caller {
     let principal = Principal { token: Some(token), ..Principal::clone(&admin().principal) };
     Caller::new(Arc::new(principal), "test".into())
 }
 
-fn issued(id: Uuid) -> Token {
+pub fn issued(id: Uuid) -> Token {
     Token {
         id,
         name: "ci".into(),
         role: "admin".into(),
         org: "*".into(),
-        projects: Vec::new(),
-        providers: Vec::new(),
         hash: [7; 32],
         created_by: "test".into(),
         created_at: jiff::Timestamp::now(),
         expires_at: jiff::Timestamp::now() + Duration::from_secs(3600),
-        revoked_at: None,
+        ..Token::default()
     }
 }
