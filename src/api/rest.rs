@@ -55,6 +55,8 @@ fn table() -> Table {
     table.add("ListTokens", admin::list_tokens);
     table.add("ListAudit", admin::list_audit);
     table.add("VerifyAudit", admin::verify_audit);
+    table.add("GetAuditKey", admin::get_audit_key);
+    table.add("RotateAuditKey", admin::rotate_audit_key);
     table.add("ListProviders", admin::list_providers);
     table.add("EnrolSecondFactor", stepup::enrol_second_factor);
     table.add("ConfirmSecondFactor", stepup::confirm_second_factor);

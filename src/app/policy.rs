@@ -59,3 +59,49 @@ impl Workbench {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unasked(pub String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without a callers.toml at hand, a policy may name what the presets say.
+    #[test]
+    fn the_schema_knows_what_the_presets_tell() {
+        let mut text = String::new();
+        for (preset, issuer) in [
+            ("github", ""),
+            ("gitlab", ""),
+            ("kubernetes", "https://cluster.test"),
+            ("google", ""),
+            ("azure", "https://login.microsoftonline.com/7c9e6679-7425-40de-944b-e07fc1f90ae7/v2.0"),
+            ("terraform", ""),
+        ] {
+            text += &format!("[[issuer]]\nname = \"{preset}\"\npreset = \"{preset}\"\naudience = \"strongroom\"\n");
+            if !issuer.is_empty() {
+                text += &format!("issuer = \"{issuer}\"\n");
+            }
+        }
+        let callers = Callers::parse("callers.toml", &text).unwrap();
+        let names: Vec<&str> =
+            callers.attributes().into_iter().filter(|name| !["run", "phase"].contains(name)).collect();
+        assert!(names.len() > 40, "{names:?}");
+        for name in names.into_iter().chain(["spiffe", "dns", "email", "uid", "gid"]) {
+            let text = format!("permit (principal, action, resource) when {{ context.claims has \"{name}\" }};");
+            let faults = policy::read(&[("x.cedar".to_owned(), text)], &Vocabulary::default()).faults;
+            assert_eq!(faults, [], "{name}");
+        }
+    }
+
+    /// What is shipped as an example comes to what it says.
+    #[test]
+    fn the_example_is_what_its_table_says() {
+        let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        let example = include_str!("../../config/policy/examples/step-up.cedar");
+        let sources = [file("default.cedar", policy::DEFAULT), file("step-up.cedar", example)];
+        let policies = Policies::from_sources(&sources, &Vocabulary::default()).unwrap();
+        let table = include_str!("../../config/policy/examples/step-up.expect.toml");
+        let table = Table::parse("step-up.expect.toml", table).unwrap();
+        assert_eq!(table.test(&policies, Timestamp::now()), []);
+        assert!(table.len() > 15);
+    }
+}

@@ -21,6 +21,9 @@ pub struct Known {
 #[derive(Default)]
 struct Memory {
     tokens: HashMap<Uuid, Arc<Entry>>,
+    /// Hashes of those that were looked up, which stay when tokens are forgotten: they prove nothing, and tell callers from
+    /// strangers.
+    seen: HashMap<Uuid, [u8; 32]>,
     /// Counts revocations: what was read from the store before one must not be remembered after it.
     revocations: u64,
 }
@@ -48,11 +51,11 @@ impl Known {
         Ok(Arc::clone(&known.principal))
     }
 
-    /// Whether this very text was proven before and is remembered: no store is asked.
+    /// Whether this very text was proven before. It need not be good any more.
     pub fn knows(&self, text: &str) -> bool {
+        let Some((id, secret)) = text::read(text) else { return false };
         let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner);
-        text::read(text)
-            .is_some_and(|(id, secret)| memory.tokens.get(&id).is_some_and(|known| text::matches(&secret, &known.hash)))
+        memory.seen.get(&id).is_some_and(|hash| text::matches(&secret, hash))
     }
 
     /// All of them: who descends from a token that has ended is not known here, and to learn the others again is cheap.
@@ -78,6 +81,10 @@ impl Known {
         if memory.tokens.len() >= MOST {
             memory.tokens.clear();
         }
+        if memory.seen.len() >= MOST {
+            memory.seen.clear();
+        }
+        memory.seen.insert(id, entry.hash);
         if memory.revocations == revocations {
             memory.tokens.insert(id, Arc::clone(&entry));
         }

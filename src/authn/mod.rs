@@ -167,8 +167,7 @@ impl Authenticator {
         Ok(caller)
     }
 
-    /// Whether proving needs no look-up and no signature: one that is remembered, or what the connection itself
-    /// brought.
+    /// Whether this was proven before, or is what the connection itself brought: that is no stranger's.
     fn knows(&self, presented: &Presented<'_>) -> bool {
         match presented.authorization {
             Some(header) => header.split_once(' ').is_some_and(|(_, text)| match text.contains('.') {

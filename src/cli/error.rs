@@ -27,11 +27,12 @@ pub enum Exit {
     Store,
     Port,
     Memory,
+    Diverged,
 }
 
 impl Exit {
     /// In the order of the help, whose last paragraph they are.
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 19] = [
         Self::Unmet,
         Self::Usage,
         Self::Invalid,
@@ -50,6 +51,7 @@ impl Exit {
         Self::Store,
         Self::Port,
         Self::Memory,
+        Self::Diverged,
     ];
 
     /// The one table of exit codes. From 64 on they are the daemon's own, when it does not start.
@@ -72,6 +74,7 @@ impl Exit {
             Self::Store => (67, "serve: the database cannot be opened or written"),
             Self::Port => (68, "serve: an address cannot be listened on"),
             Self::Memory => (69, "serve: memory cannot be protected as the configuration demands"),
+            Self::Diverged => (70, "serve: the database is not the one that its audit checkpoints were made of"),
         }
     }
 

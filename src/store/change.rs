@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::row::{OrgKey, Path, ProbeRecord, Sealed, Token, VersionState};
+use super::row::{AuditKey, OrgKey, Path, ProbeRecord, Sealed, Token, VersionState};
 use super::stepup::{ApprovalChange, FactorChange};
 use crate::crypto::Seal;
 
@@ -104,6 +104,13 @@ pub enum Change {
     /// Keeps an org's key unless there is one already.
     KeepOrgKey(OrgKey),
 
+    /// Keeps an audit key; [`super::Error::Taken`] when there is one of this number.
+    KeepAuditKey(AuditKey),
+
+    /// Lets the audit log begin after the checkpoint of this size. [`Keep::Sweep`](super::Keep::Sweep) takes the records
+    /// away afterwards, a few at a time: no answer waits for it.
+    PruneAudit { size: u64 },
+
     /// Other rules are in force: keeps what they are known by.
     KeepRules { digests: String },
 }
@@ -128,6 +135,8 @@ impl Change {
                 | Self::Undelete { .. }
                 | Self::Destroy { .. }
                 | Self::KeepOrgKey(_)
+                | Self::KeepAuditKey(_)
+                | Self::PruneAudit { .. }
         )
     }
 }

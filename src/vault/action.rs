@@ -35,6 +35,9 @@ actions! {
     RotateToken = "rotateToken",
     ListAudit = "listAudit",
     VerifyAudit = "verifyAudit",
+    ExportAudit = "exportAudit",
+    GetAuditKey = "getAuditKey",
+    RotateAuditKey = "rotateAuditKey",
     ListProviders = "listProviders",
     EnrolSecondFactor = "enrolSecondFactor",
     ConfirmSecondFactor = "confirmSecondFactor",
@@ -57,6 +60,8 @@ actions! {
     Destroy = "destroy",
     KeepOrgKey = "keepOrgKey",
     ReplacePolicies = "replacePolicies",
+    KeepAuditKey = "keepAuditKey",
+    PruneAudit = "pruneAudit",
 }
 
 impl Action {

@@ -19,6 +19,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("kms", &["cloud", "crypto"]),
     ("providers", &["cloud", "http", "crypto"]),
     ("vault", &["providers", "kms", "store", "crypto"]),
+    // Copies of the audit log leave through sockets and files, which neither the store nor the vault knows.
+    ("sinks", &["store", "http", "crypto"]),
     ("federation", &["vault", "kms", "cloud", "store", "crypto"]),
     ("authn", &["vault", "store", "http", "crypto"]),
     ("api", &["federation", "vault", "authn", "pb", "crypto"]),

@@ -8,6 +8,7 @@
 )]
 
 mod api;
+mod audit;
 mod bad_input;
 mod cli;
 mod cli_help;

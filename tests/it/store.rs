@@ -146,7 +146,14 @@ pub async fn served(store: &impl Store, path: Path) -> Credential {
 }
 
 pub async fn done(store: &impl Store, change: Change) -> Credential {
-    commit(store, change).await.unwrap().credential.expect("a change of a credential answers it")
+    let Receipt { credential, version, .. } = commit(store, change).await.unwrap();
+    if let Some(version) = version {
+        assert!(
+            store.versions(version.credential).await.unwrap().contains(&version),
+            "{version:?} is not what is read"
+        );
+    }
+    credential.expect("a change of a credential answers it")
 }
 
 pub async fn commit(store: &impl Store, change: Change) -> Result<Receipt, Error> {
@@ -212,7 +219,7 @@ pub async fn verified(store: &impl Store) -> Vec<strongroom::store::Record> {
     let mut records = Vec::new();
     let (mut from, mut hash) = (None, [0; 32]);
     loop {
-        let page = store.audit(&AuditFilter::default(), from, false, 1_000).await.unwrap();
+        let page = store.audit(&AuditFilter::default(), from, false, 1_000).await.unwrap().records;
         let Some((last, _)) = page.last() else { return records };
         from = Some(*last);
         for (_, record) in page {

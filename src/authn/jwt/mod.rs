@@ -25,7 +25,6 @@ mod tests;
 mod token;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::future::join_all;
 pub use issuer::{Issuer, SUBJECT, Written, meant};
@@ -142,10 +141,8 @@ impl Issuers {
 
     /// Fetches what is due, again and again, without end.
     pub async fn keep_fresh(&self) {
-        while let Some(due) = self.keys.iter().map(|keys| keys.due()).min() {
-            tokio::time::sleep_until(due.into()).await;
-            join_all(self.keys.iter().filter(|keys| keys.due() <= Instant::now()).map(|keys| keys.refresh())).await;
-        }
+        join_all(self.keys.iter().map(|keys| keys.keep_fresh())).await;
+        // There are none.
         std::future::pending().await
     }
 }

@@ -19,8 +19,8 @@ use crate::pb::v1::{CitedPolicy, ExplainPolicyRequest, ExplainPolicyResponse, Im
 /// the caller of a token or for an imagined one.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  strongroom policy explain --role pipeline --org acme --provider openai --action decrypt --on acme/openai\n  \
-                  strongroom policy explain --online --token-id 01990b5e-7c1c-7d3a-9a51-0f6f3c1b2a4d --action decrypt --on acme/openai"
+    after_help = "Examples:\n  strongroom policy explain --role pipeline --org acme --action decrypt --on acme/openai\n  \
+                  strongroom policy explain --online --role admin --org acme --action delete --on acme/openai"
 )]
 pub(super) struct Explain {
     /// What would be done, such as `decrypt`.

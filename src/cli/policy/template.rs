@@ -11,9 +11,7 @@ use crate::app::policy::template::{TEMPLATES, Values, render};
 
 /// Write a policy for what is wanted most often. Without a name, or with `list`, list the templates.
 #[derive(Args)]
-#[command(
-    after_help = "Example:\n  strongroom policy template pipeline-decrypts --org acme --provider openai --claim repository_id=4711 --phase plan > policy/acme-openai.cedar"
-)]
+#[command(after_help = "Example:\n  strongroom policy template service-stores --org acme > policy/acme.cedar")]
 pub(super) struct Template {
     /// The template's name.
     name: Option<String>,

@@ -13,7 +13,7 @@ use super::super::{
 };
 use super::cells::stored;
 use super::changes::{self, Happened};
-use super::{access, approvals, credentials, factors, meta, tests, versions};
+use super::{access, approvals, credentials, factors, ledger, meta, tests, versions};
 
 type Metadata = serde_json::Map<String, serde_json::Value>;
 type Labels = BTreeMap<String, String>;
@@ -68,6 +68,8 @@ pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<A
         Change::Factor(change) => factors::apply(connection, &change, act.at).map(|()| Applied::default()),
         Change::Approval(change) => approvals::apply(connection, &change, act.at).map(|()| Applied::default()),
         Change::KeepRules { digests } => meta::keep_rules(connection, &digests).map(|()| Applied::default()),
+        Change::KeepAuditKey(key) => ledger::keep_key(connection, &key).map(|()| Applied::default()),
+        Change::PruneAudit { size } => ledger::prune(connection, size).map(|()| Applied::default()),
     }
 }
 

@@ -41,6 +41,26 @@ pub fn all<T>(
     Ok(found)
 }
 
+/// The first rows of a query of which there is something to take, so many of them.
+pub fn some<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    table: &'static str,
+    limit: usize,
+    take: impl Fn(&mut Cells<'_>) -> Result<Option<T>, Error>,
+) -> Result<Vec<T>, Error> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        found.extend(take(&mut Cells::new(table, row))?);
+    }
+    Ok(found)
+}
+
 pub struct Cells<'r> {
     table: &'static str,
     row: &'r Row<'r>,

@@ -84,6 +84,7 @@ impl Memo {
             Change::Postpone { .. } | Change::Tell { .. } => (),
             // Nor do these know of either.
             Change::Factor(_) | Change::Approval(_) => (),
+            Change::KeepAuditKey(_) | Change::PruneAudit { .. } => (),
             Change::Create { id, .. } => self.forget_credential(*id),
             Change::Settle { credential, .. } => self.forget_credential(*credential),
             Change::Rotate { target, .. }

@@ -191,3 +191,26 @@ fn read(cells: &mut Cells<'_>) -> Result<Version, Error> {
         failures: cells.plain()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::super::connection;
+    use super::*;
+
+    /// For SQLite, the index of those that are active makes any value worth another plan.
+    #[test]
+    fn a_join_is_planned_once() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("store.db");
+        std::fs::File::create(&path).unwrap();
+        let connection = connection::writer(&path).unwrap();
+        let sql = format!("SELECT {COLUMNS} FROM {JOINED} WHERE v.credential_id = ?1 AND v.version = ?2");
+        let mut statement = connection.prepare(&sql).unwrap();
+        for id in 1..4 {
+            assert!(!statement.exists((Uuid::from_u128(id).as_bytes(), 1)).unwrap());
+        }
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+    }
+}

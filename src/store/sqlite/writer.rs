@@ -17,11 +17,11 @@ use rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::super::chain::Head;
-use super::super::{Change, Draft, Error, Receipt};
+use super::super::{Change, Draft, Error, Keep, Receipt};
 use super::apply::{Applied, apply};
 use super::files::Opened;
 use super::serve::Memo;
-use super::{audit, changes, checkpoint, connection, meta};
+use super::{audit, changes, checkpoint, connection, ledger, meta};
 use crate::store::Word as _;
 
 /// At most so many share one commit.
@@ -45,6 +45,11 @@ pub enum Order {
         answer: Answer<Receipt>,
         place: OwnedSemaphorePermit,
     },
+    /// Keeps something about the audit log.
+    Keep {
+        what: Keep,
+        answer: Answer<u64>,
+    },
     /// Proves that a commit works.
     Prove {
         answer: Answer<()>,
@@ -64,16 +69,25 @@ pub struct Writer {
     connection: Connection,
     head: Head,
     memo: Memo,
-    newest: watch::Sender<u64>,
+    newest: Newest,
     trouble: Trouble,
     checkpoints: checkpoint::Plan,
 }
 
+/// Wakes those who wait for something new.
+pub struct Newest {
+    /// The sequence number of the newest change.
+    pub change: watch::Sender<u64>,
+    /// The number of the newest audit record.
+    pub record: watch::Sender<u64>,
+}
+
 impl Writer {
-    pub fn new(path: &std::path::Path, newest: watch::Sender<u64>, trouble: Trouble) -> Result<Self, Error> {
+    pub fn new(path: &std::path::Path, newest: Newest, trouble: Trouble) -> Result<Self, Error> {
         let connection = connection::writer(path)?;
         let head = audit::head(&connection, meta::instance(&connection)?)?;
-        newest.send_replace(changes::newest(&connection)?);
+        newest.change.send_replace(changes::newest(&connection)?);
+        newest.record.send_replace(head.sequence);
         let mut checkpoints = checkpoint::Plan::default();
         // What a crash left in the log may be what was destroyed.
         checkpoints.scrub(&connection);
@@ -87,6 +101,10 @@ impl Writer {
             trouble,
             checkpoints,
         })
+    }
+
+    pub fn instance(&self) -> &str {
+        &self.head.instance
     }
 
     /// Ends when all senders are gone and everything is done.
@@ -119,34 +137,40 @@ impl Writer {
     fn serve(&mut self, group: &mut Vec<Boxed>) {
         let mut work = Vec::with_capacity(group.len());
         let mut answers = Vec::with_capacity(group.len());
-        let mut proofs = Vec::new();
+        let (mut proofs, mut keeps, mut keepers) = (Vec::new(), Vec::new(), Vec::new());
         for order in group.drain(..) {
             match *order {
                 Order::Commit { change, record, answer, place } => {
                     work.push((change, record));
                     answers.push((answer, place));
                 }
+                Order::Keep { what, answer } => {
+                    keeps.push(what);
+                    keepers.push(answer);
+                }
                 Order::Prove { answer } => proofs.push(answer),
             }
         }
-        let outcome = self.commit(work, !proofs.is_empty());
+        let outcome = self.commit(work, keeps, !proofs.is_empty());
         self.set_trouble(outcome.as_ref().err());
         // A caller that has gone away does not take its answer; what was done stays done.
         match outcome {
-            Ok(outcomes) => {
+            Ok((outcomes, kept)) => {
                 answers.into_iter().zip(outcomes).for_each(|((answer, _), outcome)| _ = answer.send(outcome));
+                keepers.into_iter().zip(kept).for_each(|(answer, rows)| _ = answer.send(rows));
                 proofs.into_iter().for_each(|answer| _ = answer.send(Ok(())));
                 self.checkpoints.after_a_group(&self.connection);
             }
             Err(cause) => {
                 answers.into_iter().for_each(|(answer, _)| _ = answer.send(Err(cause.clone())));
+                keepers.into_iter().for_each(|answer| _ = answer.send(Err(cause.clone())));
                 proofs.into_iter().for_each(|answer| _ = answer.send(Err(cause.clone())));
             }
         }
     }
 
-    /// One outcome per piece of work, or the reason why none of it was done.
-    fn commit(&mut self, work: Vec<(Change, Arc<Draft>)>, prove: bool) -> Result<Vec<Result<Receipt, Error>>, Error> {
+    /// One outcome per piece of work and per thing to keep, or the reason why none of it was done.
+    fn commit(&mut self, work: Vec<(Change, Arc<Draft>)>, keeps: Vec<Keep>, prove: bool) -> Result<Done, Error> {
         self.opened.still_there()?;
         if self.in_trouble() {
             self.start_anew()?;
@@ -163,6 +187,7 @@ impl Writer {
             outcomes.push(group.add(change, &record)?);
         }
         group.memo.uses.write_if_overdue(&group.transaction).map_err(broken)?;
+        let kept = keeps.into_iter().map(|what| group.keep(what)).collect::<Result<_, _>>()?;
         if prove {
             meta::count_proof(&group.transaction).map_err(broken)?;
         }
@@ -172,9 +197,11 @@ impl Writer {
         self.head = head;
         self.checkpoints.committed(destroyed);
         if let Some(newest) = newest {
-            self.newest.send_replace(newest);
+            self.newest.change.send_replace(newest);
         }
-        Ok(outcomes)
+        let record = self.head.sequence;
+        self.newest.record.send_if_modified(|newest| std::mem::replace(newest, record) != record);
+        Ok((outcomes, kept))
     }
 
     /// After a failure, neither the connection nor what is remembered is trusted.
@@ -182,7 +209,8 @@ impl Writer {
         self.memo.clear();
         let connection = connection::writer(&self.path)?;
         self.head = audit::head(&connection, meta::instance(&connection)?)?;
-        self.newest.send_replace(changes::newest(&connection)?);
+        self.newest.change.send_replace(changes::newest(&connection)?);
+        self.newest.record.send_replace(self.head.sequence);
         self.connection = connection;
         // On a full disk, what the log takes may be what is missing.
         self.checkpoints.scrub(&self.connection);
@@ -197,6 +225,9 @@ impl Writer {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = cause.cloned();
     }
 }
+
+/// What came of a group's work and of what it was to keep.
+type Done = (Vec<Result<Receipt, Error>>, Vec<Result<u64, Error>>);
 
 /// A transaction in the making.
 struct Group<'a> {
@@ -253,6 +284,10 @@ impl Group<'_> {
                 Ok(Err(refusal))
             }
         }
+    }
+
+    fn keep(&mut self, what: Keep) -> Result<Result<u64, Error>, Error> {
+        refused(ledger::keep(&self.transaction, what))
     }
 
     /// For what writes nothing but its record.

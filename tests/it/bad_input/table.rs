@@ -189,6 +189,7 @@ fn table() -> Vec<Case> {
         invalid("ListAudit", json!({"page_token": "made-up"}), "page_token", "must be"),
         invalid("ListAudit", json!({"credential_id": "made-up"}), "credential_id", "must be"),
         invalid("ListAudit", json!({"org": "a b"}), "org", "must be letters, digits"),
+        invalid("ListAudit", json!({"grant": "made-up"}), "grant", "must be"),
         invalid("ListTokens", json!({"org": "a b"}), "org", "must be letters, digits"),
         invalid("BatchDecrypt", json!({"credentials": []}), "credentials", "must be 1 to 100"),
         invalid(

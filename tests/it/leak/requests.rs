@@ -46,6 +46,8 @@ pub fn good(rpc: &str, key: &str) -> Json {
         "ConfirmSecondFactor" => json!({"code": "000000"}),
         "ExplainPolicy" => named(json!({"action": "decrypt", "caller": {"role": "pipeline", "org": "acme"}})),
         "ListTokens" | "ListAudit" | "VerifyAudit" | "ListProviders" => json!({}),
+        "GetAuditKey" | "RotateAuditKey" => json!({}),
+        "ExportAudit" => json!({"filter": {"org": "acme"}}),
         new => panic!("{new}: write down what a request of it looks like, so that this test sees it too"),
     }
 }

@@ -67,7 +67,9 @@ fn a_first_one_is_for_fresh_tokens_and_by_administrators() {
     let late = enrol(&old, "").refused(409, "CONFLICT");
     assert!(late.detail().contains("within 10 minutes"), "{}", late.detail());
     // One's own id says nothing else.
-    enrol(&old, &old_id).refused(409, "CONFLICT");
+    for spelling in [old_id.clone(), old_id.to_uppercase(), old_id.replace('-', ""), format!("{{{old_id}}}")] {
+        enrol(&old, &spelling).refused(409, "CONFLICT");
+    }
     enrol(&service, "").refused(403, "DENIED");
     enrol(&service, &old_id).refused(403, "DENIED");
 
