@@ -29,6 +29,7 @@ use std::time::Instant;
 use arc_swap::{ArcSwap, ArcSwapOption};
 pub use authorities::Authorities;
 pub use callers::Callers;
+use jiff::Timestamp;
 pub use presented::{Certificate, Peer, Presented, Source};
 use tokio::sync::{Notify, watch};
 
@@ -41,7 +42,7 @@ use self::strangers::Strangers;
 use crate::crypto::Secret;
 use crate::http::Client;
 use crate::store::{self, Grant, Store};
-use crate::vault::{Action, Caller, Circumstances, Error, Vault};
+use crate::vault::{Action, Caller, Circumstances, Error, Principal, Proof, Standing, Vault};
 
 /// Proves callers by what they present.
 pub struct Authenticator {
@@ -127,9 +128,10 @@ impl Authenticator {
     }
 
     /// Weighs what a request brings. A failure is recorded before it is told.
-    pub async fn authenticate(&self, presented: Presented<'_>, request_id: String) -> Result<Caller, Error> {
+    pub async fn authenticate(self: &Arc<Self>, presented: Presented<'_>, request_id: String) -> Result<Caller, Error> {
+        let issuers = self.issuers.load_full();
         let certificate = self.certificate(presented.peer);
-        let identity = certificate.as_deref().and_then(|it| Some(Arc::clone(&it.found.as_ref().ok()?.identity)));
+        let identity = certificate.as_deref().and_then(Weighed::identity);
         let circumstances = Circumstances {
             address: presented.peer.address(),
             certificate: identity,
@@ -149,8 +151,9 @@ impl Authenticator {
                 if is_suspect {
                     self.strangers.proved(source, now);
                 }
+                let standing = self.standing(presented.peer, certificate.as_deref(), &principal, issuers);
                 let circumstances = Circumstances { step_up, grant, ..circumstances };
-                let caller = Caller { circumstances, ..Caller::new(principal, request_id) };
+                let caller = Caller { circumstances, standing, ..Caller::new(principal, request_id) };
                 self.step_up(caller, presented.code).await
             }
             Err(Unproven::Refused(why)) => {
@@ -216,13 +219,47 @@ impl Authenticator {
                     false => self.tokens.prove(text).await?,
                 }
             }
-            (None, Some(certificate), _) => certificate.principal().map_err(refused)?,
-            (None, None, Peer::Unix { uid, gid, .. }) => {
-                unix::find(&self.callers.load(), *uid, *gid).map_err(refused)?
-            }
-            (None, None, Peer::Tcp { .. }) => return Err(refused("nothing was presented that proves a caller")),
+            (None, certificate, peer) => self.by_connection(peer, certificate).map_err(refused)?,
         };
         Ok(Proven { principal, step_up: None })
+    }
+
+    fn by_connection(&self, peer: &Peer, certificate: Option<&Weighed>) -> Result<Arc<Principal>, String> {
+        match (certificate, peer) {
+            (Some(certificate), _) => certificate.principal().map_err(str::to_owned),
+            (None, Peer::Unix { uid, gid, .. }) => unix::find(&self.callers.load(), *uid, *gid),
+            (None, Peer::Tcp { .. }) => Err("nothing was presented that proves a caller".to_owned()),
+        }
+    }
+
+    /// For what outlives the request: everything of the proof that can end without the store.
+    fn standing(
+        self: &Arc<Self>,
+        peer: &Peer,
+        certificate: Option<&Weighed>,
+        principal: &Arc<Principal>,
+        issuers: Arc<Issuers>,
+    ) -> Standing {
+        if certificate.is_none() && !matches!(principal.proof, Proof::Unix | Proof::Jwt) {
+            return Standing::default();
+        }
+        let identity = certificate.and_then(Weighed::identity);
+        let (this, peer, principal) = (Arc::clone(self), peer.clone(), Arc::clone(principal));
+        Standing::of(move || {
+            let certificate = this.certificate(&peer);
+            let stands = match principal.proof {
+                Proof::Mtls | Proof::Unix => {
+                    this.by_connection(&peer, certificate.as_deref()).is_ok_and(|now| now == principal)
+                }
+                // Another callers.toml may say something else about its issuer.
+                Proof::Jwt => {
+                    principal.expires_at.is_none_or(|end| Timestamp::now() < end)
+                        && Arc::ptr_eq(&issuers, &this.issuers.load())
+                }
+                _ => true,
+            };
+            stands && identity == certificate.as_deref().and_then(Weighed::identity)
+        })
     }
 
     fn certificate(&self, peer: &Peer) -> Option<Arc<Weighed>> {

@@ -27,6 +27,7 @@ const EMAIL: &str = "email";
 const LONGEST_ID: usize = 2048;
 const LONGEST_DOMAIN: usize = 255;
 const LONGEST_DNS: usize = 253;
+const LONGEST_EMAIL: usize = 254;
 
 /// What was found out about a certificate: it holds under these authorities and callers, and in these seconds.
 pub struct Weighed {
@@ -34,15 +35,15 @@ pub struct Weighed {
     callers: Arc<Callers>,
     from: u64,
     until: u64,
-    pub found: Result<Bearer, String>,
+    found: Result<Bearer, String>,
 }
 
 /// Whose certificate it is.
-pub struct Bearer {
+struct Bearer {
     /// A SPIFFE id, or `dns:NAME`, or `email:ADDRESS`.
-    pub identity: Arc<str>,
+    identity: Arc<str>,
     /// Who that is here; or why that is nobody.
-    pub principal: Result<Arc<Principal>, String>,
+    principal: Result<Arc<Principal>, String>,
 }
 
 impl Weighed {
@@ -62,6 +63,11 @@ impl Weighed {
     pub fn principal(&self) -> Result<Arc<Principal>, &str> {
         let bearer = self.found.as_ref().map_err(String::as_str)?;
         bearer.principal.as_ref().map(Arc::clone).map_err(String::as_str)
+    }
+
+    /// Whose certificate it is, while it proves something.
+    pub fn identity(&self) -> Option<Arc<str>> {
+        self.found.as_ref().ok().map(|bearer| Arc::clone(&bearer.identity))
     }
 
     fn holds(&self, authorities: &Arc<Authorities>, callers: &Arc<Callers>, now: u64) -> bool {
@@ -152,7 +158,7 @@ pub fn check(attribute: &str, value: &str) -> Result<(), &'static str> {
     match attribute {
         SPIFFE if !is_spiffe_id(value) => Err("is no SPIFFE id: spiffe://TRUST-DOMAIN/PATH"),
         DNS if !dns(value).is_ok_and(|name| name == value) => Err("is no host's name in lower case"),
-        EMAIL if !value.contains('@') => Err("is no e-mail address"),
+        EMAIL if !is_email(value) => Err("is no e-mail address"),
         _ => Ok(()),
     }
 }
@@ -175,7 +181,8 @@ fn names(der: &[u8]) -> Result<Names, String> {
     names.spiffe = spiffe(&uris)?;
     names.email = match emails.as_slice() {
         [] => None,
-        [one] => Some((*one).to_owned()),
+        [one] if is_email(one) => Some((*one).to_owned()),
+        [_] => return Err("the certificate has an e-mail address that is none".to_owned()),
         _ => return Err("the certificate has more than one e-mail address".to_owned()),
     };
     Ok(names)
@@ -209,6 +216,13 @@ fn is_spiffe_id(id: &str) -> bool {
         && (1..=LONGEST_DOMAIN).contains(&domain.len())
         && domain.bytes().all(in_domain)
         && path.split('/').all(is_segment)
+}
+
+/// Not whether mail would arrive: that it can be read and written down in one way.
+fn is_email(address: &str) -> bool {
+    let is_plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'@');
+    address.len() <= LONGEST_EMAIL
+        && address.split_once('@').is_some_and(|(name, host)| is_plain(name) && is_plain(host))
 }
 
 /// A host's name in lower case, as names are compared. A wildcard is nobody's name.

@@ -1,6 +1,7 @@
 //! Who asks. The first argument of every operation.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -19,6 +20,27 @@ pub struct Caller {
     pub circumstances: Circumstances,
     /// Its place among the calls that may be made at the same time: taken while anything is done for it.
     pub turn: Turn,
+    pub standing: Standing,
+}
+
+/// Asks again whether the proof holds, for what outlives its request. About a token the store is asked instead.
+#[derive(Clone, Default)]
+pub struct Standing(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+
+impl Standing {
+    pub fn of(ask: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(ask)))
+    }
+
+    pub fn holds(&self) -> bool {
+        self.0.as_ref().is_none_or(|ask| ask())
+    }
+}
+
+impl fmt::Debug for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Standing")
+    }
 }
 
 /// Who somebody is and what their proof limits them to.
@@ -136,7 +158,13 @@ pub fn network(address: IpAddr) -> IpAddr {
 
 impl Caller {
     pub fn new(principal: Arc<Principal>, request_id: String) -> Self {
-        Self { principal, request_id, circumstances: Circumstances::default(), turn: Turn::default() }
+        Self {
+            principal,
+            request_id,
+            circumstances: Circumstances::default(),
+            turn: Turn::default(),
+            standing: Standing::default(),
+        }
     }
 
     /// The daemon itself, for work that nobody asked for.

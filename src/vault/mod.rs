@@ -40,7 +40,7 @@ pub use action::Action;
 pub use age::Outlook;
 use arc_swap::ArcSwap;
 pub use cache::Limits;
-pub use caller::{Caller, Circumstances, Principal, Proof, RequestDigest, StepUp, network};
+pub use caller::{Caller, Circumstances, Principal, Proof, RequestDigest, Standing, StepUp, network};
 pub use error::{Dependency, Error};
 pub use names::check as check_name;
 pub use policy::Policies;

@@ -51,6 +51,7 @@ fn the_names_of_a_certificate_decide_and_its_common_name_does_not() {
         (vec![api(), uri("https://acme.test/")], 401, "a SPIFFE id and another URI"),
         (vec![uri("https://acme.test/ns/prod/api")], 401, "no SPIFFE id, DNS name or e-mail address"),
         (vec![email("jo@acme.test"), email("al@acme.test")], 401, "more than one e-mail address"),
+        (vec![email("jo@acme.test ")], 401, "an e-mail address that is none"),
         (vec![uri("spiffe://acme.test/ns/prod/../prod/api")], 401, "SPIFFE id is none"),
         (vec![uri("spiffe://acme.test/ns/prod/api?x")], 401, "SPIFFE id is none"),
         (vec![uri("spiffe://acme.test/ns/prod//api")], 401, "SPIFFE id is none"),

@@ -5,7 +5,13 @@ use std::time::SystemTime;
 use pki::{DAY, dns};
 use rcgen::{ExtendedKeyUsagePurpose, SerialNumber};
 
+use strongroom::pb::v1::WatchCredentialsRequest;
+use strongroom::pb::v1::credential_service_client::CredentialServiceClient;
+use tonic::Code;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+
 use super::*;
+use crate::daemon::{Bearer, openai_key, runtime, setup};
 
 #[test]
 fn a_certificate_that_is_not_trusted_ends_the_connection() {
@@ -105,5 +111,39 @@ fn an_authority_that_is_gone_is_gone_for_resumed_sessions_too() {
     assert!(world.reload().contains("new policies"));
     assert_eq!(service.list().unwrap(), 200);
     assert_eq!(open.list().unwrap(), 200, "the same certificate under the same authority");
+    assert!(world.daemon.stop().success());
+}
+
+#[test]
+fn a_watch_ends_with_the_certificate_that_opened_it() {
+    let world = World::new();
+    let identity = world.service();
+    let server = std::fs::read_to_string(world.home.path().join("server.pem")).unwrap();
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(server));
+    let connect = async |tls: ClientTlsConfig| {
+        let endpoint = Endpoint::from_shared(world.daemon.addr.clone()).unwrap().tls_config(tls).unwrap();
+        endpoint.connect().await.unwrap()
+    };
+    runtime().block_on(async {
+        let own = tls.clone().identity(tonic::transport::Identity::from_pem(&identity.pem, &identity.key_pem));
+        let mut service = CredentialServiceClient::new(connect(own).await);
+        let bearer = Bearer::new(&world.daemon.token);
+        let mut admin = CredentialServiceClient::with_interceptor(connect(tls).await, bearer);
+        let watch = WatchCredentialsRequest { org: "acme".into(), ..Default::default() };
+        let mut changes = service.watch_credentials(watch).await.unwrap().into_inner();
+        admin.setup_credential(setup("acme", "one", &openai_key("one"))).await.unwrap();
+        assert_eq!(changes.message().await.unwrap().unwrap().change, "setup");
+
+        world.write("clients.pem", &Authority::new("others").pem());
+        assert!(world.reload().contains("new policies"));
+        admin.setup_credential(setup("acme", "two", &openai_key("two"))).await.unwrap();
+        let told = loop {
+            match changes.message().await {
+                Ok(Some(change)) => assert_eq!(change.credential.unwrap().name, "one"),
+                ended => break ended,
+            }
+        };
+        assert_eq!(told.unwrap_err().code(), Code::Unauthenticated);
+    });
     assert!(world.daemon.stop().success());
 }
