@@ -19,7 +19,7 @@ use super::assemble::{self, Assembled};
 use super::rpc::{Rpc, Rpcs, Rule};
 use super::serve::{self, Handler};
 use super::status::{self, Fault, Invalid};
-use super::{Api, admin, credentials, stepup};
+use super::{Api, admin, credentials, explain, stepup};
 use crate::vault::{Caller, Error};
 
 /// The routes. An error is a fault of the protos or of the table below, and found by a test.
@@ -56,6 +56,7 @@ fn table() -> Table {
     table.add("ListAudit", admin::list_audit);
     table.add("VerifyAudit", admin::verify_audit);
     table.add("ListProviders", admin::list_providers);
+    table.add("ExplainPolicy", explain::explain_policy);
     table.add("EnrolSecondFactor", stepup::enrol_second_factor);
     table.add("ConfirmSecondFactor", stepup::confirm_second_factor);
     table.add("RemoveSecondFactor", stepup::remove_second_factor);
