@@ -294,7 +294,7 @@ mod tests {
         let told = explain(&admin, Action::Get);
         assert_eq!((told.verdict, told.remedies), (Verdict::NeedsStepUp, vec!["a fresh second factor".to_owned()]));
         let told = explain(&admin, Action::Delete);
-        assert_eq!(told.verdict, Verdict::NeedsApproval);
+        assert_eq!(told.verdict, Verdict::NeedsStepUp);
         assert_eq!(
             told.decisive.iter().map(|it| (it.id.as_str(), it.effect)).collect::<Vec<_>>(),
             [("delete-agreed", "forbid")]
