@@ -94,6 +94,7 @@ impl Vault {
                     org: token.org,
                     projects: token.projects,
                     providers: token.providers,
+                    actions: token.actions,
                     token: Some(token.id),
                     proof: Proof::Token,
                     ..Principal::default()

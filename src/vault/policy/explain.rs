@@ -51,7 +51,8 @@ impl Explanation {
 }
 
 /// The remedies that name nothing that a policy names.
-const PLAIN: [&str; 3] = [FACTOR, APPROVAL, BOTH];
+const PLAIN: [&str; 4] = [FACTOR, APPROVAL, BOTH, SCOPE];
+const SCOPE: &str = "a proof that is not limited to other actions";
 const FACTOR: &str = "a fresh second factor";
 const APPROVAL: &str = "an approval by somebody else";
 const BOTH: &str = "a fresh second factor and an approval by somebody else";
@@ -64,6 +65,11 @@ impl Policies {
         let decision = self.evaluate(caller, action, resource, now).0;
         let mut told =
             Explanation { verdict: decision.verdict, decisive: Vec::new(), almost: Vec::new(), remedies: Vec::new() };
+        let own = &caller.principal.actions;
+        if !own.is_empty() && !own.iter().any(|one| one == action.as_str()) {
+            // No policy allows what a proof is not for.
+            return Explanation { verdict: Verdict::Refused, remedies: vec![SCOPE.to_owned()], ..told };
+        }
         told.decisive = decision.policies.iter().filter_map(|id| self.cite(id)).collect();
         if decision.verdict == Verdict::Allowed {
             return told;
@@ -281,11 +287,14 @@ mod tests {
         assert_eq!(told.almost[0].unmet, ["not (principal.name == \"bad\")"]);
         assert_eq!(told.remedies, [""; 0]);
 
+        Arc::make_mut(&mut apply.principal).actions = vec!["get".into()];
+        assert_eq!(explain(&apply, Action::Decrypt).remedies, [SCOPE]);
+
         let admin = caller("admin", "acme", &[]);
         let told = explain(&admin, Action::Get);
         assert_eq!((told.verdict, told.remedies), (Verdict::NeedsStepUp, vec!["a fresh second factor".to_owned()]));
         let told = explain(&admin, Action::Delete);
-        assert_eq!(told.verdict, Verdict::NeedsApproval);
+        assert_eq!(told.verdict, Verdict::NeedsStepUp);
         assert_eq!(
             told.decisive.iter().map(|it| (it.id.as_str(), it.effect)).collect::<Vec<_>>(),
             [("delete-agreed", "forbid")]

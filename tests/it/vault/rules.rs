@@ -70,7 +70,8 @@ async fn what_a_second_factor_would_open_does_not_tell_what_is_there() {
     let fresh = "context has step_up && context.step_up.age <= 300";
     for (condition, expected) in [
         (fresh.to_owned(), "STEP_UP_REQUIRED"),
-        (format!("{fresh} && context.approved"), "APPROVAL_REQUIRED"),
+        (format!("{fresh} && context.approved"), "STEP_UP_REQUIRED"),
+        ("context.approved".to_owned(), "APPROVAL_REQUIRED"),
         (format!("{fresh} && principal.org == \"globex\""), "DENIED"),
         ("context.proof == \"mtls\"".to_owned(), "DENIED"),
     ] {
