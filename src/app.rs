@@ -1,5 +1,7 @@
 //! The list of parts, and how they are put together. Everything that can be refused is refused before a port opens.
 
+pub mod policy;
+
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -22,8 +24,9 @@ use crate::kms::{Keyring, Kms};
 use crate::providers::probe::Live;
 use crate::providers::{self, Registry};
 use crate::store::{Sqlite, Store};
-use crate::vault::{self, Allowance, Allowances, Limits, Parts, Policies, Testing, Vault, policy};
-use crate::{http, memory, telemetry};
+use crate::vault::policy::{LoadError, Vocabulary};
+use crate::vault::{self, Allowance, Allowances, Limits, Parts, Policies, Testing, Vault};
+use crate::{http, memory, sinks, telemetry};
 
 /// A daemon that is ready to open its doors.
 pub struct App {
@@ -31,8 +34,11 @@ pub struct App {
     tls: Option<Arc<Tls>>,
     api: Arc<Api>,
     vault: Arc<Vault>,
+    store: Arc<dyn Store>,
     authenticator: Arc<Authenticator>,
     tokens: Arc<Tokens>,
+    /// Where checkpoints go besides the store.
+    passed_on: Vec<sinks::checkpoints::Place>,
     closing: watch::Sender<bool>,
 }
 
@@ -61,7 +67,9 @@ pub enum Error {
     #[error("{0}")]
     Telemetry(#[from] telemetry::Error),
     #[error("{0}")]
-    Policies(#[from] policy::LoadError),
+    Policies(#[from] LoadError),
+    #[error("{0}")]
+    Expectations(String),
     #[error("{0}")]
     Callers(#[from] authn::callers::LoadError),
     #[error("{0}")]
@@ -82,6 +90,10 @@ pub enum Error {
     Schema { url: String, cause: crate::store::Error },
     #[error("the store at {url}: {cause}")]
     Store { url: String, cause: crate::store::Error },
+    #[error("{0}")]
+    Audit(String),
+    #[error("audit.checkpoint_file: {}: {why}", file.display())]
+    Diverged { file: PathBuf, why: String },
     #[error("outbound.{0}")]
     Outbound(http::Wrong),
     #[error("{0}")]
@@ -96,6 +108,9 @@ pub enum Error {
     #[error("{0}")]
     Vault(#[from] vault::Error),
 }
+
+/// How long copies of the audit log may take for what is left at the end.
+const LAST_COPIES: Duration = Duration::from_secs(3);
 
 /// The open doors, and where they are.
 pub struct Doors {
@@ -153,21 +168,27 @@ impl App {
             limits,
             allowances,
             testing,
+            auditing: vault::Auditing { checkpoint_every: config.audit.checkpoint_every, keep: config.audit.keep },
         })?;
         vault.check_keys().await?;
         if !vault.opens_what_is_kept().await? {
             return Err(Error::OtherKey { key: config.kms.default });
         }
 
+        if let Some(file) = &config.audit.checkpoint_file {
+            follows(&vault, file).await?;
+        }
+        let passed_on = checkpoints(&config)?;
+
         let failures = config.limits.failed_authentications;
-        let authenticator = Authenticator::new(store, Arc::clone(&vault), callers, client, failures);
+        let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault), callers, client, failures);
         authenticator.trust(authorities);
         let tokens = Arc::new(Tokens::new(Arc::clone(&vault), Arc::clone(&authenticator)));
         let (closing, is_closing) = watch::channel(false);
         let settings =
             api::Settings { request_bytes: config.limits.request_bytes.length(), deadline: config.limits.deadline };
         let api = Api::new(Arc::clone(&vault), Arc::clone(&authenticator), Arc::clone(&tokens), settings, is_closing)?;
-        Ok(Self { config, tls, api, vault, authenticator, tokens, closing })
+        Ok(Self { config, tls, api, vault, store, authenticator, tokens, passed_on, closing })
     }
 
     /// Opens the doors without letting anybody in yet.
@@ -214,6 +235,12 @@ impl App {
                 open.spawn(listen::serve(listener, service, settings.clone(), self.closing.subscribe()));
             }
         }
+        let (mut copies, finish) = (JoinSet::new(), watch::Sender::new(false));
+        sinks::start(places(&self.config)?, &self.store, &mut copies, &finish.subscribe()).map_err(Error::Audit)?;
+        for place in self.passed_on {
+            let news = self.vault.newest_checkpoint();
+            copies.spawn(sinks::checkpoints::follow(place, Arc::clone(&self.store), news, finish.subscribe()));
+        }
         let upkeep = tokio::spawn(Arc::clone(&self.vault).upkeep(self.closing.subscribe()));
         let issuers = tokio::spawn(Arc::clone(&self.authenticator).upkeep(self.closing.subscribe()));
         stop.await;
@@ -223,6 +250,12 @@ impl App {
         upkeep.await.map_err(vault::Error::bug)?;
         issuers.await.map_err(vault::Error::bug)?;
         self.vault.record_counted().await;
+        // Nothing more is recorded: the last checkpoint stands for all of it.
+        self.vault.checkpoint_or_say_why().await;
+        finish.send_replace(true);
+        if tokio::time::timeout(LAST_COPIES, async { while copies.join_next().await.is_some() {} }).await.is_err() {
+            tracing::warn!("a copy of the audit log does not get through; the rest is copied after the next start");
+        }
         Ok(())
     }
 
@@ -318,8 +351,8 @@ fn policies(config: &Config, registry: &Registry, callers: &Callers) -> Result<P
 }
 
 /// What policies may name besides what their schema says.
-fn vocabulary(registry: &Registry, callers: &Callers) -> policy::Vocabulary {
-    policy::Vocabulary::of(registry).with_claims(callers.attributes().into_iter().map(ToOwned::to_owned))
+fn vocabulary(registry: &Registry, callers: &Callers) -> Vocabulary {
+    Vocabulary::of(registry).with_claims(callers.attributes().into_iter().map(ToOwned::to_owned))
 }
 
 fn callers(config: &Config) -> Result<Callers, Error> {
@@ -345,6 +378,49 @@ fn tls(config: &Config, clients: Option<&Authorities>) -> Result<Option<Arc<Serv
         (Some(cert), Some(key)) => listen::tls(cert, key, clients).map(Some).map_err(Error::Tls),
         _ => Ok(None),
     }
+}
+
+/// Whether the audit log is the one that the file's checkpoints were made of.
+async fn follows(vault: &Vault, file: &Path) -> Result<(), Error> {
+    let diverged = |why: String| Error::Diverged { file: file.to_owned(), why };
+    let notes = sinks::checkpoints::read(file).map_err(diverged)?;
+    match vault.follows(&notes).await? {
+        Err(why) => Err(diverged(why.to_string())),
+        Ok(None) if !notes.is_empty() => {
+            tracing::warn!(file = %file.display(), "audit.checkpoint_file holds checkpoints, but none of this database's");
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+fn checkpoints(config: &Config) -> Result<Vec<sinks::checkpoints::Place>, Error> {
+    let audit = &config.audit;
+    let file = audit.checkpoint_file.clone().map(sinks::checkpoints::Place::File);
+    let url = match audit.checkpoint_url.as_str() {
+        "" => None,
+        url => Some(
+            sinks::checkpoints::Place::url(client(&config.outbound)?, url)
+                .map_err(|why| Error::Audit(format!("audit.checkpoint_url {why}")))?,
+        ),
+    };
+    Ok(file.into_iter().chain(url).collect())
+}
+
+/// Where copies of the audit log go.
+fn places(config: &Config) -> Result<Vec<sinks::Place>, Error> {
+    let config::Audit { file, stdout, syslog, otlp, .. } = &config.audit;
+    let address = Some(&syslog.address).filter(|address| !address.is_empty());
+    let address = address.map(|address| address.parse::<sinks::Address>()).transpose();
+    let address = address.map_err(|why| Error::Audit(format!("audit.syslog.address {why}")))?;
+    let endpoint = Some(otlp.endpoint.clone()).filter(|endpoint| !endpoint.is_empty());
+    let places = [
+        file.path.clone().map(sinks::Place::File),
+        stdout.enabled.then_some(sinks::Place::Stdout),
+        address.map(sinks::Place::Syslog),
+        endpoint.map(sinks::Place::Otlp),
+    ];
+    Ok(places.into_iter().flatten().collect())
 }
 
 fn client(outbound: &config::Outbound) -> Result<http::Client, Error> {

@@ -5,6 +5,7 @@
 //!
 //! This file is the only one that reads the environment.
 
+mod audit;
 mod rules;
 mod size;
 mod source;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
 use serde::{Deserialize, Serialize};
 
+pub use audit::{Audit, AuditFile, AuditOtlp, AuditStdout, AuditSyslog};
 pub use rules::LONGEST_TTL;
 pub use size::Size;
 pub use source::Error;
@@ -40,6 +42,7 @@ pub struct Config {
     pub limits: Limits,
     pub probe: Probe,
     pub outbound: Outbound,
+    pub audit: Audit,
     pub log: Log,
     pub otlp: Otlp,
     pub memory: Memory,
@@ -271,7 +274,7 @@ impl Default for Probe {
     }
 }
 
-/// What connection tests may reach beyond public addresses of the registry's hosts.
+/// What connection tests and the fetching of issuers' keys may reach beyond public addresses of hosts that are named.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Outbound {

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Follow `vault::setup` for a credential's way in, `vault::decrypt` for its way out, and `vault::probing` for a connection
-//! test. [`app`] is the list of parts.
+//! test; [`sinks`] copies the audit log to where logs are collected. [`app`] is the list of parts.
 
 pub mod api;
 pub mod app;
@@ -29,6 +29,7 @@ pub mod kms;
 pub mod memory;
 pub mod pb;
 pub mod providers;
+pub mod sinks;
 pub mod store;
 pub mod telemetry;
 pub mod vault;

@@ -11,7 +11,7 @@ use strongroom::kms::{Keyring, Local};
 use strongroom::providers::probe::Live;
 use strongroom::providers::{Probe, Registry};
 use strongroom::store::{Sqlite, Store};
-use strongroom::vault::{Allowances, Caller, Limits, Parts, Policies, Testing, Vault};
+use strongroom::vault::{Allowances, Auditing, Caller, Limits, Parts, Policies, Testing, Vault};
 
 pub struct Inside {
     pub store: Arc<dyn Store>,
@@ -37,6 +37,7 @@ impl Inside {
             registry,
             policies: Policies::embedded().unwrap(),
             probe,
+            auditing: Auditing::default(),
             limits: Limits { ttl: Duration::from_secs(300), max_bytes: 1 << 26, org_bytes: 1 << 24 },
             allowances: Allowances::default(),
             testing: Testing {
@@ -67,6 +68,7 @@ impl Inside {
             org: org.into(),
             projects: Vec::new(),
             providers: vec!["*".into()],
+            actions: Vec::new(),
             ttl: None,
         };
         let (token, _) = self.tokens.issue(admin, issue).await.unwrap();

@@ -15,6 +15,7 @@
 mod allocator;
 mod apart;
 mod bare;
+mod callers;
 mod cold;
 mod inside;
 mod load;
@@ -29,6 +30,8 @@ mod sample;
 mod seal;
 mod server;
 mod setup;
+#[path = "../../tests/it/fake/signer.rs"]
+mod signer;
 mod table;
 mod warm;
 
@@ -58,10 +61,11 @@ impl Plan {
 
 type Section = (&'static str, fn(Plan, &Path));
 
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 11] = [
     ("warm", warm::run),
     ("policies", policies::run),
     ("apart", apart::run),
+    ("callers", callers::run),
     ("cold", cold::run),
     ("setup", setup::run),
     ("rows", rows::run),

@@ -9,7 +9,9 @@ use cedar_policy::{
 };
 use jiff::Timestamp;
 use strongroom::vault::policy::{Resource, Verdict, Vocabulary};
-use strongroom::vault::{Action, Caller, Credential, CredentialState, Health, Path as Name, Policies};
+use strongroom::vault::{
+    Action, Caller, Credential, CredentialState, Health, Path as Name, Policies, Principal, Proof,
+};
 use uuid::Uuid;
 
 use crate::Plan;
@@ -32,7 +34,7 @@ pub fn run(plan: Plan, home: &Path) {
     });
     let caller = runtime.block_on(inside.caller(&authorization));
 
-    for number in [20, 2_000] {
+    for number in [20, 1_000, 2_000] {
         let text = policies(number);
         let directory = home.join(format!("{number}-policies"));
         std::fs::create_dir(&directory).unwrap();
@@ -67,7 +69,52 @@ pub fn run(plan: Plan, home: &Path) {
         let (known, first) = (median(known), median(first));
         line("known decision", known).value(known.as_secs_f64() * 1e6, " µs", Target::AtMost(5.0)).print();
         line("first decision", first).ratio(first.as_secs_f64() / whole.as_secs_f64(), Target::None).print();
+
+        // What reads the time, the address or a second factor is decided at each request.
+        std::fs::write(directory.join("moment.cedar"), MOMENT).unwrap();
+        let policies = Policies::load(&directory, &Vocabulary::default()).unwrap();
+        for proof in [Proof::Token, Proof::Jwt, Proof::Mtls, Proof::Unix, Proof::Grant] {
+            let caller = by(proof);
+            let taken = (0..plan.rounds()).map(|_| {
+                each(plan.pick(300, 2_000), |_| {
+                    let now = Timestamp::now();
+                    let decision = policies.decide(&caller, Action::Decrypt, Resource::Credential(&credential), now);
+                    assert_eq!(decision.verdict, Verdict::Allowed);
+                })
+            });
+            let taken = median(taken.collect());
+            let what = format!("decided anew, by {}", proof.as_str());
+            line(&what, taken).ratio(taken.as_secs_f64() / whole.as_secs_f64(), Target::None).print();
+        }
     }
+}
+
+const MOMENT: &str = "@id(\"steps-up\")\nforbid (principal, action == Strongroom::Action::\"decrypt\", resource)\n\
+    when { principal.role == \"admin\" } unless { context has step_up && context.step_up.age <= 300 };\n\
+    @id(\"office\")\nforbid (principal, action == Strongroom::Action::\"decrypt\", resource)\n\
+    when { context has source && !context.source.isLoopback() };\n";
+
+/// A pipeline as each proof makes it, with all that such a one tells.
+fn by(proof: Proof) -> Caller {
+    let claims = ["sub", "repository", "repository_id", "ref", "environment", "workflow_ref", "actor"];
+    let told = if proof == Proof::Jwt { claims.len() } else { 1 };
+    let principal = Principal {
+        id: format!("{}:somebody", proof.as_str()),
+        name: "a pipeline".into(),
+        role: "pipeline".into(),
+        org: ORG.into(),
+        providers: vec!["*".into()],
+        proof,
+        claims: claims.iter().take(told).map(|name| ((*name).to_owned(), format!("some-{name}"))).collect(),
+        run: "4711".into(),
+        phase: "plan".into(),
+        known_as: Some(Uuid::now_v7()),
+        ..Principal::default()
+    };
+    let mut caller = Caller::new(principal.into(), String::new());
+    caller.circumstances.address = (proof != Proof::Unix).then(|| [127, 0, 0, 1].into());
+    caller.circumstances.certificate = (proof == Proof::Mtls).then(|| "spiffe://acme/pipeline".into());
+    caller
 }
 
 /// The embedded roles, and one policy for each of many tenants.

@@ -2,11 +2,15 @@
 
 use std::hint::black_box;
 use std::path::Path;
+use std::time::Duration;
 
 use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{Aead as _, KeyInit as _};
+use futures_util::StreamExt as _;
+use strongroom::crypto::ledger::export::Verification;
 use strongroom::crypto::{self, Dek, Identity, Seal, Secret};
 use strongroom::store::{AuditFilter, Change, Draft, chain};
+use strongroom::vault::{AuditQuery, Caller};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -65,7 +69,7 @@ async fn chain_walk(plan: Plan, home: &Path) {
     }
     lanes.join_all().await;
 
-    let page = inside.store.audit(&AuditFilter::default(), None, false, 1_000).await.unwrap();
+    let page = inside.store.audit(&AuditFilter::default(), None, false, 1_000).await.unwrap().records;
     let hash = median((0..plan.rounds()).map(|_| {
         each(10, |_| {
             let walk = page.iter().fold([0; 32], |before, (_, record)| chain::link(&before, &record.canonical));
@@ -82,6 +86,35 @@ async fn chain_walk(plan: Plan, home: &Path) {
     let (rate, alone) = (median(rates), 1.0 / hash.as_secs_f64());
     let show = |rate: f64| format!("{} records/s", count(rate));
     Row::shown("audit verify", show(rate), format!("the hashes alone: {}", show(alone)))
+        .ratio(rate / alone, Target::None)
+        .print();
+    signed(&inside, &admin, many, alone).await;
+}
+
+/// What a checkpoint costs for each new record, and how fast an export is proven far away from the daemon.
+async fn signed(inside: &Inside, admin: &Caller, many: u64, alone: f64) {
+    let begin = std::time::Instant::now();
+    inside.vault.checkpoint().await.unwrap();
+    let each = begin.elapsed() / u32::try_from(many).unwrap();
+    let hash = Duration::from_secs_f64(1.0 / alone);
+    Row::shown("audit checkpoint, each new record", time(each), format!("the chain's hash alone: {}", time(hash)))
+        .ratio(each.as_secs_f64() / hash.as_secs_f64(), Target::None)
+        .print();
+
+    let key = inside.vault.audit_keys(admin).await.unwrap().remove(0).verifier.parse().unwrap();
+    let mut pieces = inside.vault.export_audit(admin, AuditQuery::default(), Vec::new()).await.unwrap();
+    let mut lines = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        lines.extend(piece.unwrap());
+    }
+    let begin = std::time::Instant::now();
+    let mut verification = Verification::new(vec![key], Vec::new());
+    lines.iter().for_each(|line| verification.line(line).unwrap());
+    let found = verification.finish().unwrap();
+    assert!(found.faults.is_empty() && found.records > many, "{found:?}");
+    let rate = found.records as f64 / begin.elapsed().as_secs_f64();
+    let show = |rate: f64| format!("{} records/s", count(rate));
+    Row::shown("audit verify of an export, offline", show(rate), format!("the hashes alone: {}", show(alone)))
         .ratio(rate / alone, Target::None)
         .print();
 }

@@ -201,16 +201,29 @@ impl Client {
         assert!(reply.secret.unwrap().len() >= SECRET_BYTES);
     }
 
+    /// A token that nothing but its owner knows the form of.
     pub async fn setup(&self, name: &str) {
         let secret = Secret::from("s3".repeat(SECRET_BYTES / 2));
         let request = SetupCredentialRequest {
-            org: ORG.into(),
             provider: "saas_generic".into(),
-            name: name.into(),
             fields: [("token".to_owned(), secret)].into(),
-            no_probe: true,
             ..SetupCredentialRequest::default()
         };
+        self.set_up(name, request).await;
+    }
+
+    /// A service account's file, whose RSA key is checked.
+    pub async fn setup_key(&self, name: &str, file: Secret) {
+        let request = SetupCredentialRequest {
+            provider: "gcp_service_account".into(),
+            document: Some(file),
+            ..SetupCredentialRequest::default()
+        };
+        self.set_up(name, request).await;
+    }
+
+    async fn set_up(&self, name: &str, request: SetupCredentialRequest) {
+        let request = SetupCredentialRequest { org: ORG.into(), name: name.into(), no_probe: true, ..request };
         self.calls().setup_credential(self.request(request)).await.unwrap();
     }
 }

@@ -1,12 +1,16 @@
 //! AdminService: one handler per rpc.
 
 use data_encoding::HEXLOWER;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 
 use super::status::Fault;
 use super::{Api, convert};
-use crate::authn::token::Issue;
+use crate::authn::token::{Derive, Issue};
 use crate::pb::v1 as pb;
-use crate::vault::{AuditQuery, Caller, ChainReport, Field, Provider, ProviderLimits, Record};
+use crate::vault::{
+    AuditFound, AuditKeyInfo, AuditQuery, Caller, ChainReport, Error, Field, Provider, ProviderLimits, Record, Rotated,
+};
 
 pub async fn issue_token(
     api: &Api,
@@ -19,10 +23,38 @@ pub async fn issue_token(
         org: request.org,
         projects: request.projects,
         providers: request.providers,
+        actions: request.actions,
         ttl: request.ttl.map(|ttl| convert::duration("ttl", ttl)).transpose()?,
     };
     let (token, info) = api.tokens.issue(caller, issue).await?;
     Ok(pb::IssueTokenResponse { token: Some(token), info: Some(info.into()) })
+}
+
+pub async fn derive_token(
+    api: &Api,
+    caller: &Caller,
+    request: pb::DeriveTokenRequest,
+) -> Result<pb::DeriveTokenResponse, Fault> {
+    let derive = Derive {
+        name: request.name,
+        org: request.org,
+        projects: request.projects,
+        providers: request.providers,
+        actions: request.actions,
+        ttl: request.ttl.map(|ttl| convert::duration("ttl", ttl)).transpose()?,
+    };
+    let (token, info) = api.tokens.derive(caller, derive).await?;
+    Ok(pb::DeriveTokenResponse { token: Some(token), info: Some(info.into()) })
+}
+
+pub async fn rotate_token(
+    api: &Api,
+    caller: &Caller,
+    request: pb::RotateTokenRequest,
+) -> Result<pb::RotateTokenResponse, Fault> {
+    let overlap = request.overlap.map(|overlap| convert::duration("overlap", overlap)).transpose()?;
+    let Rotated { secret, token, replaced } = api.tokens.rotate(caller, &request.id, overlap).await?;
+    Ok(pb::RotateTokenResponse { token: Some(secret), info: Some(token.into()), replaced: Some(replaced.into()) })
 }
 
 pub async fn revoke_token(
@@ -48,18 +80,68 @@ pub async fn list_audit(
     caller: &Caller,
     request: pb::ListAuditRequest,
 ) -> Result<pb::ListAuditResponse, Fault> {
-    let query = AuditQuery {
+    let AuditFound { records, next, more, pruned } = api.vault.audit(caller, query(request)?).await?;
+    Ok(pb::ListAuditResponse {
+        records: records.into_iter().map(record).collect(),
+        next_page_token: next,
+        more,
+        pruned,
+    })
+}
+
+fn query(request: pb::ListAuditRequest) -> Result<AuditQuery, Fault> {
+    Ok(AuditQuery {
         credential_id: convert::uuid("credential_id", &request.credential_id)?,
+        grant: convert::uuid("grant", &request.grant)?,
+        since: request.since.map(|time| convert::time("since", time)).transpose()?,
+        until: request.until.map(|time| convert::time("until", time)).transpose()?,
         org: convert::given(request.org),
         action: convert::given(request.action),
         outcome: convert::given(request.outcome),
         caller: convert::given(request.caller),
+        run: convert::given(request.run),
         page_size: request.page_size,
         page_token: request.page_token,
         descending: request.descending,
+    })
+}
+
+/// What an export answers.
+pub struct Pieces(pub BoxStream<'static, Result<pb::ExportAuditResponse, Error>>);
+
+/// The stream ends when the daemon drains, without the line that ends a whole export.
+pub async fn export_audit(api: &Api, caller: &Caller, request: pb::ExportAuditRequest) -> Result<Pieces, Fault> {
+    let page = pb::ListAuditRequest {
+        page_size: 0,
+        page_token: String::new(),
+        descending: false,
+        ..request.filter.unwrap_or_default()
     };
-    let page = api.vault.audit(caller, query).await?;
-    Ok(pb::ListAuditResponse { records: page.items.into_iter().map(record).collect(), next_page_token: page.next })
+    let pieces = api.vault.export_audit(caller, query(page)?, request.known_sizes).await?;
+    let pieces = pieces.map(|piece| piece.map(|lines| pb::ExportAuditResponse { lines }));
+    Ok(Pieces(pieces.take_until(api.closed()).boxed()))
+}
+
+pub async fn get_audit_key(
+    api: &Api,
+    caller: &Caller,
+    _: pb::GetAuditKeyRequest,
+) -> Result<pb::GetAuditKeyResponse, Fault> {
+    let keys = api.vault.audit_keys(caller).await?;
+    Ok(pb::GetAuditKeyResponse { keys: keys.into_iter().map(audit_key).collect() })
+}
+
+pub async fn rotate_audit_key(
+    api: &Api,
+    caller: &Caller,
+    _: pb::RotateAuditKeyRequest,
+) -> Result<pb::RotateAuditKeyResponse, Fault> {
+    let keys = api.vault.rotate_audit_key(caller).await?;
+    Ok(pb::RotateAuditKeyResponse { keys: keys.into_iter().map(audit_key).collect() })
+}
+
+fn audit_key(key: AuditKeyInfo) -> pb::AuditKey {
+    pb::AuditKey { verifier: key.verifier, created_at: Some(convert::wire_time(key.created_at)) }
 }
 
 pub async fn verify_audit(
@@ -105,6 +187,14 @@ fn record(record: Record) -> pb::AuditRecord {
         policies: draft.policies,
         hash: HEXLOWER.encode(&record.hash),
         canonical: record.canonical,
+        proof: draft.proof,
+        address: draft.address,
+        run: draft.run,
+        phase: draft.phase,
+        grant: draft.grant.map(|id| id.to_string()).unwrap_or_default(),
+        before: draft.before,
+        after: draft.after,
+        alike: draft.alike,
     }
 }
 
@@ -116,6 +206,9 @@ fn chain(report: ChainReport) -> pb::AuditChain {
         head: HEXLOWER.encode(&report.head),
         broken_at,
         fault: fault.into(),
+        pruned: report.pruned,
+        checkpoints: report.checkpoints,
+        covered: report.covered,
     }
 }
 

@@ -224,6 +224,10 @@ impl From<vault::Token> for pb::Token {
             created_at: Some(wire_time(row.created_at)),
             expires_at: Some(wire_time(row.expires_at)),
             revoked_at: row.revoked_at.map(wire_time),
+            actions: row.actions,
+            parent: row.parent.map(|id| id.to_string()).unwrap_or_default(),
+            replaces: row.replaces.map(|id| id.to_string()).unwrap_or_default(),
+            last_used_at: row.last_used_at.map(wire_time),
         }
     }
 }

@@ -20,7 +20,7 @@ pub fn question(request: pb::ExplainPolicyRequest) -> Result<Why, Invalid> {
         (None, Some(caller)) => Who::Imagined(Box::new(imagined(caller)?)),
         _ => return Err(Invalid::new("caller", "give a token's id or a caller, one of them")),
     };
-    let action = Action::read(&request.action);
+    let action = Action::named(&request.action);
     let action = action.ok_or_else(|| Invalid::new("action", "must be one that the policies' schema knows"))?;
     let about = match request.provider.is_empty() {
         true => About::Org(request.org),

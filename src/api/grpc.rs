@@ -17,11 +17,13 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::ServiceExt as _;
 
+use super::Api;
+use super::admin::{self, Pieces};
 use super::credentials::{self, Changes};
 use super::rpc::Rpc;
 use super::serve::{self, Handler};
 use super::status::{self, Fault, Invalid};
-use super::{Api, admin, explain, stepup};
+use super::{explain, stepup};
 use crate::pb;
 use crate::pb::v1::admin_service_server::{AdminService, AdminServiceServer};
 use crate::pb::v1::credential_service_server::{CredentialService, CredentialServiceServer};
@@ -117,13 +119,8 @@ impl CredentialService for Grpc {
         &self,
         request: Request<WatchCredentialsRequest>,
     ) -> Answer<Self::WatchCredentialsStream> {
-        let Proven { rpc, caller } = proven(&request)?;
-        let request_id = caller.request_id;
+        let refuse = refusal(&request)?;
         let opened = self.unary(request, credentials::watch_credentials).await?;
-        let refuse = move |error: Error| {
-            status::report(&rpc.name, &request_id, &error);
-            refuse(&error.into(), &request_id)
-        };
         Ok(opened.map(|Changes(changes)| changes.map(move |change| change.map_err(&refuse)).boxed()))
     }
 }
@@ -132,6 +129,14 @@ impl CredentialService for Grpc {
 impl AdminService for Grpc {
     async fn issue_token(&self, request: Request<IssueTokenRequest>) -> Answer<IssueTokenResponse> {
         self.unary(request, admin::issue_token).await
+    }
+
+    async fn derive_token(&self, request: Request<DeriveTokenRequest>) -> Answer<DeriveTokenResponse> {
+        self.unary(request, admin::derive_token).await
+    }
+
+    async fn rotate_token(&self, request: Request<RotateTokenRequest>) -> Answer<RotateTokenResponse> {
+        self.unary(request, admin::rotate_token).await
     }
 
     async fn revoke_token(&self, request: Request<RevokeTokenRequest>) -> Answer<RevokeTokenResponse> {
@@ -148,6 +153,22 @@ impl AdminService for Grpc {
 
     async fn verify_audit(&self, request: Request<VerifyAuditRequest>) -> Answer<VerifyAuditResponse> {
         self.unary(request, admin::verify_audit).await
+    }
+
+    type ExportAuditStream = BoxStream<'static, Result<ExportAuditResponse, Status>>;
+
+    async fn export_audit(&self, request: Request<ExportAuditRequest>) -> Answer<Self::ExportAuditStream> {
+        let refuse = refusal(&request)?;
+        let opened = self.unary(request, admin::export_audit).await?;
+        Ok(opened.map(|Pieces(pieces)| pieces.map(move |piece| piece.map_err(&refuse)).boxed()))
+    }
+
+    async fn get_audit_key(&self, request: Request<GetAuditKeyRequest>) -> Answer<GetAuditKeyResponse> {
+        self.unary(request, admin::get_audit_key).await
+    }
+
+    async fn rotate_audit_key(&self, request: Request<RotateAuditKeyRequest>) -> Answer<RotateAuditKeyResponse> {
+        self.unary(request, admin::rotate_audit_key).await
     }
 
     async fn list_providers(&self, request: Request<ListProvidersRequest>) -> Answer<ListProvidersResponse> {
@@ -225,6 +246,15 @@ struct Proven {
 fn proven<Message>(request: &Request<Message>) -> Result<Proven, Status> {
     let proven = request.extensions().get::<Proven>().cloned();
     proven.ok_or_else(|| carried(Error::bug("a request came around the guard").into()))
+}
+
+/// For what fails in a stream, after its answer began.
+fn refusal<Message>(request: &Request<Message>) -> Result<impl Fn(Error) -> Status + Send + 'static, Status> {
+    let Proven { rpc, caller } = proven(request)?;
+    Ok(move |error: Error| {
+        status::report(&rpc.name, &caller.request_id, &error);
+        refuse(&error.into(), &caller.request_id)
+    })
 }
 
 /// A fault on its way back through tonic. [`guard`] gives it the form that clients see.

@@ -28,6 +28,7 @@ mod words;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use explain::wire as explained;
 pub use grpc::grpc;
 pub use ops::ops;
 pub use rest::rest;

@@ -49,10 +49,14 @@ fn table() -> Table {
     table.add("ListVersions", credentials::list_versions);
     table.add("ActivateVersion", credentials::activate_version);
     table.add("IssueToken", admin::issue_token);
+    table.add("DeriveToken", admin::derive_token);
+    table.add("RotateToken", admin::rotate_token);
     table.add("RevokeToken", admin::revoke_token);
     table.add("ListTokens", admin::list_tokens);
     table.add("ListAudit", admin::list_audit);
     table.add("VerifyAudit", admin::verify_audit);
+    table.add("GetAuditKey", admin::get_audit_key);
+    table.add("RotateAuditKey", admin::rotate_audit_key);
     table.add("ListProviders", admin::list_providers);
     table.add("EnrolSecondFactor", stepup::enrol_second_factor);
     table.add("ConfirmSecondFactor", stepup::confirm_second_factor);

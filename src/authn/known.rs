@@ -58,10 +58,11 @@ impl Known {
         memory.seen.get(&id).is_some_and(|hash| text::matches(&secret, hash))
     }
 
-    pub fn forget(&self, id: Uuid) {
+    /// All of them: who descends from a token that has ended is not known here, and to learn the others again is cheap.
+    pub fn forget(&self) {
         let mut memory = self.memory.write().unwrap_or_else(PoisonError::into_inner);
         memory.revocations += 1;
-        memory.tokens.remove(&id);
+        memory.tokens.clear();
     }
 
     async fn look_up(&self, id: Uuid) -> Result<Option<Arc<Entry>>, store::Error> {
@@ -100,8 +101,10 @@ impl From<Token> for Entry {
             org: token.org,
             projects: token.projects,
             providers: token.providers,
+            actions: token.actions,
             token: Some(token.id),
             proof: Proof::Token,
+            expires_at: Some(token.expires_at),
             known_as: Some(token.id),
             ..Principal::default()
         });

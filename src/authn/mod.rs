@@ -28,7 +28,6 @@ pub use authorities::Authorities;
 pub use callers::Callers;
 pub use presented::{Certificate, Peer, Presented, Source};
 use tokio::sync::{Notify, watch};
-use uuid::Uuid;
 
 use self::bootstrap::Bootstrap;
 use self::jwt::{Issuers, Proven};
@@ -212,8 +211,9 @@ impl Authenticator {
         self.bootstrap.end();
     }
 
-    fn forget(&self, token: Uuid) {
-        self.tokens.forget(token);
+    /// After a token's end has come nearer, before anybody is told.
+    fn forget_tokens(&self) {
+        self.tokens.forget();
     }
 }
 

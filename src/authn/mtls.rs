@@ -17,7 +17,8 @@ use super::presented::Certificate;
 use crate::vault::{Principal, Proof};
 
 /// As callers.toml calls this proof.
-const FROM: &str = "mtls";
+pub const FROM: &str = "mtls";
+pub const ATTRIBUTES: &[&str] = &[SPIFFE, DNS, EMAIL];
 const SPIFFE: &str = "spiffe";
 const DNS: &str = "dns";
 const EMAIL: &str = "email";
@@ -144,6 +145,16 @@ fn bearer(names: Names, callers: &Callers) -> Result<Bearer, String> {
         }
     };
     Ok(Bearer { identity: identity.into(), principal })
+}
+
+/// Whether an attribute can ever have this value.
+pub fn check(attribute: &str, value: &str) -> Result<(), &'static str> {
+    match attribute {
+        SPIFFE if !is_spiffe_id(value) => Err("is no SPIFFE id: spiffe://TRUST-DOMAIN/PATH"),
+        DNS if !dns(value).is_ok_and(|name| name == value) => Err("is no host's name in lower case"),
+        EMAIL if !value.contains('@') => Err("is no e-mail address"),
+        _ => Ok(()),
+    }
 }
 
 fn names(der: &[u8]) -> Result<Names, String> {

@@ -1,4 +1,4 @@
-//! API tokens: issued, revoked, listed. Their text is shown once; the store keeps a hash.
+//! API tokens: issued, derived, rotated, revoked, listed. Their text is shown once; the store keeps a hash.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,16 @@ use zeroize::Zeroizing;
 use super::{Authenticator, text};
 use crate::crypto::{self, Secret};
 use crate::store::Token;
-use crate::vault::{Action, Caller, Error, Proof, Vault};
+use crate::vault::{Action, Caller, Error, Proof, Rotated, Vault};
 
 const DEFAULT_TTL: Duration = Duration::from_secs(90 * DAY);
 const LONGEST_TTL: Duration = Duration::from_secs(366 * DAY);
+/// A child lives as long as the job that it is for.
+const DEFAULT_CHILD_TTL: Duration = Duration::from_secs(15 * 60);
+const LONGEST_CHILD_TTL: Duration = Duration::from_secs(DAY);
+/// How long a rotated token goes on beside its successor.
+const DEFAULT_OVERLAP: Duration = Duration::from_secs(3600);
+const LONGEST_OVERLAP: Duration = Duration::from_secs(7 * DAY);
 const DAY: u64 = 24 * 3600;
 
 const ADMIN: &str = "admin";
@@ -21,6 +27,8 @@ const ROLES: [&str; 4] = ["pipeline", "service", "operator", ADMIN];
 
 /// All tenants, all providers.
 const ALL: &str = "*";
+/// A token's id, said by itself.
+const OWN: &str = "self";
 
 pub struct Tokens {
     vault: Arc<Vault>,
@@ -35,6 +43,18 @@ pub struct Issue {
     pub org: String,
     pub projects: Vec<String>,
     pub providers: Vec<String>,
+    pub actions: Vec<String>,
+    pub ttl: Option<Duration>,
+}
+
+/// What a child is narrowed to; what is empty is as its parent's.
+#[derive(Clone, Debug)]
+pub struct Derive {
+    pub name: String,
+    pub org: String,
+    pub projects: Vec<String>,
+    pub providers: Vec<String>,
+    pub actions: Vec<String>,
     pub ttl: Option<Duration>,
 }
 
@@ -61,6 +81,7 @@ impl Tokens {
             org: ALL.to_owned(),
             projects: Vec::new(),
             providers: Vec::new(),
+            actions: Vec::new(),
             ttl: Some(ttl),
         };
         let (secret, token) = make(&caller, request, Timestamp::now())?;
@@ -89,43 +110,93 @@ impl Tokens {
         Err(self.vault.refused(caller, Action::IssueToken, refused).await)
     }
 
+    pub async fn derive(&self, caller: &Caller, request: Derive) -> Result<(Secret, Token), Error> {
+        self.vault.derive_token(caller, |now, parent| derive(caller, request, now, parent)).await
+    }
+
+    /// Takes a token's id, or `self`. Without an overlap it is an hour.
+    pub async fn rotate(&self, caller: &Caller, id: &str, overlap: Option<Duration>) -> Result<Rotated, Error> {
+        let own = caller.principal.token.filter(|_| id == OWN);
+        let Some(id) = own.or_else(|| id.parse::<Uuid>().ok()) else {
+            return Err(self
+                .no_id(caller, Action::RotateToken, "must be a token's id, or `self` for a token's own")
+                .await);
+        };
+        let overlap = overlap.unwrap_or(DEFAULT_OVERLAP);
+        let ends_at = |now: Timestamp| match overlap <= LONGEST_OVERLAP {
+            true => Ok(now + overlap),
+            false => Err(Error::invalid("overlap", "must be at most 7 days")),
+        };
+        let make = |now, old: &Token, anew| {
+            let end = if anew { now + old.expires_at.duration_since(old.created_at) } else { old.expires_at };
+            generate(caller, old.clone(), now, end)
+        };
+        let rotated = self.vault.rotate_token(caller, id, ends_at, make).await?;
+        self.authenticator.forget_tokens();
+        Ok(rotated)
+    }
+
     pub async fn revoke(&self, caller: &Caller, id: &str) -> Result<Token, Error> {
         let Ok(id) = id.parse::<Uuid>() else {
-            let error = Error::invalid("id", "must be a token's id, as `strongroom token list` shows it");
-            return Err(self.vault.refused(caller, Action::RevokeToken, error).await);
+            let why = "must be a token's id, as `strongroom token list` shows it";
+            return Err(self.no_id(caller, Action::RevokeToken, why).await);
         };
         let token = self.vault.revoke_token(caller, id).await?;
-        // Before anybody is told that it is done.
-        self.authenticator.forget(id);
+        self.authenticator.forget_tokens();
         Ok(token)
     }
 
     pub async fn list(&self, caller: &Caller, org: Option<&str>) -> Result<Vec<Token>, Error> {
         self.vault.tokens(caller, org).await
     }
+
+    async fn no_id(&self, caller: &Caller, action: Action, why: &str) -> Error {
+        self.vault.refused(caller, action, Error::invalid("id", why)).await
+    }
 }
 
 fn make(caller: &Caller, request: Issue, now: Timestamp) -> Result<(Secret, Token), Error> {
-    let Issue { name, role, org, projects, providers, ttl } = request;
+    let Issue { name, role, org, projects, providers, actions, ttl } = request;
     check(&role, &org, &providers)?;
     let ttl = ttl.unwrap_or(DEFAULT_TTL);
     if ttl.is_zero() || ttl > LONGEST_TTL {
         return Err(Error::invalid("ttl", "must be more than nothing and at most a year"));
     }
+    let limits = Token { name, role, org, projects, providers, actions, ..Token::default() };
+    generate(caller, limits, now, now + ttl)
+}
+
+fn derive(caller: &Caller, request: Derive, now: Timestamp, parent: &Token) -> Result<(Secret, Token), Error> {
+    let ttl = request.ttl.unwrap_or(DEFAULT_CHILD_TTL);
+    if ttl.is_zero() || ttl > LONGEST_CHILD_TTL {
+        return Err(Error::invalid("ttl", "must be more than nothing and at most a day"));
+    }
+    let or_all = |some: Vec<String>, all: &Vec<String>| if some.is_empty() { all.clone() } else { some };
+    let limits = Token {
+        name: request.name,
+        role: parent.role.clone(),
+        org: if request.org.is_empty() { parent.org.clone() } else { request.org },
+        projects: or_all(request.projects, &parent.projects),
+        providers: or_all(request.providers, &parent.providers),
+        actions: or_all(request.actions, &parent.actions),
+        ..Token::default()
+    };
+    generate(caller, limits, now, parent.expires_at.min(now + ttl))
+}
+
+/// A token with these limits that nobody has had before.
+fn generate(caller: &Caller, limits: Token, now: Timestamp, expires_at: Timestamp) -> Result<(Secret, Token), Error> {
     let id = Uuid::now_v7();
     let secret = Zeroizing::new(crypto::random().map_err(Error::bug)?);
     let token = Token {
         id,
-        name,
-        role,
-        org,
-        projects,
-        providers,
         hash: text::hash(&secret),
         created_by: caller.principal.id.clone(),
         created_at: now,
-        expires_at: now + ttl,
+        expires_at,
         revoked_at: None,
+        last_used_at: None,
+        ..limits
     };
     Ok((text::write(id, &secret), token))
 }

@@ -8,9 +8,12 @@ use super::error::Failure;
 use super::output::{escape, say};
 use super::view::{self, Columns};
 use super::{Context, values};
-use crate::pb::v1::{IssueTokenRequest, IssueTokenResponse, ListTokensRequest, RevokeTokenRequest};
+use crate::crypto::Secret;
+use crate::pb::v1::{
+    self as pb, DeriveTokenRequest, IssueTokenRequest, ListTokensRequest, RevokeTokenRequest, RotateTokenRequest,
+};
 
-/// Issue, revoke and list API tokens.
+/// Issue, derive, rotate, revoke and list API tokens.
 #[derive(Args)]
 #[command(after_help = "Example:\n  strongroom token list --org acme")]
 pub(super) struct Token {
@@ -21,6 +24,8 @@ pub(super) struct Token {
 #[derive(Subcommand)]
 enum TokenCommand {
     Issue(Issue),
+    Derive(Derive),
+    Rotate(Rotate),
     Revoke(Revoke),
     List(ListTokens),
 }
@@ -29,6 +34,8 @@ impl Token {
     pub async fn run(self, context: &mut Context) -> Result<(), Failure> {
         match self.command {
             TokenCommand::Issue(command) => command.run(context).await,
+            TokenCommand::Derive(command) => command.run(context).await,
+            TokenCommand::Rotate(command) => command.run(context).await,
             TokenCommand::Revoke(command) => command.run(context).await,
             TokenCommand::List(command) => command.run(context).await,
         }
@@ -60,6 +67,10 @@ struct Issue {
     #[arg(long = "provider", value_name = "PROVIDER")]
     providers: Vec<String>,
 
+    /// Only this action of the role, such as decrypt; may be given several times. A list shows what `get` may see.
+    #[arg(long = "action", value_name = "ACTION")]
+    actions: Vec<String>,
+
     /// How long it lives, such as 12h or 90d [default: 90d].
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     ttl: Option<Duration>,
@@ -73,17 +84,88 @@ impl Issue {
             org: self.org,
             projects: self.projects,
             providers: self.providers,
+            actions: self.actions,
             ttl: self.ttl.map(Into::into),
         };
         let reply = context.server.admin().await?.issue_token(request).await?.into_inner();
-        context.out.show(&reply, export)?;
-        let info = reply.info.unwrap_or_default();
-        say(escape(&format!(
-            "token {} for {} ends {}; it is not shown again",
-            info.id,
-            info.name,
-            view::time(info.expires_at.as_ref())
-        )));
+        context.out.show(&reply, |reply| export(reply.token.as_ref()))?;
+        told(&reply.info.unwrap_or_default());
+        Ok(())
+    }
+}
+
+/// Make a child of your own token: for one job, with less to do and a near end. It ends when yours does.
+#[derive(Args)]
+#[command(after_help = "Example:\n  eval \"$(strongroom token derive nightly --action decrypt --ttl 10m)\"")]
+struct Derive {
+    /// A name for people and for the audit log.
+    name: String,
+
+    /// Only this tenant, where your token is for all.
+    #[arg(long)]
+    org: Option<String>,
+
+    /// Only this project; may be given several times.
+    #[arg(long = "project", value_name = "PROJECT")]
+    projects: Vec<String>,
+
+    /// Only this provider; may be given several times.
+    #[arg(long = "provider", value_name = "PROVIDER")]
+    providers: Vec<String>,
+
+    /// Only this action, such as decrypt; may be given several times.
+    #[arg(long = "action", value_name = "ACTION")]
+    actions: Vec<String>,
+
+    /// How long it lives at most, up to 24h [default: 15m].
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    ttl: Option<Duration>,
+}
+
+impl Derive {
+    async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        let request = DeriveTokenRequest {
+            name: self.name,
+            org: self.org.unwrap_or_default(),
+            projects: self.projects,
+            providers: self.providers,
+            actions: self.actions,
+            ttl: self.ttl.map(Into::into),
+        };
+        let reply = context.server.admin().await?.derive_token(request).await?.into_inner();
+        context.out.show(&reply, |reply| export(reply.token.as_ref()))?;
+        told(&reply.info.unwrap_or_default());
+        Ok(())
+    }
+}
+
+/// Make a token that takes over from another. The old one goes on for a while, and can be rotated no more.
+#[derive(Args)]
+#[command(after_help = "Example:\n  eval \"$(strongroom token rotate --overlap 2h)\"")]
+struct Rotate {
+    /// The token's id, as `strongroom token list` shows it [default: your own].
+    id: Option<String>,
+
+    /// How long the old one goes on, up to 7d [default: 1h].
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    overlap: Option<Duration>,
+
+    /// End the old one at once.
+    #[arg(long, conflicts_with = "overlap")]
+    now: bool,
+}
+
+impl Rotate {
+    async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        let id = self.id.unwrap_or_else(|| "self".into());
+        let overlap = if self.now { Some(Duration::ZERO) } else { self.overlap };
+        let request = RotateTokenRequest { id, overlap: overlap.map(Into::into) };
+        let reply = context.server.admin().await?.rotate_token(request).await?.into_inner();
+        context.out.show(&reply, |reply| export(reply.token.as_ref()))?;
+        told(&reply.info.unwrap_or_default());
+        let old = reply.replaced.unwrap_or_default();
+        let end = if old.revoked_at.is_some() { old.revoked_at } else { old.expires_at };
+        say(escape(&format!("token {} ends {}", old.id, view::time(end.as_ref()))));
         Ok(())
     }
 }
@@ -121,10 +203,14 @@ impl ListTokens {
     }
 }
 
+fn told(info: &pb::Token) {
+    let end = view::time(info.expires_at.as_ref());
+    say(escape(&format!("token {} for {} ends {end}; it is not shown again", info.id, info.name)));
+}
+
 /// A line that a shell can `eval`. The token is the server's word, so it is quoted unless it cannot matter.
-fn export(reply: &IssueTokenResponse) -> String {
-    let secret = reply.token.clone().unwrap_or_default();
-    let text = secret.expose_text().unwrap_or_default();
+fn export(token: Option<&Secret>) -> String {
+    let text = token.and_then(Secret::expose_text).unwrap_or_default();
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
     match plain {
         true => format!("export STRONGROOM_TOKEN={text}\n"),
@@ -138,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_token_is_a_line_for_the_shell() {
-        let line = |token: &str| export(&IssueTokenResponse { token: Some(token.to_owned().into()), info: None });
+        let line = |token: &str| export(Some(&token.to_owned().into()));
         assert_eq!(line("sr_0199-aZ.9"), "export STRONGROOM_TOKEN=sr_0199-aZ.9\n");
         assert_eq!(line("x; rm -rf ~ '$(id)'"), "export STRONGROOM_TOKEN='x; rm -rf ~ '\\''$(id)'\\'''\n");
     }

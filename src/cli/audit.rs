@@ -1,5 +1,9 @@
 //! The audit log: read it, follow it, prove it.
 
+mod export;
+mod key;
+mod verify;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -7,17 +11,18 @@ use clap::{Args, Subcommand};
 
 use super::Context;
 use super::client::Admin;
-use super::error::{Exit, Failure};
-use super::output::{Array, escape, progress, say};
+use super::error::Failure;
+use super::output::{Array, escape, say};
+use super::values;
 use super::view::{self, Columns};
-use crate::pb::v1::{AuditRecord, ListAuditRequest, VerifyAuditRequest, VerifyAuditResponse};
+use crate::pb::v1::{AuditRecord, ListAuditRequest};
 
 const PAGE: u32 = 500;
 /// What a tail reads each time; a busier log takes more pages.
 const TAIL_PAGE: u32 = 100;
 const POLL: Duration = Duration::from_secs(1);
-/// Every record is hashed anew: minutes, for millions of them.
-const VERIFY_TIMEOUT: Duration = Duration::from_secs(600);
+/// A record's time is that of its request, which may have taken long.
+const TAIL_BEGINS: &str = "5m";
 
 /// Read, follow and verify the audit log.
 #[derive(Args)]
@@ -31,7 +36,9 @@ pub(super) struct Audit {
 enum AuditCommand {
     List(List),
     Tail(Tail),
-    Verify(Verify),
+    Verify(verify::Verify),
+    Export(export::Export),
+    Key(key::Key),
 }
 
 impl Audit {
@@ -40,6 +47,8 @@ impl Audit {
             AuditCommand::List(command) => command.run(context).await,
             AuditCommand::Tail(command) => command.run(context).await,
             AuditCommand::Verify(command) => command.run(context).await,
+            AuditCommand::Export(command) => command.run(context).await,
+            AuditCommand::Key(command) => command.run(context).await,
         }
     }
 }
@@ -65,6 +74,22 @@ struct Filters {
     /// Only this caller's id.
     #[arg(long, value_name = "ID")]
     caller: Option<String>,
+
+    /// Only this pipeline run.
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
+
+    /// Only this grant.
+    #[arg(long, value_name = "ID")]
+    grant: Option<String>,
+
+    /// Only from this instant on, or from so long ago, such as 2027-06-30T12:00:00Z or 12h.
+    #[arg(long, value_name = "WHEN", value_parser = values::moment)]
+    since: Option<pbjson_types::Timestamp>,
+
+    /// Only from before this instant, or longer ago than this.
+    #[arg(long, value_name = "WHEN", value_parser = values::moment)]
+    until: Option<pbjson_types::Timestamp>,
 }
 
 impl Filters {
@@ -75,6 +100,10 @@ impl Filters {
             action: self.action.clone().unwrap_or_default(),
             outcome: self.outcome.clone().unwrap_or_default(),
             caller: self.caller.clone().unwrap_or_default(),
+            run: self.run.clone().unwrap_or_default(),
+            grant: self.grant.clone().unwrap_or_default(),
+            since: self.since,
+            until: self.until,
             ..ListAuditRequest::default()
         }
     }
@@ -103,23 +132,25 @@ impl List {
         let mut left = self.limit;
         let mut page_token = String::new();
         let (mut array, mut columns) = (Array::default(), Columns::new(view::AUDIT));
-        loop {
+        let pruned = loop {
             let page_size = u32::try_from(left).unwrap_or(PAGE).min(PAGE);
             let request =
                 ListAuditRequest { page_size, page_token, descending: !self.oldest_first, ..self.filters.request() };
             let mut page = client.list_audit(request).await?.into_inner();
             page.records.truncate(page_size as usize);
-            let got = page.records.len();
-            left -= got as u64;
+            left -= page.records.len() as u64;
             page_token = page.next_page_token;
             match out.is_json() {
                 true => array.page(out, &page.records)?,
                 false => out.text(&columns.page(page.records.iter().map(view::audit_row)))?,
             }
-            // An ascending read has a next page for ever; a short one is the last for now.
-            if left == 0 || got < page_size as usize || page_token.is_empty() {
-                break;
+            // A page may be short, even empty, while there is more.
+            if left == 0 || !page.more || page_token.is_empty() {
+                break page.pruned;
             }
+        };
+        if pruned > 0 && left > 0 {
+            say(format!("the first {pruned} records were pruned; the log begins after them"));
         }
         if out.is_json() { array.end(out) } else { Ok(()) }
     }
@@ -144,7 +175,7 @@ impl Tail {
     async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let mut client = context.server.admin().await?;
         let mut seen = Seen::default();
-        let request = ListAuditRequest { page_size: TAIL_PAGE, descending: true, ..self.filters.request() };
+        let mut request = ListAuditRequest { page_size: TAIL_PAGE, descending: true, ..self.filters.request() };
         // More than was asked for, since some of it is left out.
         let first = ListAuditRequest { page_size: (2 * self.lines).clamp(TAIL_PAGE, 1000), ..request.clone() };
         let newest = client.list_audit(first).await?.into_inner().records;
@@ -152,6 +183,10 @@ impl Tail {
         let old = old.iter().filter(|record| self.wanted(record)).take(self.lines as usize).collect::<Vec<_>>();
         for record in old.into_iter().rev() {
             context.out.line(record, view::audit_line)?;
+        }
+        // What comes now is not older: a filter that matches little must not look through all of the log each time.
+        if request.since.is_none() {
+            request.since = values::moment(TAIL_BEGINS).ok();
         }
         loop {
             tokio::time::sleep(POLL).await;
@@ -212,50 +247,9 @@ async fn newer(client: &mut Admin, request: &ListAuditRequest, seen: &mut Seen) 
     }
 }
 
-/// Recompute every chain of the audit log, and name the first broken record.
-#[derive(Args)]
-#[command(after_help = "Example:\n  strongroom audit verify")]
-struct Verify;
-
-impl Verify {
-    async fn run(self, context: &mut Context) -> Result<(), Failure> {
-        let mut client = context.server.admin_within(VERIFY_TIMEOUT).await?;
-        progress("recomputing the audit log …");
-        let reply = client.verify_audit(VerifyAuditRequest {}).await?.into_inner();
-        context.out.show(&reply, verdict)?;
-        if !reply.intact {
-            return Err(Failure::new(Exit::Corrupt, "the audit log was tampered with or is damaged").hint(
-                "keep the database as it is, and compare it with a backup: records before the named one are whole",
-            ));
-        }
-        Ok(())
-    }
-}
-
-fn verdict(it: &VerifyAuditResponse) -> String {
-    let broken: String = it
-        .chains
-        .iter()
-        .filter(|chain| chain.broken_at > 0 || !chain.fault.is_empty())
-        .map(|chain| {
-            escape(&format!("record {} of instance {} is broken: {}", chain.broken_at, chain.instance, chain.fault))
-                + "\n"
-        })
-        .collect();
-    if !broken.is_empty() || !it.intact {
-        return broken;
-    }
-    let entries = if it.records == 1 { "entry" } else { "entries" };
-    match it.chains.len() {
-        0 | 1 => format!("{} {entries}, chain intact\n", it.records),
-        chains => format!("{} {entries}, {chains} chains intact\n", it.records),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pb::v1::AuditChain;
 
     fn record(instance: &str, sequence: u64) -> AuditRecord {
         AuditRecord { instance: instance.into(), sequence, ..AuditRecord::default() }
@@ -268,23 +262,5 @@ mod tests {
         let fresh = seen.only_new(vec![record("b", 1), record("a", 3), record("a", 2)]);
         assert_eq!(fresh, [record("b", 1), record("a", 3)]);
         assert!(seen.only_new(vec![record("b", 1), record("a", 3)]).is_empty());
-    }
-
-    #[test]
-    fn verdicts() {
-        let chain = |broken_at, fault: &str| AuditChain {
-            instance: "i".into(),
-            broken_at,
-            fault: fault.into(),
-            ..Default::default()
-        };
-        let whole = VerifyAuditResponse { intact: true, records: 4, chains: vec![chain(0, "")] };
-        assert_eq!(verdict(&whole), "4 entries, chain intact\n");
-        let one = VerifyAuditResponse { records: 1, ..whole.clone() };
-        assert_eq!(verdict(&one), "1 entry, chain intact\n");
-        let two = VerifyAuditResponse { chains: vec![chain(0, ""), chain(0, "")], ..whole };
-        assert_eq!(verdict(&two), "4 entries, 2 chains intact\n");
-        let broken = VerifyAuditResponse { intact: false, records: 4, chains: vec![chain(0, ""), chain(3, "edited")] };
-        assert_eq!(verdict(&broken), "record 3 of instance i is broken: edited\n");
     }
 }

@@ -98,6 +98,13 @@ impl Connection {
         self.admin_within(TIMEOUT).await
     }
 
+    /// For streams, which have no deadline.
+    pub async fn admin_without_end(&self) -> Result<Admin, Failure> {
+        let outgoing = self.outgoing(None)?;
+        let client = AdminServiceClient::with_interceptor(self.channel().await?, outgoing);
+        Ok(client.max_decoding_message_size(MAX_REPLY))
+    }
+
     /// With another default for how long to wait.
     pub async fn admin_within(&self, timeout: Duration) -> Result<Admin, Failure> {
         let client = AdminServiceClient::new(self.way(Some(timeout)).await?);

@@ -9,6 +9,7 @@ use super::output::{escape, say};
 /// Who must act, and on what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
+    Unmet,
     Usage,
     Invalid,
     Unauthenticated,
@@ -26,11 +27,13 @@ pub enum Exit {
     Store,
     Port,
     Memory,
+    Diverged,
 }
 
 impl Exit {
     /// In the order of the help, whose last paragraph they are.
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 19] = [
+        Self::Unmet,
         Self::Usage,
         Self::Invalid,
         Self::Unauthenticated,
@@ -48,11 +51,13 @@ impl Exit {
         Self::Store,
         Self::Port,
         Self::Memory,
+        Self::Diverged,
     ];
 
     /// The one table of exit codes. From 64 on they are the daemon's own, when it does not start.
     const fn row(self) -> (u8, &'static str) {
         match self {
+            Self::Unmet => (1, "policy: a check or a test did not pass"),
             Self::Usage => (2, "the command line is wrong"),
             Self::Invalid => (3, "the server found the request wrong; it names the field and the rule"),
             Self::Unauthenticated => (4, "there is no valid token"),
@@ -69,6 +74,7 @@ impl Exit {
             Self::Store => (67, "serve: the database cannot be opened or written"),
             Self::Port => (68, "serve: an address cannot be listened on"),
             Self::Memory => (69, "serve: memory cannot be protected as the configuration demands"),
+            Self::Diverged => (70, "serve: the database is not the one that its audit checkpoints were made of"),
         }
     }
 
@@ -184,7 +190,7 @@ mod tests {
     fn codes_are_distinct_but_for_the_one_that_is_shared() {
         let codes: std::collections::BTreeSet<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         assert_eq!(codes.len(), Exit::ALL.len() - 1);
-        assert!(!codes.contains(&0) && !codes.contains(&1));
+        assert!(!codes.contains(&0));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod input;
 mod local;
 mod metadata;
 mod output;
+mod policy;
 mod providers;
 mod questions;
 mod serve;
@@ -69,6 +70,7 @@ enum Command {
     Approval(stepup::Approvals),
     Audit(audit::Audit),
     Providers(providers::Providers),
+    Policy(policy::Policy),
     Fingerprint(local::Fingerprint),
     Completions(local::Completions),
 }
@@ -126,6 +128,7 @@ impl Command {
             Self::Approval(command) => command.run(context).await,
             Self::Audit(command) => command.run(context).await,
             Self::Providers(command) => command.run(context).await,
+            Self::Policy(command) => command.run(context).await,
             Self::Fingerprint(command) => command.run(context),
             Self::Completions(command) => command.run(context),
         }

@@ -122,6 +122,7 @@ impl From<Error> for Failure {
             | Error::Unreadable { .. } => {
                 (Exit::Configuration, "mend the file; `strongroom serve --check` tells when it is right")
             }
+            Error::Expectations(_) => (Exit::Configuration, "mend the file"),
             Error::UnknownKms(_) | Error::UnknownStore(_) | Error::Outbound(_) => {
                 (Exit::Configuration, "mend the configuration file")
             }
@@ -134,6 +135,11 @@ impl From<Error> for Failure {
             Error::Memory(_) => (Exit::Memory, "raise the limit, or set memory.lock to \"try\""),
             Error::Telemetry(_) => (Exit::Configuration, "mend the [otlp] or [log] part of the configuration"),
             Error::Schema { .. } => (Exit::Schema, "the data was left as it is"),
+            Error::Audit(_) => (Exit::Configuration, "mend the [audit] part of the configuration"),
+            Error::Diverged { .. } => (
+                Exit::Diverged,
+                "keep both as they are and find out why; if a backup was put back on purpose, move the file away",
+            ),
             Error::OtherKey { .. } => (Exit::Key, "the data was left as it is"),
             Error::NoHome { .. } | Error::Store { .. } => {
                 (Exit::Store, "the directory must be there, writable, and used by one daemon")

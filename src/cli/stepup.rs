@@ -234,7 +234,7 @@ fn factors(list: &[SecondFactor]) -> String {
 fn approvals(list: &[Approval]) -> String {
     let row = |it: &Approval| {
         let about = match it.provider.as_str() {
-            "" => it.org.clone(),
+            "" => format!("{} {}", it.org, it.name).trim_end().to_owned(),
             provider => view::path(&it.org, &it.project, provider, &it.name),
         };
         vec![

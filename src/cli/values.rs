@@ -46,6 +46,15 @@ pub(super) fn instant(text: &str) -> Result<pbjson_types::Timestamp, String> {
     Ok(pbjson_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() })
 }
 
+/// An instant, or how long ago it was.
+pub(super) fn moment(text: &str) -> Result<pbjson_types::Timestamp, String> {
+    if let Ok(ago) = duration(text) {
+        let at = Timestamp::now() - jiff::SignedDuration::try_from(ago).map_err(|_| "too long ago")?;
+        return Ok(pbjson_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() });
+    }
+    instant(text).map_err(|_| "a moment looks like 2027-06-30T12:00:00Z, or like 12h: so long ago".to_owned())
+}
+
 /// A JSON object, given as it is or as `@FILE`. An error never repeats the text: it may be a secret in the wrong place.
 pub(super) fn json_object(option: &str, text: &str) -> Result<pbjson_types::Struct, Failure> {
     let file = match text.strip_prefix('@') {

@@ -20,8 +20,21 @@ pub(super) const CREDENTIALS: &[&str] =
 pub(super) const VERSIONS: &[&str] =
     &["VERSION", "STATE", "FINGERPRINT", "TEST", "SEAL", "KMS KEY", "BY", "CREATED", "ACTIVATED", "DESTROYED"];
 pub(super) const TESTS: &[&str] = &["TESTED", "VERSION", "OUTCOME", "HINT"];
-pub(super) const TOKENS: &[&str] =
-    &["ID", "NAME", "ROLE", "ORG", "PROJECTS", "PROVIDERS", "BY", "CREATED", "EXPIRES", "REVOKED"];
+pub(super) const TOKENS: &[&str] = &[
+    "ID",
+    "NAME",
+    "ROLE",
+    "ORG",
+    "PROJECTS",
+    "PROVIDERS",
+    "ACTIONS",
+    "FROM",
+    "BY",
+    "CREATED",
+    "USED",
+    "EXPIRES",
+    "REVOKED",
+];
 pub(super) const AUDIT: &[&str] =
     &["AT", "INSTANCE", "RECORD", "CALLER", "ACTION", "OUTCOME", "CREDENTIAL", "VERSION", "FINGERPRINT"];
 
@@ -214,11 +227,23 @@ pub(super) fn token_row(it: &Token) -> Vec<String> {
         it.org.clone(),
         all_or(&it.projects),
         all_or(&it.providers),
+        all_or(&it.actions),
+        origin(it),
         it.created_by.clone(),
         time(it.created_at.as_ref()),
+        time(it.last_used_at.as_ref()),
         time(it.expires_at.as_ref()),
         time(it.revoked_at.as_ref()),
     ]
+}
+
+/// The token that a token comes from, and how.
+fn origin(it: &Token) -> String {
+    match (it.replaces.as_str(), it.parent.as_str()) {
+        ("", "") => String::new(),
+        ("", parent) => format!("child of {parent}"),
+        (replaced, _) => format!("instead of {replaced}"),
+    }
 }
 
 pub(super) fn audit_row(it: &AuditRecord) -> Vec<String> {

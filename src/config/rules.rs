@@ -8,6 +8,9 @@ use super::Config;
 /// The longest that a plaintext may stay in the cache.
 pub const LONGEST_TTL: Duration = Duration::from_secs(300);
 
+/// The least that audit records are kept.
+const SHORTEST_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A key and what it must be instead.
 #[derive(Debug, PartialEq)]
 pub(super) struct Broken {
@@ -20,6 +23,7 @@ pub(super) fn check(config: &Config) -> Result<(), Broken> {
     addresses(config)?;
     dependencies(config)?;
     cache(config)?;
+    audit(config)?;
     amounts(config)
 }
 
@@ -92,6 +96,25 @@ fn cache(config: &Config) -> Result<(), Broken> {
     Ok(())
 }
 
+fn audit(config: &Config) -> Result<(), Broken> {
+    let audit = &config.audit;
+    if audit.keep.is_some_and(|keep| keep < SHORTEST_KEPT) {
+        return broken("audit.keep", "must be a day or longer, or empty: for ever");
+    }
+    let begins =
+        |text: &str, schemes: &[&str]| text.is_empty() || schemes.iter().any(|scheme| text.starts_with(scheme));
+    if !begins(&audit.checkpoint_url, &["https://"]) {
+        return broken("audit.checkpoint_url", "must begin with https://");
+    }
+    if !begins(&audit.syslog.address, &["unix:", "udp://", "tcp://"]) {
+        return broken("audit.syslog.address", "must be unix:PATH, udp://HOST:PORT or tcp://HOST:PORT");
+    }
+    if !begins(&audit.otlp.endpoint, &["http://", "https://"]) {
+        return broken("audit.otlp.endpoint", "must begin with http:// or https://");
+    }
+    Ok(())
+}
+
 fn amounts(config: &Config) -> Result<(), Broken> {
     let limits = &config.limits;
     let counts = [
@@ -107,6 +130,7 @@ fn amounts(config: &Config) -> Result<(), Broken> {
         ("limits.handshake", limits.handshake),
         ("probe.timeout", config.probe.timeout),
         ("probe.every", config.probe.every),
+        ("audit.checkpoint_every", config.audit.checkpoint_every),
         ("memory.close_idle_after", config.memory.close_idle_after),
     ];
     let nothing = counts
@@ -177,6 +201,18 @@ mod tests {
         for address in [&mut config.listen.grpc, &mut config.listen.rest, &mut config.listen.ops] {
             address.set_port(0);
         }
+        assert_eq!(check(&config), Ok(()));
+    }
+
+    #[test]
+    fn the_audit_log_is_kept_a_day_and_copied_to_known_places() {
+        assert_eq!(refused(|config| config.audit.keep = Some(Duration::from_secs(86_399))), "audit.keep");
+        assert_eq!(refused(|config| config.audit.checkpoint_url = "http://w".into()), "audit.checkpoint_url");
+        assert_eq!(refused(|config| config.audit.syslog.address = "/dev/log".into()), "audit.syslog.address");
+        assert_eq!(refused(|config| config.audit.otlp.endpoint = "collector:4317".into()), "audit.otlp.endpoint");
+        let text = "[audit]\nkeep = \"400d\"";
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!(config.audit.keep, Some(Duration::from_secs(400 * 86_400)));
         assert_eq!(check(&config), Ok(()));
     }
 

@@ -137,6 +137,34 @@ pub(super) mod maybe_path {
     }
 }
 
+/// None is written as nothing.
+pub(super) mod maybe_duration {
+    use std::time::Duration;
+
+    use jiff::fmt::friendly::{SpanParser, SpanPrinter};
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = duration.map(|duration| SpanPrinter::new().unsigned_duration_to_string(&duration));
+        serializer.serialize_str(&text.unwrap_or_default())
+    }
+
+    /// A day is 24 hours here.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let hours = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()?.checked_mul(24));
+        let parsed = match hours {
+            Some(hours) => SpanParser::new().parse_unsigned_duration(format!("{hours}h")),
+            None => SpanParser::new().parse_unsigned_duration(&text),
+        };
+        parsed.map(Some).map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

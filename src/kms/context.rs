@@ -4,6 +4,7 @@
 //!   a credential's data key   purpose = credential, org, project, provider, name,
 //!                             credential = its UUID with hyphens, version = in decimal
 //!   an org's key              purpose = org_key, org
+//!   an audit key's seed       purpose = audit_key, instance, number = in decimal
 //!
 //!   canonical = text(key) ‖ text(value) for each pair        text(s) = u32 big-endian length in bytes ‖ UTF-8
 //! ```
@@ -35,6 +36,15 @@ impl Context {
     /// For the key under which an org's digests and keyed fingerprints are made.
     pub fn for_org_key(org: &str) -> Self {
         Self(vec![("purpose", "org_key".to_owned()), ("org", org.to_owned())])
+    }
+
+    /// For the seed of a key that signs the audit log's checkpoints.
+    pub fn for_audit_key(instance: &str, number: u32) -> Self {
+        Self(vec![
+            ("purpose", "audit_key".to_owned()),
+            ("instance", instance.to_owned()),
+            ("number", number.to_string()),
+        ])
     }
 
     pub fn parts(&self) -> impl Iterator<Item = (&'static str, &str)> {

@@ -154,7 +154,24 @@ impl Invalid {
     }
 }
 
+impl Upload {
+    /// How many bytes of it there are to read.
+    pub fn size(&self) -> usize {
+        let of = |fields: &BTreeMap<String, Secret>| fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        match self {
+            Self::Fields(fields) => of(fields),
+            Self::Document(document) => document.len(),
+            Self::Together(document, fields) => document.len() + of(fields),
+        }
+    }
+}
+
 impl Provider {
+    /// Whether an upload may hold a private key, which is work to check.
+    pub fn may_hold_a_key(&self) -> bool {
+        self.checks.iter().any(|check| check.reads().contains(&"private_key"))
+    }
+
     /// Whether an upload may hold a key that is locked with a passphrase.
     pub fn may_be_locked(&self) -> bool {
         self.fields.iter().any(|field| field.name == checks::PASSPHRASE)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::row::{OrgKey, Path, ProbeRecord, Sealed, Token, VersionState};
+use super::row::{AuditKey, OrgKey, Path, ProbeRecord, Sealed, Token, VersionState};
 use super::stepup::{ApprovalChange, FactorChange};
 use crate::crypto::Seal;
 
@@ -15,28 +15,16 @@ pub enum Change {
     /// Nothing else: the record of a read, a refusal or a failure.
     Record,
 
-    /// Something is about to be read, or an upload to go to its provider: confirms that the caller's token is not revoked.
-    /// Writes nothing else.
-    Admit {
-        token: Uuid,
-    },
+    /// What somebody does by a token, a mere record too: confirms that it is still good.
+    By { token: Uuid, change: Box<Change> },
 
     /// A plaintext is about to be answered: confirms that the credential is live, not disabled, at this revision and
-    /// serves this version, and that the caller's token is not revoked. Writes nothing else.
-    Serve {
-        target: Target,
-        version: u32,
-        token: Option<Uuid>,
-    },
+    /// serves this version, and that the caller's token is still good. Writes nothing else.
+    Serve { target: Target, version: u32, token: Option<Uuid> },
 
     /// A plaintext is about to go to its provider: confirms that the credential is live, at this revision, that the
-    /// version is still in the state `from`, and that the caller's token is not revoked. Writes nothing else.
-    Test {
-        target: Target,
-        version: u32,
-        from: VersionState,
-        token: Option<Uuid>,
-    },
+    /// version is still in the state `from`, and that the caller's token is still good. Writes nothing else.
+    Test { target: Target, version: u32, from: VersionState, token: Option<Uuid> },
 
     /// A new credential with its first version.
     Create {
@@ -71,23 +59,13 @@ pub enum Change {
     },
 
     /// Puts a version's next test off. Nothing else of the credential changes, and nobody is told.
-    Postpone {
-        credential: Uuid,
-        version: u32,
-        probe_at: Timestamp,
-        failures: u32,
-    },
+    Postpone { credential: Uuid, version: u32, probe_at: Timestamp, failures: u32 },
 
     /// Time has changed a credential's health: tells those who watch. Nothing else of the credential changes.
-    Tell {
-        target: Target,
-    },
+    Tell { target: Target },
 
     /// Serves another version, pending or superseded; the one served before becomes superseded.
-    Activate {
-        target: Target,
-        version: u32,
-    },
+    Activate { target: Target, version: u32 },
 
     /// Replaces what is given.
     Update {
@@ -98,28 +76,24 @@ pub enum Change {
     },
 
     /// Stops serving. Without `destroy_at`, ciphertext and wrapped keys go in the same transaction.
-    Delete {
-        target: Target,
-        destroy_at: Option<Timestamp>,
-    },
+    Delete { target: Target, destroy_at: Option<Timestamp> },
 
     /// Takes back a delete whose ciphertext is still there. [`super::Error::Taken`] when the name is in use again.
-    Undelete {
-        target: Target,
-    },
+    Undelete { target: Target },
 
     /// Destroys the ciphertext and wrapped keys of a deleted credential.
-    Destroy {
-        target: Target,
-    },
+    Destroy { target: Target },
 
+    /// With a parent, this must be good and not end before its child: else [`super::Error::Stale`].
     IssueToken(Token),
     /// The token of the first administrator. [`super::Error::Taken`] when somebody has an administrator's token for all
     /// tenants that is good and not limited: however many ask at once, one gets it.
     FirstAdmin(Token),
-    RevokeToken {
-        id: Uuid,
-    },
+    /// With all that descend from it.
+    RevokeToken { id: Uuid },
+    /// Issues a token that takes over from a good one. The old one ends at that time, or at once when that is now, with all
+    /// that descend from it. [`super::Error::Taken`] when it was rotated before.
+    RotateToken { id: Uuid, ends_at: Timestamp, successor: Token },
 
     /// What happens to somebody's second factor.
     Factor(FactorChange),
@@ -130,10 +104,15 @@ pub enum Change {
     /// Keeps an org's key unless there is one already.
     KeepOrgKey(OrgKey),
 
+    /// Keeps an audit key; [`super::Error::Taken`] when there is one of this number.
+    KeepAuditKey(AuditKey),
+
+    /// Lets the audit log begin after the checkpoint of this size. [`Keep::Sweep`](super::Keep::Sweep) takes the records
+    /// away afterwards, a few at a time: no answer waits for it.
+    PruneAudit { size: u64 },
+
     /// Other rules are in force: keeps what they are known by.
-    KeepRules {
-        digests: String,
-    },
+    KeepRules { digests: String },
 }
 
 impl Change {
@@ -143,7 +122,6 @@ impl Change {
         !matches!(
             self,
             Self::Record
-                | Self::Admit { .. }
                 | Self::Serve { .. }
                 | Self::Test { .. }
                 | Self::Create { .. }
@@ -157,6 +135,8 @@ impl Change {
                 | Self::Undelete { .. }
                 | Self::Destroy { .. }
                 | Self::KeepOrgKey(_)
+                | Self::KeepAuditKey(_)
+                | Self::PruneAudit { .. }
         )
     }
 }

@@ -14,8 +14,9 @@ use async_trait::async_trait;
 pub use change::{Change, NewVersion, Settlement, Target};
 use jiff::Timestamp;
 pub use row::{
-    AuditFilter, ChangeEvent, Credential, CredentialState, Cursor, Draft, Filter, Health, OrgKey, Path, ProbeRecord,
-    Record, Sealed, Tested, ToTest, Token, Version, VersionState,
+    AuditFilter, AuditKey, AuditPage, Boundary, Chained, ChangeEvent, Checkpoint, Credential, CredentialState, Cursor,
+    Draft, Filter, Health, Keep, OrgKey, Path, ProbeRecord, Record, Sealed, Tested, ToTest, Token, Version,
+    VersionState,
 };
 pub use sqlite::Sqlite;
 pub use stepup::{Approval, ApprovalChange, Factor, FactorChange, FactorState};
@@ -38,8 +39,8 @@ pub enum Error {
     /// As many as there may be of one caller's are kept already.
     #[error("no more of these are kept for one caller")]
     Full,
-    /// The caller's token was revoked after the request was let in.
-    #[error("the token was revoked")]
+    /// The caller's token was revoked, or ended, after the request was let in.
+    #[error("the token is good no more")]
     Revoked,
     /// A row cannot be what this program wrote.
     #[error("corrupt: {0}")]
@@ -56,6 +57,8 @@ pub struct Receipt {
     pub sequence: u64,
     /// The credential after a change of one.
     pub credential: Option<Credential>,
+    /// The version that the change brought.
+    pub version: Option<Version>,
     /// The credential's health before and after, where the change changed it. That has a record of its own.
     pub health: Option<(Health, Health)>,
 }
@@ -91,14 +94,44 @@ pub trait Store: Send + Sync {
     /// The sequence number of the newest change, and a wake-up for every newer one.
     fn newest_change(&self) -> watch::Receiver<u64>;
 
-    /// Audit records strictly after (or, descending, before) a position; each with its position.
+    /// Audit records strictly after (or, descending, before) a position. Looks at a bounded number of them.
     async fn audit(
         &self,
         filter: &AuditFilter,
         from: Option<u64>,
         descending: bool,
         limit: u32,
-    ) -> Result<Vec<(u64, Record)>, Error>;
+    ) -> Result<AuditPage, Error>;
+
+    /// Who writes this store's audit log.
+    fn instance(&self) -> &str;
+
+    /// This instance's records after a position, in order.
+    async fn chained(&self, after: u64, limit: u32) -> Result<Vec<Chained>, Error>;
+
+    /// The number of the newest record, and a wake-up for every newer one.
+    fn newest_record(&self) -> watch::Receiver<u64>;
+
+    /// The newest checkpoint that stands for at most so many records.
+    async fn checkpoint(&self, at_most: u64) -> Result<Option<Checkpoint>, Error>;
+
+    /// Checkpoints that stand for more than so many records, in order.
+    async fn checkpoints(&self, after: u64, limit: u32) -> Result<Vec<Checkpoint>, Error>;
+
+    /// The newest checkpoint whose records are all from before a time, and so are those of all checkpoints before it.
+    async fn checkpoint_before(&self, time: Timestamp) -> Result<Option<Checkpoint>, Error>;
+
+    /// The audit keys, oldest first.
+    async fn audit_keys(&self) -> Result<Vec<AuditKey>, Error>;
+
+    /// Where the log begins.
+    async fn boundary(&self) -> Result<Boundary, Error>;
+
+    /// How far a copy of the log has come.
+    async fn cursor(&self, copy: &str) -> Result<Option<u64>, Error>;
+
+    /// Keeps something about the log, durably. Returns how many rows it was about.
+    async fn keep(&self, what: Keep) -> Result<u64, Error>;
 
     async fn token(&self, id: Uuid) -> Result<Option<Token>, Error>;
 

@@ -228,7 +228,7 @@ pub struct ChangeEvent {
 }
 
 /// An API token. Its text is not here; its hash is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Token {
     pub id: Uuid,
     pub name: String,
@@ -237,12 +237,26 @@ pub struct Token {
     pub org: String,
     pub projects: Vec<String>,
     pub providers: Vec<String>,
+    /// Only these, by their words; empty means all that the role may.
+    pub actions: Vec<String>,
+    /// The token that it was derived from, and ends with.
+    pub parent: Option<Uuid>,
+    /// The token that it takes over from.
+    pub replaces: Option<Uuid>,
     /// SHA-256 of the token's secret part.
     pub hash: [u8; 32],
     pub created_by: String,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub revoked_at: Option<Timestamp>,
+    /// To about a minute; the store keeps it by itself.
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl Token {
+    pub fn is_good(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at > now
+    }
 }
 
 /// The key under which an org's digests and keyed fingerprints are made; wrapped by the KMS.
@@ -323,4 +337,78 @@ pub struct AuditFilter {
     pub action: Option<String>,
     pub outcome: Option<String>,
     pub caller: Option<String>,
+    pub run: Option<String>,
+    pub grant: Option<Uuid>,
+    /// From this time on.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+}
+
+/// Some of the records that a filter matches, each with its position.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditPage {
+    pub records: Vec<(u64, Record)>,
+    /// Where to look on: a page is as long as was asked for, or has looked at as many records as one page may. None at
+    /// the log's end.
+    pub next: Option<u64>,
+}
+
+/// A record as its chain and its tree see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chained {
+    pub position: u64,
+    pub sequence: u64,
+    pub at: Timestamp,
+    pub canonical: String,
+    pub hash: [u8; 32],
+}
+
+/// A signed checkpoint of this instance's log, and what it takes to go on from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// How many records it stands for.
+    pub size: u64,
+    pub note: String,
+    /// The hash of the last of them.
+    pub head: [u8; 32],
+    pub frontier: Vec<u8>,
+    /// The positions before the first record and of the last one since the checkpoint before.
+    pub after: u64,
+    pub position: u64,
+    /// Of those, the earliest and the latest time.
+    pub oldest_at: Timestamp,
+    pub newest_at: Timestamp,
+}
+
+/// A key that signs checkpoints; its seed is wrapped by the KMS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditKey {
+    /// From 1. The newest signs.
+    pub number: u32,
+    pub public: [u8; 32],
+    pub wrapped: Vec<u8>,
+    pub kms_key: String,
+    pub kms_key_version: String,
+    pub created_at: Timestamp,
+}
+
+/// Where a log begins whose first records were pruned: how many those were, and the position of the last of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Boundary {
+    pub size: u64,
+    pub position: u64,
+}
+
+/// What is kept about the log itself. No record tells of it: there would be no end of them.
+#[derive(Clone, Debug)]
+pub enum Keep {
+    Checkpoint(Box<Checkpoint>),
+    /// How far a copy of the log has come.
+    Cursor {
+        copy: String,
+        reached: u64,
+    },
+    /// Takes away some of what was pruned.
+    Sweep,
 }

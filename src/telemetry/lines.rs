@@ -108,8 +108,8 @@ struct Fields {
 }
 
 impl Fields {
-    const fn new(format: Format) -> Self {
-        Self { format, message: String::new(), text: String::new() }
+    fn new(format: Format) -> Self {
+        Self { format, message: String::new(), text: String::with_capacity(256) }
     }
 
     /// A value that needs neither quotes nor escaping.
@@ -135,11 +135,13 @@ impl Fields {
 
     fn name(&mut self, field: &Field) {
         // Names are ours: identifiers in the source.
-        let name = field.name().trim_start_matches("r#");
-        let _ = match self.format {
-            Format::Json => write!(self.text, r#","{name}":"#),
-            Format::Pretty => write!(self.text, " {name}="),
+        let name = field.name();
+        let name = name.strip_prefix("r#").unwrap_or(name);
+        let (before, after) = match self.format {
+            Format::Json => (",\"", "\":"),
+            Format::Pretty => (" ", "="),
         };
+        self.text.extend([before, name, after]);
     }
 }
 
@@ -164,12 +166,20 @@ impl Visit for Fields {
         }
     }
 
+    /// Most values are texts: they go around the formatter, which takes longer than they do.
     fn record_str(&mut self, field: &Field, value: &str) {
-        if self.format == Format::Pretty && field.name() != "message" && is_word(value) {
-            self.plain(field, value);
-        } else {
-            self.quoted(field, format_args!("{value}"));
+        if field.name() == "message" {
+            let _ = Escaped(&mut self.message, self.format).write_str(value);
+            return;
         }
+        self.name(field);
+        if self.format == Format::Pretty && is_word(value) {
+            self.text.push_str(value);
+            return;
+        }
+        self.text.push('"');
+        let _ = Escaped(&mut self.text, self.format).write_str(value);
+        self.text.push('"');
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -188,6 +198,10 @@ struct Escaped<'a>(&'a mut String, Format);
 
 impl fmt::Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+            self.0.push_str(text);
+            return Ok(());
+        }
         for c in text.chars() {
             match c {
                 '"' | '\\' => self.0.extend(['\\', c]),

@@ -8,10 +8,6 @@ macro_rules! actions {
         impl Action {
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            pub fn read(word: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|action| action.as_str() == word)
-            }
-
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
@@ -35,8 +31,13 @@ actions! {
     IssueToken = "issueToken",
     RevokeToken = "revokeToken",
     ListTokens = "listTokens",
+    DeriveToken = "deriveToken",
+    RotateToken = "rotateToken",
     ListAudit = "listAudit",
     VerifyAudit = "verifyAudit",
+    ExportAudit = "exportAudit",
+    GetAuditKey = "getAuditKey",
+    RotateAuditKey = "rotateAuditKey",
     ListProviders = "listProviders",
     EnrolSecondFactor = "enrolSecondFactor",
     ConfirmSecondFactor = "confirmSecondFactor",
@@ -59,4 +60,18 @@ actions! {
     Destroy = "destroy",
     KeepOrgKey = "keepOrgKey",
     ReplacePolicies = "replacePolicies",
+    KeepAuditKey = "keepAuditKey",
+    PruneAudit = "pruneAudit",
+}
+
+impl Action {
+    /// The action of a word, if a policy can be asked about it.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::asked().find(|action| action.as_str() == word)
+    }
+
+    /// All but the daemon's own doing, which stands last.
+    pub fn asked() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().take_while(|action| *action != Self::Authenticate)
+    }
 }

@@ -46,6 +46,8 @@ pub struct Principal {
     /// The pipeline run and its phase, where the proof tells them.
     pub run: String,
     pub phase: String,
+    /// When the proof ends, where that is known: whoever is limited gives nobody a longer one.
+    pub expires_at: Option<Timestamp>,
     /// One value for everything above: decisions are remembered under it. Nothing is remembered without.
     pub known_as: Option<Uuid>,
 }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::crypto::Secret;
 use crate::store::{self, Change, Credential, Receipt, Store, Target, Version, VersionState, Word as _};
 use crate::vault::error::Dependency;
-use crate::vault::policy::{Explanation, Policies, Resource, Verdict};
+use crate::vault::policy::{Decision, Explanation, Policies, Resource, Verdict};
 use crate::vault::stepup::Approvals;
 use crate::vault::tally::Tally;
 use crate::vault::trail::{OK, Trail};
@@ -154,7 +154,7 @@ impl Guard {
             return Err(Error::Denied);
         }
         let policies = self.policies.load_full();
-        let decision = policies.decide(caller, action, resource, trail.at());
+        let decision = decide(&policies, caller, action, resource, trail.at());
         trail.policies(&decision.policies);
         refuse(decision.verdict)?;
         let credential = match resource {
@@ -167,7 +167,7 @@ impl Guard {
     /// Whether a row may be shown in a list or a watch. Shows nothing by itself, so it records nothing by itself.
     pub fn may_see(&self, caller: &Caller, credential: &Credential) -> bool {
         let now = jiff::Timestamp::now();
-        self.policies.load().allow(caller, Action::Get, Resource::Credential(credential), now)
+        decide(&self.policies.load(), caller, Action::Get, Resource::Credential(credential), now).is_allowed()
     }
 
     /// The answer for a name that nobody bears. Only who may list learns that it is absent; for everybody else it is
@@ -175,12 +175,12 @@ impl Guard {
     pub fn absent(&self, caller: &Caller, path: &store::Path, trail: &mut Trail) -> Error {
         let now = trail.at();
         let policies = self.policies.load();
-        let may_list = policies.allow(caller, Action::List, Resource::Org(&path.org), now)
-            && policies.allow(caller, Action::Get, Resource::Absent(path), now);
+        let may_list = decide(&policies, caller, Action::List, Resource::Org(&path.org), now).is_allowed()
+            && decide(&policies, caller, Action::Get, Resource::Absent(path), now).is_allowed();
         if may_list {
             return Error::NotFound { what: "there is no such credential".to_owned() };
         }
-        let decision = policies.decide(caller, trail.action, Resource::Absent(path), now);
+        let decision = decide(&policies, caller, trail.action, Resource::Absent(path), now);
         refuse(decision.verdict).err().unwrap_or(Error::Denied)
     }
 
@@ -208,13 +208,17 @@ impl Guard {
     /// Makes a change together with a record that ends otherwise than well.
     pub async fn commit_as(
         &self,
-        _permit: &Permit,
+        permit: &Permit,
         change: Change,
         trail: &Trail,
         outcome: &str,
     ) -> Result<Receipt, store::Error> {
-        let record = if outcome == OK { trail.record() } else { trail.record_of(outcome) };
         let ends_rights = change.may_end_rights();
+        let change = match permit.token {
+            Some(token) => Change::By { token, change: Box::new(change) },
+            None => change,
+        };
+        let record = if outcome == OK { trail.record() } else { trail.record_of(outcome) };
         let receipt = self.store.commit(change, record).await;
         // Whether it was made is unknown when it failed.
         if ends_rights {
@@ -230,8 +234,7 @@ impl Guard {
 
     /// Records a read before it is answered, or an upload before it goes to its provider.
     pub async fn admit(&self, permit: Permit, trail: &Trail) -> Result<(), Error> {
-        let change = permit.token.map_or(Change::Record, |token| Change::Admit { token });
-        self.commit(&permit, change, trail).await.map(drop).map_err(unrecorded)
+        self.commit(&permit, Change::Record, trail).await.map(drop).map_err(unrecorded)
     }
 
     /// Records a caller's part in a test that is under way for another, and confirms what a release would.
@@ -351,6 +354,15 @@ fn refuse(verdict: Verdict) -> Result<(), Error> {
         Verdict::NeedsApproval => Err(Error::NeedsApproval { id: String::new() }),
         Verdict::Refused => Err(Error::Denied),
     }
+}
+
+/// What no policy can allow comes first: a caller whose proof names actions has only those.
+fn decide(policies: &Policies, caller: &Caller, action: Action, resource: Resource<'_>, now: Timestamp) -> Decision {
+    let own = &caller.principal.actions;
+    if !own.is_empty() && !own.iter().any(|word| word == action.as_str()) {
+        return Decision::refused(Vec::new());
+    }
+    policies.decide(caller, action, resource, now)
 }
 
 const fn target(credential: &Credential) -> Target {

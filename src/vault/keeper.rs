@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::crypto::ledger::note::Signer;
 use crate::crypto::{self, Dek, Identity, Seal, Secret};
 use crate::kms::{self, Context, Keyring, Wrapped};
-use crate::store::{Change, Credential, OrgKey, Path, Sealed, Store, Version};
+use crate::store::{AuditKey, Change, Credential, OrgKey, Path, Sealed, Store, Version};
 use crate::vault::guard::Permit;
 use crate::vault::names::EVERYTHING;
 use crate::vault::trail::Trail;
@@ -96,6 +97,26 @@ impl Keeper {
         Ok(Arc::new(self.unwrap(&wrapped, &Context::for_org_key(&org)).await?))
     }
 
+    /// A new key for checkpoints, not kept yet.
+    pub async fn new_audit_key(&self, number: u32, now: jiff::Timestamp) -> Result<AuditKey, Error> {
+        let instance = self.store.instance();
+        let seed = Dek::new(crypto::random().map_err(Error::bug)?);
+        let public = signer(instance, &seed)?.public();
+        let Wrapped { key, key_version, bytes } = self.wrap(&seed, &Context::for_audit_key(instance, number)).await?;
+        Ok(AuditKey { number, public, wrapped: bytes, kms_key: key, kms_key_version: key_version, created_at: now })
+    }
+
+    pub async fn open_audit_key(&self, kept: AuditKey) -> Result<Signer, Error> {
+        let AuditKey { number, public, wrapped, kms_key, kms_key_version, .. } = kept;
+        let instance = self.store.instance();
+        let wrapped = Wrapped { key: kms_key, key_version: kms_key_version, bytes: wrapped };
+        let signer = signer(instance, &self.unwrap(&wrapped, &Context::for_audit_key(instance, number)).await?)?;
+        if signer.public() != public {
+            return Err(Error::Corrupt { what: format!("audit key {number} has another public half") });
+        }
+        Ok(signer)
+    }
+
     pub const fn keyring(&self) -> &Keyring {
         &self.keyring
     }
@@ -107,6 +128,10 @@ impl Keeper {
     async fn unwrap(&self, wrapped: &Wrapped, context: &Context) -> Result<Dek, kms::Error> {
         counted("unwrap", self.keyring.unwrap(wrapped, context).await)
     }
+}
+
+fn signer(instance: &str, seed: &Dek) -> Result<Signer, Error> {
+    Signer::new(instance, seed.expose()).ok_or_else(|| Error::bug("a seed was refused"))
 }
 
 /// What a KMS is asked is what it bills and what it can refuse: counted, whatever comes of it.

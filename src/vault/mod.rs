@@ -8,10 +8,12 @@ mod cache;
 mod caller;
 mod decrypt;
 mod error;
+mod export;
 mod flights;
 mod guard;
 mod inspect;
 mod keeper;
+mod ledger;
 mod manage;
 mod names;
 pub mod policy;
@@ -43,6 +45,7 @@ pub use names::check as check_name;
 pub use policy::Policies;
 pub use request::*;
 pub use schedule::Testing;
+pub use tokens::Rotated;
 use tokio::sync::Semaphore;
 pub use turns::{Allowance, Allowances, Turn};
 pub use why::{About, Who, Why, With};
@@ -51,6 +54,8 @@ use self::cache::Cache;
 use self::flights::Flights;
 use self::guard::Guard;
 use self::keeper::Keeper;
+use self::ledger::Ledger;
+pub use self::ledger::{Auditing, Diverged};
 use self::stepup::Approvals;
 use self::turns::Turns;
 pub use crate::crypto::Secret;
@@ -76,12 +81,14 @@ pub struct Parts {
     pub limits: Limits,
     pub allowances: Allowances,
     pub testing: Testing,
+    pub auditing: Auditing,
 }
 
 pub struct Vault {
     store: Arc<dyn Store>,
     guard: Guard,
     keeper: Arc<Keeper>,
+    ledger: Ledger,
     cache: Cache,
     registry: ArcSwap<Registry>,
     probe: Arc<dyn Probe>,
@@ -97,12 +104,13 @@ pub struct Vault {
 
 impl Vault {
     pub fn new(parts: Parts) -> Result<Arc<Self>, Error> {
-        let Parts { store, keyring, registry, policies, probe, limits, allowances, testing } = parts;
+        let Parts { store, keyring, registry, policies, probe, limits, allowances, testing, auditing } = parts;
         let keeper = Arc::new(Keeper::new(Arc::clone(&store), keyring));
         let approvals = Approvals::new(Arc::clone(&store), Arc::clone(&keeper));
         Ok(Arc::new(Self {
             guard: Guard::new(Arc::clone(&store), policies, approvals),
             keeper,
+            ledger: Ledger::new(auditing),
             cache: Cache::new(limits),
             registry: ArcSwap::from_pointee(registry),
             store,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::crypto::Secret;
 use crate::providers::{Outcome, Upload};
-use crate::store::{Credential, CredentialState, Health, Path, ProbeRecord, Tested, Version};
+use crate::store::{Credential, CredentialState, Health, Path, ProbeRecord, Record, Tested, Version};
 
 pub type Metadata = serde_json::Map<String, serde_json::Value>;
 pub type Labels = BTreeMap<String, String>;
@@ -128,16 +128,31 @@ pub struct Watch {
     pub after: Option<u64>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditQuery {
     pub org: Option<String>,
     pub credential_id: Option<uuid::Uuid>,
     pub action: Option<String>,
     pub outcome: Option<String>,
     pub caller: Option<String>,
+    pub run: Option<String>,
+    pub grant: Option<uuid::Uuid>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
     pub page_size: u32,
     pub page_token: String,
     pub descending: bool,
+}
+
+/// A page of the audit log.
+#[derive(Clone, Debug)]
+pub struct AuditFound {
+    pub records: Vec<Record>,
+    pub next: String,
+    /// There may be more of them now.
+    pub more: bool,
+    /// How many were pruned before the first that is left.
+    pub pruned: u64,
 }
 
 /// What a verification of the audit log found, one per instance.
@@ -146,6 +161,18 @@ pub struct ChainReport {
     pub instance: String,
     pub records: u64,
     pub head: [u8; 32],
+    pub pruned: u64,
+    /// How many checkpoints were compared, and how many records the last of them stands for.
+    pub checkpoints: u64,
+    pub covered: u64,
     /// The first broken record and what is wrong with it.
     pub broken: Option<(u64, &'static str)>,
+}
+
+/// A key that signs checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditKeyInfo {
+    /// As other verifiers of signed notes take it.
+    pub verifier: String,
+    pub created_at: Timestamp,
 }

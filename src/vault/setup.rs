@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::crypto::{Secret, fingerprint};
 use crate::providers::{FingerprintMode, Parsed};
-use crate::store::{self, Change, Credential, NewVersion, Target, VersionState};
+use crate::store::{self, Change, Credential, NewVersion, Receipt, Target, Version, VersionState};
 use crate::vault::guard::{Permit, Withheld};
 use crate::vault::policy::Resource;
 use crate::vault::request::{Metadata, Setup, SetupDone};
@@ -142,13 +142,14 @@ impl Vault {
                 version,
             },
         };
-        let credential = match self.guard.commit(permit, change, trail).await {
-            Ok(receipt) => receipt.credential.ok_or_else(|| Error::bug("a setup left no credential"))?,
+        let (credential, version) = match self.guard.commit(permit, change, trail).await {
+            Ok(Receipt { credential: Some(credential), version: Some(version), .. }) => (credential, version),
+            Ok(_) => return Err(Error::bug("a setup left no credential").into()),
             Err(store::Error::Stale { .. } | store::Error::Taken) => return Err(Attempt::Raced),
             Err(error) => return Err(Attempt::Failed(error.into())),
         };
         self.cache.forget(&credential).await;
-        Ok(self.describe(credential, number).await?)
+        Ok(described(credential, version))
     }
 
     async fn refuse_duplicate(&self, existing: &Credential, digest: &[u8; 32]) -> Result<(), Error> {
@@ -171,10 +172,14 @@ impl Vault {
         let versions = self.store.versions(credential.id).await?;
         let version = versions.into_iter().find(|version| version.version == number);
         let version = version.ok_or_else(|| Error::bug("a version was stored and is not there"))?;
-        let in_progress = || probing::record(&Outcome::untested(), version.created_at);
-        let probe = version.probe.clone().unwrap_or_else(in_progress);
-        Ok(SetupDone { credential, version, probe })
+        Ok(described(credential, version))
     }
+}
+
+fn described(credential: Credential, version: Version) -> SetupDone {
+    let in_progress = || probing::record(&Outcome::untested(), version.created_at);
+    let probe = version.probe.clone().unwrap_or_else(in_progress);
+    SetupDone { credential, version, probe }
 }
 
 /// How storing a version can end without one.

@@ -13,6 +13,17 @@ use crate::vault::policy::Resource;
 use crate::vault::trail::Trail;
 use crate::vault::{Action, Caller, Circumstances, Error, Vault};
 
+const ADMIN: &str = "admin";
+/// So many tokens may each be derived from the one before.
+const DEEPEST: usize = 4;
+
+/// A token and the one that it takes over from.
+pub struct Rotated {
+    pub secret: Secret,
+    pub token: Token,
+    pub replaced: Token,
+}
+
 impl Vault {
     pub async fn issue_token(
         &self,
@@ -59,6 +70,80 @@ impl Vault {
         Ok(self.store.tokens(None).await?.is_empty())
     }
 
+    /// A token of the caller's own token: it may do no more, and ends with it.
+    pub async fn derive_token(
+        &self,
+        caller: &Caller,
+        make: impl FnOnce(Timestamp, &Token) -> Result<(Secret, Token), Error> + Send,
+    ) -> Result<(Secret, Token), Error> {
+        let mut trail = Trail::begin(caller, Action::DeriveToken).about_org(&caller.principal.org);
+        let result = async {
+            let permit = self.guard.permit(caller, Resource::Org(&caller.principal.org), &mut trail)?;
+            let id = caller.principal.token.ok_or_else(not_a_token)?;
+            let parent = self.store.token(id).await?.ok_or(Error::Unauthenticated)?;
+            self.check_depth(&parent).await?;
+            let (secret, token) = make(trail.at(), &parent)?;
+            let token = Token { parent: Some(id), ..token };
+            self.about_scope(&token.org, &mut trail)?;
+            self.check_token(&token)?;
+            check_not_wider(caller, &token)?;
+            trail.named(&token.name);
+            self.guard.commit(&permit, Change::IssueToken(token.clone()), &trail).await.map_err(changed)?;
+            Ok((secret, token))
+        };
+        let result = result.await;
+        self.guard.finish(trail, result).await
+    }
+
+    async fn check_depth(&self, parent: &Token) -> Result<(), Error> {
+        let (mut depth, mut above) = (1, parent.parent);
+        while let Some(id) = above {
+            depth += 1;
+            above = self.store.token(id).await?.and_then(|token| token.parent);
+        }
+        match depth <= DEEPEST {
+            true => Ok(()),
+            false => Err(Error::invalid("authorization", format!("must not be a child of more than {DEEPEST} tokens"))),
+        }
+    }
+
+    /// A token in another's place, with the same limits. `make` is told the old one, and whether the new one may live as
+    /// long as that did: without the right to issue tokens, taking a new text makes nobody's time longer.
+    pub async fn rotate_token(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+        ends_at: impl FnOnce(Timestamp) -> Result<Timestamp, Error> + Send,
+        make: impl FnOnce(Timestamp, &Token, bool) -> Result<(Secret, Token), Error> + Send,
+    ) -> Result<Rotated, Error> {
+        let mut trail = Trail::begin(caller, Action::RotateToken);
+        let result = async {
+            let old = self.store.token(id).await?;
+            let org = old.as_ref().map_or(EVERYTHING, |token| &token.org);
+            trail.org(org);
+            old.iter().for_each(|token| trail.named(&token.name));
+            let may_issue = self.guard.permit_also(caller, Action::IssueToken, Resource::Org(org), &mut trail).is_ok();
+            let permit = self.guard.permit(caller, Resource::Org(org), &mut trail)?;
+            if caller.principal.token != Some(id) && !may_issue {
+                return Err(Error::Denied);
+            }
+            let old = old.ok_or_else(absent)?;
+            if !old.is_good(trail.at()) {
+                return Err(conflict("this token has ended"));
+            }
+            let anew = may_issue && !is_limited(caller) && old.parent.is_none();
+            let (secret, token) = make(trail.at(), &old, anew)?;
+            let token = Token { parent: old.parent, replaces: Some(id), ..token };
+            check_not_wider(caller, &token)?;
+            let change = Change::RotateToken { id, ends_at: ends_at(trail.at())?, successor: token.clone() };
+            self.guard.commit(&permit, change, &trail).await.map_err(changed)?;
+            let replaced = self.store.token(id).await?.ok_or_else(absent)?;
+            Ok(Rotated { secret, token, replaced })
+        };
+        let result = result.await;
+        self.guard.finish(trail, result).await
+    }
+
     pub async fn revoke_token(&self, caller: &Caller, id: Uuid) -> Result<Token, Error> {
         let mut trail = Trail::begin(caller, Action::RevokeToken);
         let result = async {
@@ -67,7 +152,6 @@ impl Vault {
             trail.org(org);
             token.iter().for_each(|token| trail.named(&token.name));
             let permit = self.guard.permit(caller, Resource::Org(org), &mut trail)?;
-            let absent = || Error::NotFound { what: "there is no such token".to_owned() };
             token.as_ref().ok_or_else(absent)?;
             self.guard.commit(&permit, Change::RevokeToken { id }, &trail).await?;
             self.store.token(id).await?.ok_or_else(absent)
@@ -91,6 +175,10 @@ impl Vault {
 
     fn check_token(&self, token: &Token) -> Result<(), Error> {
         self.check_name("name", &token.name)?;
+        if token.actions.iter().any(|word| Action::named(word).is_none()) {
+            let known: Vec<_> = Action::asked().map(Action::as_str).collect();
+            return Err(Error::invalid("actions", format!("must be among {}", known.join(", "))));
+        }
         token.projects.iter().try_for_each(|project| self.check_name("projects", project))?;
         let mut named = token.providers.iter().filter(|provider| *provider != EVERYTHING);
         named.try_for_each(|provider| self.check_name("providers", provider))
@@ -117,22 +205,58 @@ impl Vault {
     }
 }
 
-/// Nobody hands out more than they have: a caller that is limited to some projects or providers issues tokens for those.
-fn check_not_wider(caller: &Caller, token: &Token) -> Result<(), Error> {
-    let wider = |own: &[String], new: &[String]| {
-        let is_limited = !own.is_empty() && !own.iter().any(|one| one == EVERYTHING);
-        is_limited && (new.is_empty() || new.iter().any(|one| !own.contains(one)))
-    };
-    let own = &caller.principal;
-    if token.role == "admin" && own.role != "admin" {
-        return Err(Error::invalid("role", "must not be admin: only an admin makes another"));
+fn absent() -> Error {
+    Error::NotFound { what: "there is no such token".to_owned() }
+}
+
+fn not_a_token() -> Error {
+    Error::invalid("authorization", "must be an API token: only that can have children")
+}
+
+fn conflict(why: &str) -> Error {
+    Error::Conflict { why: why.to_owned(), id: String::new(), version: 0 }
+}
+
+/// What the store says of credentials, said of tokens.
+fn changed(error: store::Error) -> Error {
+    match error {
+        store::Error::Stale { .. } => conflict("the token has changed meanwhile; try again"),
+        store::Error::Taken => conflict("this token was rotated already: what took over from it can be"),
+        error => error.into(),
     }
-    for (field, own, new) in
-        [("projects", &own.projects, &token.projects), ("providers", &own.providers, &token.providers)]
-    {
-        if wider(own, new) {
-            return Err(Error::invalid(field, "must be among those that your own token is limited to"));
+}
+
+/// Nobody hands out more than they have.
+fn check_not_wider(caller: &Caller, token: &Token) -> Result<(), Error> {
+    let own = &caller.principal;
+    // Each of the other roles may do what another may not, and policies can move the line: none is narrower than the rest.
+    if own.role != ADMIN && token.role != own.role {
+        return Err(Error::invalid("role", "must be your own: only an admin gives another"));
+    }
+    if own.org != EVERYTHING && token.org != own.org {
+        return Err(Error::invalid("org", "must be your own"));
+    }
+    for (field, own, new) in [
+        ("projects", &own.projects, &token.projects),
+        ("providers", &own.providers, &token.providers),
+        ("actions", &own.actions, &token.actions),
+    ] {
+        if is_limit(own) && (new.is_empty() || new.iter().any(|one| !own.contains(one))) {
+            return Err(Error::invalid(field, "must be among those that you are limited to yourself"));
         }
     }
+    if is_limited(caller) && own.expires_at.is_some_and(|end| token.expires_at > end) {
+        return Err(Error::invalid("ttl", "must not reach beyond your own end, as you are limited yourself"));
+    }
     Ok(())
+}
+
+/// Whether a caller may do less than its role.
+fn is_limited(caller: &Caller) -> bool {
+    let own = &caller.principal;
+    [&own.projects, &own.providers, &own.actions].into_iter().any(|list| is_limit(list))
+}
+
+fn is_limit(list: &[String]) -> bool {
+    !list.is_empty() && !list.iter().any(|one| one == EVERYTHING)
 }

@@ -35,6 +35,7 @@ impl Vault {
         let mut count = tokio::time::interval(COUNT);
         let mut sum_up = tokio::time::interval(tally::EVERY);
         let testing = tokio::spawn(Arc::clone(&self).keep_testing(shutdown.clone()));
+        let ledger = tokio::spawn(Arc::clone(&self).keep_ledger(shutdown.clone()));
         loop {
             tokio::select! {
                 _ = tend.tick() => self.cache.tend().await,
@@ -47,8 +48,10 @@ impl Vault {
                 () = async { drop(shutdown.wait_for(|down| *down).await) } => break,
             }
         }
-        if let Err(fault) = testing.await {
-            tracing::error!(cause = %fault, "the schedule of tests ended by a fault");
+        for (what, task) in [("the schedule of tests", testing), ("the audit log's upkeep", ledger)] {
+            if let Err(fault) = task.await {
+                tracing::error!(cause = %fault, what, "ended by a fault");
+            }
         }
         self.cache.forget_all().await;
     }

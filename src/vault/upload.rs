@@ -1,4 +1,4 @@
-//! Reads what is sent in, off the threads that serve.
+//! Reads what is sent in; what takes long, off the threads that serve.
 
 use std::sync::Arc;
 
@@ -9,8 +9,14 @@ use crate::vault::{Error, Provider, Upload, Vault};
 /// sends many of them waits in line with their like, and takes the daemon from nobody else.
 pub const UNLOCKED_AT_ONCE: usize = 2;
 
+/// Up to this size, an upload without a private key is read where it is: another thread would take longer to wake up.
+const SHORT: usize = 4 * 1024;
+
 impl Vault {
     pub(super) async fn parse(&self, provider: &Arc<Provider>, upload: &Upload) -> Result<Parsed, Error> {
+        if upload.size() <= SHORT && !provider.may_hold_a_key() {
+            return Ok(provider.parse(upload)?);
+        }
         let place = match provider.may_be_locked() {
             true => Some(Arc::clone(&self.unlocking).acquire_owned().await.map_err(Error::bug)?),
             false => None,

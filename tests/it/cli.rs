@@ -1,6 +1,6 @@
 //! The command line against the real daemon: the registry for people and for programs, and questions in a terminal.
 
-mod terminal;
+pub mod terminal;
 
 use serde_json::Value;
 use strongroom::providers::Registry;

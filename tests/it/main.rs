@@ -8,6 +8,7 @@
 )]
 
 mod api;
+mod audit;
 mod bad_input;
 mod cli;
 mod cli_help;
@@ -29,12 +30,16 @@ mod listen;
 mod live;
 mod mtls;
 mod outbound;
+mod policy;
 mod providers;
 mod readme;
+mod rpcs;
 mod stampede;
 mod start;
+mod stepup;
 mod store;
 mod tenants;
 mod tested;
+mod tokens;
 mod unix;
 mod vault;

@@ -8,6 +8,7 @@ mod model;
 mod pages;
 mod random;
 mod sqlite;
+mod stepup;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -35,7 +36,8 @@ macro_rules! conformance {
                     settle_active, settle_refuses_what_was_overtaken, activate, update, delete_at_once,
                     delete_with_delay_and_undelete, undelete_needs_the_name, destroy_when_due, serve,
                     serve_refuses_what_changed, refusals_leave_nothing;
-                access: serve_refuses_revoked_tokens, tokens, first_admin, one_admin_is_the_first, org_keys;
+                access: serve_refuses_revoked_tokens, tokens, first_admin, one_admin_is_the_first,
+                    families_end_together, children_stay_within, rotation, a_token_is_rotated_once, uses_are_noted, org_keys;
                 commits: concurrent_commits_make_one_chain, refused_changes_leave_their_group_alone,
                     one_name_is_created_once, the_chain_goes_on_after_a_restart, everything_survives_a_restart,
                     watchers_are_woken_and_resume, ready;
@@ -43,6 +45,10 @@ macro_rules! conformance {
                     due_in_order;
                 health: test_confirms_what_it_goes_by, health_is_told_once_with_a_record, old_tests_go_with_the_new,
                     what_is_due_is_found_by_provider;
+                stepup: a_factor_is_pending_until_its_first_code, sixty_four_uses_of_one_code, no_older_code_is_taken,
+                    wrong_codes_lock_for_longer_and_longer, a_thousand_guesses_at_once_are_five,
+                    what_nobody_confirms_is_found, an_approval_is_for_one_request_and_one_caller,
+                    sixty_four_uses_of_one_approval, approvals_end_and_are_not_many;
                 model: random_changes_match_a_model;
             }
         }
@@ -65,6 +71,11 @@ conformance!(on_sqlite, super::sqlite::Folder::new());
 pub fn tick() -> Timestamp {
     static NOW: AtomicI64 = AtomicI64::new(1_800_000_000_000_000);
     Timestamp::from_microsecond(NOW.fetch_add(1_000, Ordering::Relaxed)).unwrap()
+}
+
+/// After every tick of a test.
+pub fn later() -> Timestamp {
+    tick() + jiff::SignedDuration::from_hours(24)
 }
 
 pub fn draft(action: &str) -> Draft {
@@ -135,7 +146,14 @@ pub async fn served(store: &impl Store, path: Path) -> Credential {
 }
 
 pub async fn done(store: &impl Store, change: Change) -> Credential {
-    commit(store, change).await.unwrap().credential.expect("a change of a credential answers it")
+    let Receipt { credential, version, .. } = commit(store, change).await.unwrap();
+    if let Some(version) = version {
+        assert!(
+            store.versions(version.credential).await.unwrap().contains(&version),
+            "{version:?} is not what is read"
+        );
+    }
+    credential.expect("a change of a credential answers it")
 }
 
 pub async fn commit(store: &impl Store, change: Change) -> Result<Receipt, Error> {
@@ -184,8 +202,8 @@ pub fn token(org: &str) -> Token {
         hash: [7; 32],
         created_by: "tester".into(),
         created_at: tick(),
-        expires_at: tick(),
-        revoked_at: None,
+        expires_at: later(),
+        ..Token::default()
     }
 }
 
@@ -201,7 +219,7 @@ pub async fn verified(store: &impl Store) -> Vec<strongroom::store::Record> {
     let mut records = Vec::new();
     let (mut from, mut hash) = (None, [0; 32]);
     loop {
-        let page = store.audit(&AuditFilter::default(), from, false, 1_000).await.unwrap();
+        let page = store.audit(&AuditFilter::default(), from, false, 1_000).await.unwrap().records;
         let Some((last, _)) = page.last() else { return records };
         from = Some(*last);
         for (_, record) in page {

@@ -7,6 +7,7 @@ mod pages;
 mod probes;
 mod rules;
 mod schedule;
+mod stepup;
 mod uploads;
 mod watching;
 
@@ -22,8 +23,8 @@ use strongroom::kms::local::Local;
 use strongroom::kms::{Context, Error as KmsError, Keyring, Kms, Wrapped};
 use strongroom::store::Sqlite;
 use strongroom::vault::{
-    Allowances, Caller, Decrypt, Delete, Limits, Metadata, Outcome, Parts, Path, Policies, Principal, Probe, Provider,
-    Registry, Setup, Testing, Upload, Vault,
+    Allowances, Auditing, Caller, Decrypt, Delete, Limits, Metadata, Outcome, Parts, Path, Policies, Principal, Probe,
+    Provider, Registry, Setup, Testing, Upload, Vault,
 };
 use tokio::sync::Semaphore;
 
@@ -102,6 +103,7 @@ fn vault_that_tests(
         limits,
         allowances: Allowances::default(),
         testing,
+        auditing: Auditing::default(),
     })
     .unwrap()
 }

@@ -2,11 +2,15 @@
 
 use super::{Binding, Callers, pattern};
 use crate::authn::jwt::{Issuer, SUBJECT, Written, meant};
-use crate::authn::token;
+use crate::authn::{mtls, token, unix};
 use crate::vault::{Action, check_name};
 
-/// Proofs that need no `[[issuer]]`.
-const BUILT_IN: [&str; 2] = ["mtls", "unix"];
+/// Proofs that need no `[[issuer]]`, and what may be asked of them.
+const BUILT_IN: [(&str, &[&str], Check); 2] =
+    [(mtls::FROM, mtls::ATTRIBUTES, mtls::check), (unix::FROM, unix::ATTRIBUTES, unix::check)];
+
+/// Whether an attribute can ever have a value, where the last part of a pattern is an `x`.
+type Check = fn(&str, &str) -> Result<(), &'static str>;
 
 impl Callers {
     pub(super) fn add_issuer(&mut self, written: Written) -> Result<(), String> {
@@ -35,12 +39,15 @@ impl Callers {
         caller.check_when()?;
         match self.issuers.iter().find(|issuer| issuer.name == caller.from) {
             Some(issuer) => caller.check_against(issuer)?,
-            None if BUILT_IN.contains(&caller.from.as_str()) => {}
-            None => {
-                let known = self.issuers.iter().map(|issuer| issuer.name.as_str()).chain(BUILT_IN);
-                let meant = meant(&caller.from, known);
-                return Err(format!("from: `{}` is no [[issuer]]'s name, mtls or unix{meant}", caller.from));
-            }
+            None => match BUILT_IN.iter().find(|(name, ..)| *name == caller.from) {
+                Some((_, known, check)) => caller.check_values(known, *check)?,
+                None => {
+                    let built_in = BUILT_IN.iter().map(|(name, ..)| *name);
+                    let known = self.issuers.iter().map(|issuer| issuer.name.as_str()).chain(built_in);
+                    let meant = meant(&caller.from, known);
+                    return Err(format!("from: `{}` is no [[issuer]]'s name, mtls or unix{meant}", caller.from));
+                }
+            },
         }
         caller.check_rights()?;
         self.callers.push(caller);
@@ -62,6 +69,20 @@ impl Binding {
                 return Err(format!(
                     "when: {attribute} = `{value}`: a `*` stands at the end, behind `/` or `:`, or nowhere"
                 ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_values(&self, known: &[&str], check: Check) -> Result<(), String> {
+        for (attribute, values) in &self.when {
+            if !known.contains(&attribute.as_str()) {
+                let meant = meant(attribute, known.iter().copied());
+                return Err(format!("when: {} has no attribute `{attribute}`{meant}", self.from));
+            }
+            for value in values.all() {
+                let sample = pattern(value).map_or_else(|| value.to_owned(), |start| format!("{start}x"));
+                check(attribute, &sample).map_err(|why| format!("when: {attribute} = `{value}` {why}"))?;
             }
         }
         Ok(())

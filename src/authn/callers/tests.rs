@@ -231,3 +231,37 @@ fn a_caller_that_is_wrong_is_refused_with_its_line() {
     let told = Callers::parse("callers.toml", &format!("{twice}{rest}\n")).unwrap_err().to_string();
     assert_eq!(told, "callers.toml:16: name: there is another caller `x`");
 }
+
+#[test]
+fn what_a_certificate_or_a_process_can_never_say_is_refused() {
+    let parse = |from: &str, when: &str| {
+        let caller = format!(
+            "[[caller]]\nname = \"x\"\nfrom = \"{from}\"\nwhen = {{ {when} }}\nrole = \"service\"\norg = \"acme\"\n"
+        );
+        Callers::parse("callers.toml", &caller).map(drop).map_err(|error| error.to_string())
+    };
+    for (from, when) in [
+        ("mtls", "spiffe = [\"spiffe://acme.test/ns/*\", \"spiffe://acme.test/api\"]"),
+        ("mtls", "dns = \"build.acme.test\", email = \"jo@acme.test\""),
+        ("unix", "uid = \"0\", gid = [\"1000\", \"4294967295\"]"),
+    ] {
+        assert_eq!(parse(from, when), Ok(()), "{when}");
+    }
+    for (from, when, why) in [
+        ("mtls", "", "when: must ask for something"),
+        ("mtls", "cn = \"api\"", "mtls has no attribute `cn`"),
+        ("mtls", "spiffe = \"spiffe://*\"", "is no SPIFFE id"),
+        ("mtls", "spiffe = \"acme.test/api\"", "is no SPIFFE id"),
+        ("mtls", "dns = \"Build.acme.test\"", "is no host's name in lower case"),
+        ("mtls", "dns = \"*.acme.test\"", "a `*` stands at the end"),
+        ("mtls", "email = \"jo\"", "is no e-mail address"),
+        ("unix", "user = \"root\"", "unix has no attribute `user`"),
+        ("unix", "uid = \"root\"", "is no number"),
+        ("unix", "uid = \"00\"", "is no number"),
+        ("unix", "gid = \"-1\"", "is no number"),
+        ("unix", "gid = \"4294967296\"", "is no number"),
+    ] {
+        let refused = parse(from, when).unwrap_err();
+        assert!(refused.starts_with("callers.toml:1: ") && refused.contains(why), "{when}: {refused}");
+    }
+}

@@ -31,6 +31,11 @@ const LONGEST_SUBJECT: usize = 255;
 const LONGEST_ATTRIBUTE: usize = 1024;
 
 impl Span {
+    /// A time beyond all times is the last one.
+    pub fn end(self) -> Timestamp {
+        Timestamp::from_second(self.until as i64).unwrap_or(Timestamp::MAX)
+    }
+
     pub fn holds(&self, now: Timestamp) -> bool {
         let now = seconds(now);
         self.from <= now && now < self.until

@@ -11,6 +11,9 @@ use super::jwks::KeySet;
 use super::strict;
 use crate::http::{Client, Hosts, Request};
 
+/// It goes into the log.
+const LONGEST_URL: usize = 512;
+
 /// The error is the operator's cause.
 pub async fn fetch(client: &Client, source: &Source) -> Result<KeySet, String> {
     match &source.jwks {
@@ -43,7 +46,9 @@ async fn discover(client: &Client, hosts: &Hosts, configuration: &Uri, issuer: &
     if text("issuer")? != issuer {
         return Err("has another `issuer` than the one that was asked".to_owned());
     }
-    text("jwks_uri")?.parse().map_err(|_| "has a `jwks_uri` that is no URL".to_owned())
+    let uri = text("jwks_uri")?;
+    let url = uri.parse().ok().filter(|_| uri.len() <= LONGEST_URL);
+    url.ok_or_else(|| "has a `jwks_uri` that is no URL".to_owned())
 }
 
 async fn get(client: &Client, hosts: &Hosts, url: &Uri) -> Result<Zeroizing<Vec<u8>>, String> {

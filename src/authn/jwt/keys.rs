@@ -88,17 +88,27 @@ impl Keys {
         self.held().ok_or_else(|| self.unavailable(pause))
     }
 
-    /// When they should be fetched again.
-    pub fn due(&self) -> Instant {
-        *self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Fetches them whenever they are due, without end.
+    pub async fn keep_fresh(self: &Arc<Self>) {
+        loop {
+            tokio::time::sleep_until(self.due().into()).await;
+            // Somebody who needed a new one may have been first.
+            if self.due() <= Instant::now() {
+                self.refresh().await;
+            }
+        }
     }
 
-    pub async fn refresh(self: &Arc<Self>) {
-        // Until the fetch says better; where there is none, as one was a moment ago.
+    async fn refresh(self: &Arc<Self>) {
+        // Unless the fetch says otherwise; there is none when another one began a moment ago.
         self.is_due_in(PAUSE.min(self.source.refresh));
         let held = self.held();
         // What went wrong was logged, and is tried again.
         let _ = self.newer(held.as_ref()).await;
+    }
+
+    fn due(&self) -> Instant {
+        *self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_due_in(&self, wait: Duration) {

@@ -16,13 +16,15 @@ mod jwks;
 mod keys;
 mod preset;
 mod remembered;
+#[cfg(test)]
+#[path = "../../../tests/it/fake/signer.rs"]
+mod signer;
 mod strict;
 #[cfg(test)]
 mod tests;
 mod token;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::future::join_all;
 pub use issuer::{Issuer, SUBJECT, Written, meant};
@@ -118,7 +120,7 @@ impl Issuers {
     }
 
     fn somebody(&self, issuer: &Issuer, checked: Checked) -> Result<Proven, String> {
-        let Checked { subject, attributes, step_up, .. } = checked;
+        let Checked { subject, attributes, step_up, span } = checked;
         let caller = self.callers.find(&issuer.name, &attributes).map_err(|unknown| match unknown {
             Unknown::None => match self.callers.misfits(&issuer.name, &attributes).as_slice() {
                 [] => "no [[caller]] is from this issuer".to_owned(),
@@ -128,29 +130,19 @@ impl Issuers {
         })?;
         let said = |name: &str| attributes.get(name).cloned().unwrap_or_default();
         let principal = Principal {
-            id: format!("{}:{subject}", issuer.name),
-            name: caller.name.clone(),
-            role: caller.role.clone(),
-            org: caller.org.clone(),
-            projects: caller.projects.clone(),
-            providers: caller.providers.clone(),
-            actions: caller.actions.clone(),
-            token: None,
-            proof: Proof::Jwt,
             run: said(RUN),
             phase: said(PHASE),
-            claims: attributes,
+            expires_at: Some(span.end()),
             known_as: Some(Uuid::now_v7()),
+            ..caller.principal(format!("{}:{subject}", issuer.name), Proof::Jwt, attributes.clone())
         };
         Ok(Proven { principal: Arc::new(principal), step_up })
     }
 
     /// Fetches what is due, again and again, without end.
     pub async fn keep_fresh(&self) {
-        while let Some(due) = self.keys.iter().map(|keys| keys.due()).min() {
-            tokio::time::sleep_until(due.into()).await;
-            join_all(self.keys.iter().filter(|keys| keys.due() <= Instant::now()).map(|keys| keys.refresh())).await;
-        }
+        join_all(self.keys.iter().map(|keys| keys.keep_fresh())).await;
+        // There are none.
         std::future::pending().await
     }
 }

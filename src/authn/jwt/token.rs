@@ -29,7 +29,7 @@ pub struct Unverified<'a> {
 pub struct Verified(Object);
 
 /// Why there is no [`Verified`].
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Unsigned {
     /// The keys may be too old.
     UnknownKey,

@@ -55,6 +55,10 @@ impl Frontier {
         smaller.fold(last, |right, left| node(&left, &right))
     }
 
+    pub fn roots(&self) -> &[Hash] {
+        &self.roots
+    }
+
     pub fn to_bytes(&self) -> Vec<u8> {
         self.roots.concat()
     }

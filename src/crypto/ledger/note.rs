@@ -29,7 +29,8 @@ use super::Hash;
 
 /// The byte that says Ed25519.
 const ALGORITHM: u8 = 1;
-const DASH: &str = "— ";
+/// What signatures begin with.
+pub const DASH: &str = "— ";
 /// What origins begin with.
 const OURS: &str = "strongroom/";
 
@@ -189,6 +190,10 @@ pub struct Verifier {
 impl Verifier {
     pub fn new(instance: &str, public: [u8; 32]) -> Self {
         Self { name: origin(instance), public }
+    }
+
+    pub fn is_of(&self, instance: &str) -> bool {
+        self.name == origin(instance)
     }
 
     fn hash(&self) -> [u8; 4] {

@@ -30,6 +30,8 @@ pub enum Fault {
     Forked,
     /// No checkpoint proves it.
     Unproven,
+    /// The checkpoint of this size is not signed by the audit key.
+    Unsigned,
 }
 
 impl Fault {
@@ -44,6 +46,7 @@ impl Fault {
             Self::Cut => "cut",
             Self::Forked => "forked",
             Self::Unproven => "unproven",
+            Self::Unsigned => "unsigned",
         }
     }
 }
@@ -90,7 +93,7 @@ impl Walk {
         Self { pruned: frontier.size(), head, frontier, ..Self::default() }
     }
 
-    /// A checkpoint that its signature has proven. All of them come before the first record. Those from before the
+    /// A checkpoint that its signature has proven. It comes before the record that it ends with. Those from before the
     /// boundary can only be compared with each other.
     pub fn expect(&mut self, checkpoint: &Checkpoint) {
         let said = (checkpoint.root, checkpoint.head);
@@ -128,6 +131,16 @@ impl Walk {
     /// The next record is there and cannot be read.
     pub fn unreadable(&mut self) {
         self.breaks_at(self.frontier.size() + 1, Fault::Unreadable);
+    }
+
+    /// The checkpoint of this size does not bear the audit key's signature.
+    pub fn unsigned(&mut self, size: u64) {
+        self.breaks_at(size, Fault::Unsigned);
+    }
+
+    /// How many records there are up to the last one that is whole.
+    pub const fn size(&self) -> u64 {
+        self.frontier.size()
     }
 
     pub fn report(mut self) -> Report {

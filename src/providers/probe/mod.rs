@@ -3,6 +3,7 @@
 mod answer;
 mod live;
 mod pace;
+mod pattern;
 pub(super) mod plan;
 mod read;
 mod request;

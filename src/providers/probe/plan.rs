@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 pub use compile::compile;
 pub use entry::{AssertBy, Entry, Go, SignBy};
 use http::{HeaderName, Method};
-use regex::Regex;
 use zeroize::Zeroizing;
 
 use super::Verdict;
+use super::pattern::Pattern;
 use super::template::{Address, Pointer, Template};
 use crate::http::Hosts;
 
@@ -30,7 +30,7 @@ pub struct Test {
 pub struct Name {
     pub name: String,
     pub of: String,
-    pub pattern: Option<Regex>,
+    pub pattern: Option<Pattern>,
     pub replace: BTreeMap<String, String>,
     pub choose: Option<BTreeMap<String, String>>,
     pub default: Option<String>,
@@ -39,7 +39,7 @@ pub struct Name {
 /// One request, and how its answer is read.
 #[derive(Debug)]
 pub struct Step {
-    pub when: Vec<(String, Regex)>,
+    pub when: Vec<(String, Pattern)>,
     pub method: Method,
     pub address: Address,
     pub headers: Vec<(HeaderName, Template)>,
@@ -89,9 +89,9 @@ pub struct Sign {
 pub struct Answer {
     /// Any, where there are none.
     pub status: Vec<u16>,
-    pub at: Vec<(Pointer, Regex)>,
+    pub at: Vec<(Pointer, Pattern)>,
     pub lacks: Vec<Pointer>,
-    pub headers: Vec<(HeaderName, Regex)>,
+    pub headers: Vec<(HeaderName, Pattern)>,
     pub verdict: Verdict,
     pub reason: Option<&'static str>,
     pub hint: Option<String>,
@@ -119,7 +119,7 @@ impl Name {
     /// What a value holds under this name.
     pub fn take(&self, value: &str) -> Option<String> {
         let taken = match &self.pattern {
-            Some(pattern) => pattern.captures(value)?.get(1)?.as_str(),
+            Some(pattern) => pattern.take(value)?,
             None => value,
         };
         let mut taken = Zeroizing::new(taken.to_owned());

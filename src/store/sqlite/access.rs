@@ -8,7 +8,12 @@ use super::super::{Error, OrgKey, Token};
 use super::cells::{self, Cells, json, micros, stored};
 
 /// In the order in which [`read`] takes them.
-const COLUMNS: &str = "id, name, role, org, projects, providers, hash, created_by, created_at, expires_at, revoked_at";
+const COLUMNS: &str = "id, name, role, org, projects, providers, hash, created_by, created_at, expires_at, revoked_at, \
+     actions, parent, replaces, last_used_at";
+
+/// A token and all that descend from it.
+const FAMILY: &str = "WITH RECURSIVE family(id) AS (VALUES (?1) UNION \
+     SELECT t.id FROM tokens t JOIN family f ON t.parent = f.id)";
 
 pub fn token(connection: &Connection, id: Uuid) -> Result<Option<Token>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM tokens WHERE id = ?1");
@@ -22,19 +27,23 @@ pub fn tokens(connection: &Connection, org: Option<&str>) -> Result<Vec<Token>, 
 }
 
 /// Issuing the same token again, after an answer that got lost, is no error.
-pub fn issue(connection: &Connection, new: &Token) -> Result<(), Error> {
+pub fn issue(connection: &Connection, new: &Token, at: Timestamp) -> Result<(), Error> {
     if let Some(known) = token(connection, new.id)? {
         let same = Token {
             created_at: stored(new.created_at),
             expires_at: stored(new.expires_at),
             revoked_at: new.revoked_at.map(stored),
+            last_used_at: known.last_used_at,
             ..new.clone()
         };
         return if known == same { Ok(()) } else { Err(Error::Taken) };
     }
+    if let Some(parent) = new.parent {
+        outlived_by(connection, parent, new.expires_at, at)?;
+    }
     let sql = format!(
         "INSERT INTO tokens ({COLUMNS}) VALUES (:id, :name, :role, :org, :projects, :providers, :hash, :created_by, \
-         :created_at, :expires_at, :revoked_at)"
+         :created_at, :expires_at, :revoked_at, :actions, :parent, :replaces, NULL)"
     );
     connection.prepare_cached(&sql)?.execute(named_params! {
         ":id": new.id.as_bytes(),
@@ -48,8 +57,17 @@ pub fn issue(connection: &Connection, new: &Token) -> Result<(), Error> {
         ":created_at": micros(new.created_at),
         ":expires_at": micros(new.expires_at),
         ":revoked_at": new.revoked_at.map(micros),
+        ":actions": json(&new.actions)?,
+        ":parent": new.parent.as_ref().map(Uuid::as_bytes),
+        ":replaces": new.replaces.as_ref().map(Uuid::as_bytes),
     })?;
     Ok(())
+}
+
+/// What is made by a token ends with it at the latest; its end may have come nearer since that was decided.
+fn outlived_by(connection: &Connection, id: Uuid, end: Timestamp, at: Timestamp) -> Result<(), Error> {
+    let source = token(connection, id)?.filter(|source| source.is_good(at) && stored(end) <= source.expires_at);
+    source.map(drop).ok_or(Error::Stale { current: None })
 }
 
 /// Nobody else does this between the look and the issue: this writer alone writes.
@@ -58,17 +76,37 @@ pub fn first_admin(connection: &Connection, new: &Token, at: Timestamp) -> Resul
          AND revoked_at IS NULL AND expires_at > ?1";
     match connection.prepare_cached(sql)?.exists([micros(at)])? {
         true => Err(Error::Taken),
-        false => issue(connection, new),
+        false => issue(connection, new, at),
     }
 }
 
-/// The first revocation counts. There must be such a token.
+/// The first revocation counts. There must be such a token. All that descend from it go along.
 pub fn revoke(connection: &Connection, id: Uuid, at: Timestamp) -> Result<(), Error> {
-    let sql = "UPDATE tokens SET revoked_at = COALESCE(revoked_at, ?2) WHERE id = ?1";
-    match connection.prepare_cached(sql)?.execute((id.as_bytes(), micros(at)))? {
-        0 => Err(Error::Stale { current: None }),
-        _ => Ok(()),
+    token(connection, id)?.ok_or(Error::Stale { current: None })?;
+    let sql = format!("{FAMILY} UPDATE tokens SET revoked_at = ?2 WHERE id IN family AND revoked_at IS NULL");
+    connection.prepare_cached(&sql)?.execute((id.as_bytes(), micros(at)))?;
+    Ok(())
+}
+
+/// Once: of two successors, nobody could say which is the rightful one.
+pub fn rotate(
+    connection: &Connection,
+    id: Uuid,
+    ends_at: Timestamp,
+    successor: &Token,
+    at: Timestamp,
+) -> Result<(), Error> {
+    token(connection, id)?.filter(|old| old.is_good(at)).ok_or(Error::Stale { current: None })?;
+    if connection.prepare_cached("SELECT 1 FROM tokens WHERE replaces = ?1")?.exists([id.as_bytes()])? {
+        return Err(Error::Taken);
     }
+    issue(connection, &Token { replaces: Some(id), ..successor.clone() }, at)?;
+    if ends_at <= at {
+        return revoke(connection, id, at);
+    }
+    let sql = format!("{FAMILY} UPDATE tokens SET expires_at = MIN(expires_at, ?2) WHERE id IN family");
+    connection.prepare_cached(&sql)?.execute((id.as_bytes(), micros(ends_at)))?;
+    Ok(())
 }
 
 pub fn org_key(connection: &Connection, org: &str) -> Result<Option<OrgKey>, Error> {
@@ -104,5 +142,9 @@ fn read(cells: &mut Cells<'_>) -> Result<Token, Error> {
         created_at: cells.time()?,
         expires_at: cells.time()?,
         revoked_at: cells.optional_time()?,
+        actions: cells.json()?,
+        parent: cells.optional_id()?,
+        replaces: cells.optional_id()?,
+        last_used_at: cells.optional_time()?,
     })
 }

@@ -8,11 +8,12 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::super::{
-    Change, Credential, CredentialState, Error, Health, NewVersion, Path, ProbeRecord, Settlement, Target, VersionState,
+    Change, Credential, CredentialState, Error, Health, NewVersion, Path, ProbeRecord, Settlement, Target, Version,
+    VersionState,
 };
 use super::cells::stored;
 use super::changes::{self, Happened};
-use super::{access, approvals, credentials, factors, meta, tests, versions};
+use super::{access, approvals, credentials, factors, ledger, meta, tests, versions};
 
 type Metadata = serde_json::Map<String, serde_json::Value>;
 type Labels = BTreeMap<String, String>;
@@ -21,6 +22,8 @@ type Labels = BTreeMap<String, String>;
 #[derive(Debug, Default)]
 pub struct Applied {
     pub credential: Option<Credential>,
+    /// The version that came with the change.
+    pub version: Option<Version>,
     /// The newest row of `changes`, when there is a new one.
     pub newest_change: Option<u64>,
     /// Ciphertext was destroyed, and the write-ahead log still holds the pages from before.
@@ -33,7 +36,8 @@ pub struct Applied {
 pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<Applied, Error> {
     let act = Act { connection, at: stored(at) };
     match change {
-        Change::Record | Change::Admit { .. } | Change::Serve { .. } | Change::Test { .. } => Ok(Applied::default()),
+        Change::Record | Change::Serve { .. } | Change::Test { .. } => Ok(Applied::default()),
+        Change::By { change, .. } => apply(connection, *change, at),
         Change::Create { id, path, metadata, labels, expires_at, version } => {
             act.create(id, path, (metadata, labels), expires_at, &version)
         }
@@ -54,13 +58,18 @@ pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<A
         Change::Delete { target, destroy_at } => act.delete(target, destroy_at),
         Change::Undelete { target } => act.undelete(target),
         Change::Destroy { target } => act.destroy(target),
-        Change::IssueToken(token) => access::issue(connection, &token).map(|()| Applied::default()),
+        Change::IssueToken(token) => access::issue(connection, &token, act.at).map(|()| Applied::default()),
         Change::FirstAdmin(token) => access::first_admin(connection, &token, act.at).map(|()| Applied::default()),
         Change::RevokeToken { id } => access::revoke(connection, id, act.at).map(|()| Applied::default()),
+        Change::RotateToken { id, ends_at, successor } => {
+            access::rotate(connection, id, stored(ends_at), &successor, act.at).map(|()| Applied::default())
+        }
         Change::KeepOrgKey(key) => access::keep(connection, &key).map(|()| Applied::default()),
         Change::Factor(change) => factors::apply(connection, &change, act.at).map(|()| Applied::default()),
         Change::Approval(change) => approvals::apply(connection, &change, act.at).map(|()| Applied::default()),
         Change::KeepRules { digests } => meta::keep_rules(connection, &digests).map(|()| Applied::default()),
+        Change::KeepAuditKey(key) => ledger::keep_key(connection, &key).map(|()| Applied::default()),
+        Change::PruneAudit { size } => ledger::prune(connection, size).map(|()| Applied::default()),
     }
 }
 
@@ -87,34 +96,38 @@ impl Act<'_> {
         if new.version != 1 {
             return Err(Error::Stale { current: None });
         }
-        let credential = Credential {
+        let version = versions::arrived(id, new, self.at);
+        let mut credential = Credential {
             id,
             path,
-            state: if new.activate { CredentialState::Active } else { CredentialState::Pending },
+            state: CredentialState::Pending,
             disabled: false,
             failing_since: None,
             active_version: new.activate.then_some(new.version),
             latest_version: new.version,
-            fingerprint: new.fingerprint.clone(),
-            public_identity: new.public_identity.clone(),
+            fingerprint: String::new(),
+            public_identity: BTreeMap::new(),
             metadata,
             labels,
-            revision: 0,
+            revision: 1,
             created_at: self.at,
             updated_at: self.at,
             secret_created_at: self.at,
             warnings: Vec::new(),
             last_test: None,
-            next_test_at: None,
+            next_test_at: version.probe_at,
             expires_at: None,
             declared_expires_at: expires_at.map(stored),
             told_health: Health::Ok,
             deleted_at: None,
             destroy_at: None,
         };
-        credentials::insert(self.connection, &credential, None)?;
+        repeat(&mut credential, version.clone());
+        let (health, tell_at) = self.told(&mut credential);
+        credentials::insert(self.connection, &credential, tell_at)?;
         versions::insert(self.connection, id, new, self.at)?;
-        self.save(credential, &arrived(new))
+        let applied = self.tell(credential, &happened(new), health)?;
+        Ok(Applied { version: Some(version), ..applied })
     }
 
     fn rotate(
@@ -140,7 +153,9 @@ impl Act<'_> {
         }
         credential.metadata = metadata.unwrap_or(credential.metadata);
         credential.labels = labels.unwrap_or(credential.labels);
-        self.save(credential, &arrived(new))
+        let version = versions::arrived(credential.id, new, self.at);
+        let applied = self.save(credential, &happened(new))?;
+        Ok(Applied { version: Some(version), ..applied })
     }
 
     /// Keeps what a test found.
@@ -314,26 +329,7 @@ impl Act<'_> {
             let shown = credential.active_version.unwrap_or(credential.latest_version);
             let version = versions::one(self.connection, credential.id, shown)?
                 .ok_or_else(|| Error::Corrupt(format!("credentials {}: version {shown} is missing", credential.id)))?;
-            credential.state = match version.state {
-                VersionState::Active => CredentialState::Active,
-                VersionState::Pending => CredentialState::Pending,
-                VersionState::Invalid | VersionState::Superseded | VersionState::Destroyed => CredentialState::Invalid,
-            };
-            let (mut identity, mut ends, mut warnings) = (BTreeMap::new(), vec![version.expires_at], version.warnings);
-            if let Some(learned) = version.learned {
-                identity = learned.identity;
-                ends.push(learned.expires_at);
-            }
-            // What the newest test warns of, be it well or not.
-            warnings.extend(version.probe.iter().flat_map(|probe| probe.warnings.iter().cloned()));
-            identity.extend(version.public_identity);
-            ends.push(credential.declared_end());
-            credential.fingerprint = version.fingerprint;
-            credential.public_identity = identity;
-            credential.expires_at = ends.into_iter().flatten().min().map(stored);
-            credential.secret_created_at = version.created_at;
-            credential.warnings = warnings;
-            credential.last_test = version.probe;
+            repeat(&mut credential, version);
         }
         credential.next_test_at = self.next_test(&credential)?;
         credential.revision += 1;
@@ -348,26 +344,65 @@ impl Act<'_> {
         versions::next_test(self.connection, credential.id, credential.latest_version)
     }
 
-    /// Writes the row, and tells what happened; another health too, once. While a credential is disabled or deleted, its
-    /// health is nobody's concern.
+    /// Writes the row, and tells what happened.
     fn put(&self, mut credential: Credential, happened: &[(Happened, Option<u32>)]) -> Result<Applied, Error> {
+        let (health, tell_at) = self.told(&mut credential);
+        credentials::save(self.connection, &credential, tell_at)?;
+        self.tell(credential, happened, health)
+    }
+
+    /// Another health than those who watch know, and when time alone will change it. While a credential is disabled or
+    /// deleted, its health is nobody's concern.
+    fn told(&self, credential: &mut Credential) -> (Option<(Health, Health)>, Option<Timestamp>) {
         let (before, after) = (credential.told_health, credential.health(self.at));
         let is_minded = credential.deleted_at.is_none() && !credential.disabled;
         let health = (is_minded && before != after).then_some((before, after));
         if health.is_some() {
             credential.told_health = after;
         }
-        let change = credential.health_changes_at(self.at).map(stored);
-        credentials::save(self.connection, &credential, change)?;
+        (health, credential.health_changes_at(self.at).map(stored))
+    }
+
+    /// Tells what happened; another health too, once.
+    fn tell(
+        &self,
+        credential: Credential,
+        happened: &[(Happened, Option<u32>)],
+        health: Option<(Health, Health)>,
+    ) -> Result<Applied, Error> {
         let mut newest_change = None;
         for (what, version) in happened.iter().copied().chain(health.map(|_| (Happened::Health, None))) {
             newest_change = Some(changes::insert(self.connection, &credential, what, version, self.at)?);
         }
-        Ok(Applied { credential: Some(credential), newest_change, destroyed: false, health })
+        Ok(Applied { credential: Some(credential), newest_change, health, ..Applied::default() })
     }
 }
 
-fn arrived(new: &NewVersion) -> Vec<(Happened, Option<u32>)> {
+/// A credential says what its served version, or else its newest, says.
+fn repeat(credential: &mut Credential, version: Version) {
+    credential.state = match version.state {
+        VersionState::Active => CredentialState::Active,
+        VersionState::Pending => CredentialState::Pending,
+        VersionState::Invalid | VersionState::Superseded | VersionState::Destroyed => CredentialState::Invalid,
+    };
+    let (mut identity, mut ends, mut warnings) = (BTreeMap::new(), vec![version.expires_at], version.warnings);
+    if let Some(learned) = version.learned {
+        identity = learned.identity;
+        ends.push(learned.expires_at);
+    }
+    // What the newest test warns of, be it well or not.
+    warnings.extend(version.probe.iter().flat_map(|probe| probe.warnings.iter().cloned()));
+    identity.extend(version.public_identity);
+    ends.push(credential.declared_end());
+    credential.fingerprint = version.fingerprint;
+    credential.public_identity = identity;
+    credential.expires_at = ends.into_iter().flatten().min().map(stored);
+    credential.secret_created_at = version.created_at;
+    credential.warnings = warnings;
+    credential.last_test = version.probe;
+}
+
+fn happened(new: &NewVersion) -> Vec<(Happened, Option<u32>)> {
     let activated = new.activate.then_some((Happened::Activated, Some(new.version)));
     [(Happened::Setup, Some(new.version))].into_iter().chain(activated).collect()
 }

@@ -1,26 +1,33 @@
 //! The table `audit_log`.
 
-use rusqlite::Connection;
+use jiff::Timestamp;
 use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+use serde::Deserialize;
 
 use super::super::chain::{self, Head};
-use super::super::{AuditFilter, Draft, Error, Record};
-use super::cells::{self, Cells, signed};
+use super::super::{AuditFilter, AuditPage, Chained, Draft, Error, Record};
+use super::cells::{self, Cells, micros, signed};
+use super::{ledger, meta};
 
 const TABLE: &str = "audit_log";
+
+/// So many records one page looks at: no filter, whatever it asks for, holds a reader for longer than that takes.
+const LOOK: u32 = 5_000;
 
 /// Appends a draft to the chain. When it fails, nobody knows what is left: the transaction must not go on.
 pub fn append(connection: &Connection, head: &mut Head, draft: &Draft) -> Result<u64, Error> {
     let unwritten = |cause: String| Error::Unavailable(format!("the audit record was not written: {cause}"));
     let canonical = head.append(draft).map_err(|error| unwritten(error.to_string()))?;
-    let sql = "INSERT INTO audit_log (instance, sequence, org, credential_id, canonical, hash) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let sql = "INSERT INTO audit_log (instance, sequence, org, credential_id, run, canonical, hash) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let insert = || {
         connection.prepare_cached(sql)?.execute((
             &head.instance,
             signed(head.sequence),
             &draft.org,
             draft.credential_id.as_ref().map(uuid::Uuid::as_bytes),
+            (!draft.run.is_empty()).then_some(&draft.run),
             &canonical,
             &head.hash,
         ))
@@ -49,43 +56,118 @@ pub fn page(
     from: Option<u64>,
     descending: bool,
     limit: u32,
-) -> Result<Vec<(u64, Record)>, Error> {
-    let mut conditions = vec!["TRUE"];
-    let mut values = Vec::new();
-    if let Some(position) = from {
-        conditions.push(if descending { "position < ?" } else { "position > ?" });
-        values.push(Value::Integer(signed(position)));
-    }
-    if let Some(id) = filter.credential_id {
-        conditions.push("credential_id = ?");
-        values.push(Value::Blob(id.as_bytes().to_vec()));
-    }
+) -> Result<AuditPage, Error> {
+    let Some(Stretch { above, below, beyond }) = stretch(connection, filter, from, descending)? else {
+        return Ok(AuditPage::default());
+    };
+    let (near, nearby) = near(filter);
+    let order = if descending { "DESC" } else { "ASC" };
+    let looked_at =
+        format!("FROM audit_log WHERE position > ? AND position < ? {near} ORDER BY position {order} LIMIT");
+    let place = || [Value::Integer(signed(above)), Value::Integer(signed(below))].into_iter().chain(nearby.clone());
+
+    let mut conditions = String::from("TRUE");
+    let mut values: Vec<Value> = place().collect();
     for (condition, wanted) in [
-        ("instance = ?", &filter.instance),
-        ("org = ?", &filter.org),
-        ("canonical ->> 'action' = ?", &filter.action),
-        ("canonical ->> 'outcome' = ?", &filter.outcome),
-        ("canonical ->> 'caller' = ?", &filter.caller),
+        ("instance = ?", filter.instance.clone()),
+        ("org = ?", filter.org.clone()),
+        ("canonical ->> 'action' = ?", filter.action.clone()),
+        ("canonical ->> 'outcome' = ?", filter.outcome.clone()),
+        ("canonical ->> 'caller' = ?", filter.caller.clone()),
+        ("canonical ->> 'run' = ?", filter.run.clone()),
+        ("canonical ->> 'grant' = ?", filter.grant.map(|id| id.to_string())),
     ] {
         if let Some(wanted) = wanted {
-            conditions.push(condition);
-            values.push(Value::Text(wanted.clone()));
+            conditions += " AND ";
+            conditions += condition;
+            values.push(Value::Text(wanted));
         }
     }
-    let order = if descending { "DESC" } else { "ASC" };
-    values.push(Value::Integer(limit.into()));
     let sql = format!(
-        "SELECT position, instance, sequence, org, credential_id, canonical, hash FROM audit_log \
-         WHERE {} ORDER BY position {order} LIMIT ?",
-        conditions.join(" AND ")
+        "SELECT position, instance, sequence, org, credential_id, run, canonical, hash FROM (SELECT * {looked_at} {LOOK}) \
+         WHERE {conditions}"
     );
-    cells::all(connection, &sql, rusqlite::params_from_iter(values), TABLE, read)
+    let records = cells::some(connection, &sql, params_from_iter(values), TABLE, limit as usize, |cells| {
+        let found = read(cells)?;
+        let at = found.1.draft.at;
+        let in_time = filter.since.is_none_or(|since| at >= since) && filter.until.is_none_or(|until| at < until);
+        Ok(in_time.then_some(found))
+    })?;
+    if records.len() == limit as usize {
+        let next = records.last().map(|(position, _)| *position);
+        return Ok(AuditPage { records, next });
+    }
+    // The last that one page looks at, if there are so many.
+    let sql = format!("SELECT position {looked_at} 1 OFFSET {}", LOOK - 1);
+    let next = cells::first(connection, &sql, params_from_iter(place()), TABLE, |cells| cells.count())?.or(beyond);
+    Ok(AuditPage { records, next })
+}
+
+/// Where to look, both ends left out, and where to look on when nothing is left in there.
+struct Stretch {
+    above: u64,
+    below: u64,
+    beyond: Option<u64>,
+}
+
+/// Leaves out what was pruned, and what the checkpoints say is of another time: each knows the times of its span. What has
+/// no checkpoint yet may be of any time.
+fn stretch(
+    connection: &Connection,
+    filter: &AuditFilter,
+    from: Option<u64>,
+    descending: bool,
+) -> Result<Option<Stretch>, Error> {
+    let floor = ledger::boundary(connection)?.position;
+    let (mut above, mut below) = match (from, descending) {
+        (Some(from), false) => (from.max(floor), u64::MAX),
+        (Some(from), true) => (floor, from),
+        (None, _) => (floor, u64::MAX),
+    };
+    let position = |sql: &str, values: &[i64]| {
+        cells::first(connection, sql, params_from_iter(values), TABLE, |cells| cells.count())
+    };
+    let tail = position("SELECT coalesce(max(position), 0) FROM audit_checkpoints", &[])?.unwrap_or_default();
+    if let Some(since) = filter.since {
+        let sql = "SELECT after FROM audit_checkpoints WHERE newest_at >= ?1 ORDER BY position LIMIT 1";
+        above = above.max(position(sql, &[micros(since)])?.unwrap_or(tail));
+    }
+    let mut beyond = None;
+    if let Some(until) = filter.until {
+        let sql = "SELECT position FROM audit_checkpoints WHERE oldest_at <= ?1 ORDER BY position DESC LIMIT 1";
+        let last = position(sql, &[micros(until)])?.unwrap_or_default();
+        // First the spans, then what has none; or the other way round.
+        if descending && below > tail + 1 && last < tail {
+            (above, beyond) = (above.max(tail), (above < last).then_some(last + 1));
+        } else if descending {
+            below = below.min(if last < tail { last + 1 } else { u64::MAX });
+        } else if above < last && last < tail {
+            (below, beyond) = (last + 1, Some(tail));
+        } else if last < tail {
+            above = above.max(tail);
+        }
+    }
+    Ok((above < below).then_some(Stretch { above, below, beyond }))
+}
+
+/// The condition that an index answers: the one that leaves the least.
+fn near(filter: &AuditFilter) -> (&'static str, Option<Value>) {
+    if let Some(id) = filter.credential_id {
+        ("AND credential_id = ?", Some(Value::Blob(id.as_bytes().to_vec())))
+    } else if let Some(run) = filter.run.as_ref().filter(|run| !run.is_empty()) {
+        ("AND run = ?", Some(Value::Text(run.clone())))
+    } else if let Some(org) = &filter.org {
+        ("AND org = ?", Some(Value::Text(org.clone())))
+    } else {
+        ("", None)
+    }
 }
 
 /// The columns beside the text are there to find it, and must say what it says.
 fn read(cells: &mut Cells<'_>) -> Result<(u64, Record), Error> {
     let (position, instance, sequence): (_, String, _) = (cells.count()?, cells.plain()?, cells.count()?);
     let (org, credential): (String, Option<[u8; 16]>) = (cells.plain()?, cells.plain()?);
+    let run: Option<String> = cells.plain()?;
     let canonical = cells.plain()?;
     let hash = cells.plain()?;
     let record = chain::read(canonical, hash)
@@ -93,9 +175,35 @@ fn read(cells: &mut Cells<'_>) -> Result<(u64, Record), Error> {
     let same = record.instance == instance
         && record.sequence == sequence
         && record.draft.org == org
+        && record.draft.run == run.unwrap_or_default()
         && record.draft.credential_id.map(uuid::Uuid::into_bytes) == credential;
     if !same {
         return Err(Error::Corrupt(format!("{TABLE} {position}: the columns do not say what the record says")));
     }
     Ok((position, record))
+}
+
+/// What the tree needs of a record's text.
+#[derive(Deserialize)]
+struct Said {
+    instance: String,
+    sequence: u64,
+    at: Timestamp,
+}
+
+/// This instance's records after a position, without more of their texts being read than the tree needs.
+pub fn chained(connection: &Connection, after: u64, limit: u32) -> Result<Vec<Chained>, Error> {
+    let instance = meta::instance(connection)?;
+    let after = after.max(ledger::boundary(connection)?.position);
+    let sql = "SELECT position, canonical, hash FROM audit_log WHERE position > ?1 AND instance = ?2 \
+         ORDER BY position LIMIT ?3";
+    cells::all(connection, sql, (signed(after), &instance, limit), TABLE, |cells| {
+        let (position, canonical, hash): (_, String, _) = (cells.count()?, cells.plain()?, cells.plain()?);
+        let said: Said = serde_json::from_str(&canonical)
+            .map_err(|_| Error::Corrupt(format!("{TABLE} {position}: canonical is not the JSON it should be")))?;
+        if said.instance != instance {
+            return Err(Error::Corrupt(format!("{TABLE} {position}: the record is another instance's")));
+        }
+        Ok(Chained { position, sequence: said.sequence, at: said.at, canonical, hash })
+    })
 }

@@ -41,6 +41,26 @@ pub fn all<T>(
     Ok(found)
 }
 
+/// The first rows of a query of which there is something to take, so many of them.
+pub fn some<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    table: &'static str,
+    limit: usize,
+    take: impl Fn(&mut Cells<'_>) -> Result<Option<T>, Error>,
+) -> Result<Vec<T>, Error> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        found.extend(take(&mut Cells::new(table, row))?);
+    }
+    Ok(found)
+}
+
 pub struct Cells<'r> {
     table: &'static str,
     row: &'r Row<'r>,
@@ -80,6 +100,10 @@ impl<'r> Cells<'r> {
 
     pub fn id(&mut self) -> Result<Uuid, Error> {
         Ok(Uuid::from_bytes(self.plain()?))
+    }
+
+    pub fn optional_id(&mut self) -> Result<Option<Uuid>, Error> {
+        Ok(self.plain::<Option<[u8; 16]>>()?.map(Uuid::from_bytes))
     }
 
     pub fn time(&mut self) -> Result<Timestamp, Error> {

@@ -49,11 +49,11 @@ pub fn insert(
     version: Option<u32>,
     at: Timestamp,
 ) -> Result<u64, Error> {
-    let sql = "INSERT INTO changes (org, credential_id, change, version, at) VALUES (?1, ?2, ?3, ?4, ?5) \
-         RETURNING sequence";
+    let sql = "INSERT INTO changes (org, credential_id, change, version, at) VALUES (?1, ?2, ?3, ?4, ?5)";
     let row = (&credential.path.org, credential.id.as_bytes(), happened.word(), version, micros(at));
-    let sequence: i64 = connection.prepare_cached(sql)?.query_row(row, |row| row.get(0))?;
-    Ok(sequence.unsigned_abs())
+    // RETURNING would open a temporary table for one number.
+    connection.prepare_cached(sql)?.execute(row)?;
+    Ok(connection.last_insert_rowid().unsigned_abs())
 }
 
 pub fn newest(connection: &Connection) -> Result<u64, Error> {

@@ -11,12 +11,14 @@ mod connection;
 mod credentials;
 mod factors;
 mod files;
+mod ledger;
 mod list;
 mod meta;
 mod readers;
 mod schema;
 mod serve;
 mod tests;
+mod uses;
 mod versions;
 mod writer;
 
@@ -31,10 +33,11 @@ use uuid::Uuid;
 
 use self::files::Claim;
 use self::readers::Readers;
-use self::writer::{Boxed, Order, Trouble, Writer};
+use self::writer::{Boxed, Newest, Order, Trouble, Writer};
 use super::{
-    Approval, AuditFilter, Change, ChangeEvent, Credential, Cursor, Draft, Error, Factor, FactorState, Filter, Health,
-    OrgKey, Path, Receipt, Record, Sealed, Store, Tested, ToTest, Token, Version,
+    Approval, AuditFilter, AuditKey, AuditPage, Boundary, Chained, Change, ChangeEvent, Checkpoint, Credential, Cursor,
+    Draft, Error, Factor, FactorState, Filter, Health, Keep, OrgKey, Path, Receipt, Sealed, Store, Tested, ToTest,
+    Token, Version,
 };
 
 /// More than this many commits do not wait in memory; the next ones wait to be let in.
@@ -48,7 +51,9 @@ pub struct Sqlite {
     /// Taken when it is dropped: the writer ends when nobody can order any more.
     orders: Option<Sender<Boxed>>,
     places: Arc<Semaphore>,
-    newest: watch::Receiver<u64>,
+    newest_change: watch::Receiver<u64>,
+    newest_record: watch::Receiver<u64>,
+    instance: String,
     trouble: Trouble,
     writer: Option<JoinHandle<()>>,
     _claim: Claim,
@@ -58,9 +63,11 @@ impl Sqlite {
     /// Opens the database, creates it where there is none, and brings its schema up to date. Its folder must exist.
     pub fn open(path: &std::path::Path) -> Result<Self, Error> {
         let claim = Claim::take(path)?;
-        let (newest_sender, newest) = watch::channel(0);
+        let (change, newest_change) = watch::channel(0);
+        let (record, newest_record) = watch::channel(0);
         let trouble = Arc::new(Mutex::new(None));
-        let writer = Writer::new(&claim.path, newest_sender, Arc::clone(&trouble))?;
+        let writer = Writer::new(&claim.path, Newest { change, record }, Arc::clone(&trouble))?;
+        let instance = writer.instance().to_owned();
         let readers = Readers::open(&claim.path, READERS)?;
         let (orders, waiting) = mpsc::channel();
         let thread = thread::Builder::new()
@@ -71,7 +78,9 @@ impl Sqlite {
             readers,
             orders: Some(orders),
             places: Arc::new(Semaphore::new(QUEUE)),
-            newest,
+            newest_change,
+            newest_record,
+            instance,
             trouble,
             writer: Some(thread),
             _claim: claim,
@@ -125,7 +134,7 @@ impl Store for Sqlite {
     }
 
     fn newest_change(&self) -> watch::Receiver<u64> {
-        self.newest.clone()
+        self.newest_change.clone()
     }
 
     async fn audit(
@@ -134,9 +143,52 @@ impl Store for Sqlite {
         from: Option<u64>,
         descending: bool,
         limit: u32,
-    ) -> Result<Vec<(u64, Record)>, Error> {
+    ) -> Result<AuditPage, Error> {
         let filter = filter.clone();
         self.readers.read(move |connection| audit::page(connection, &filter, from, descending, limit)).await
+    }
+
+    fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    async fn chained(&self, after: u64, limit: u32) -> Result<Vec<Chained>, Error> {
+        self.readers.read(move |connection| audit::chained(connection, after, limit)).await
+    }
+
+    fn newest_record(&self) -> watch::Receiver<u64> {
+        self.newest_record.clone()
+    }
+
+    async fn checkpoint(&self, at_most: u64) -> Result<Option<Checkpoint>, Error> {
+        self.readers.read(move |connection| ledger::at_most(connection, at_most)).await
+    }
+
+    async fn checkpoints(&self, after: u64, limit: u32) -> Result<Vec<Checkpoint>, Error> {
+        self.readers.read(move |connection| ledger::after(connection, after, limit)).await
+    }
+
+    async fn checkpoint_before(&self, time: Timestamp) -> Result<Option<Checkpoint>, Error> {
+        self.readers.read(move |connection| ledger::before(connection, time)).await
+    }
+
+    async fn audit_keys(&self) -> Result<Vec<AuditKey>, Error> {
+        self.readers.read(ledger::keys).await
+    }
+
+    async fn boundary(&self) -> Result<Boundary, Error> {
+        self.readers.read(ledger::boundary).await
+    }
+
+    async fn cursor(&self, copy: &str) -> Result<Option<u64>, Error> {
+        let copy = copy.to_owned();
+        self.readers.read(move |connection| ledger::cursor(connection, &copy)).await
+    }
+
+    async fn keep(&self, what: Keep) -> Result<u64, Error> {
+        let (answer, outcome) = oneshot::channel();
+        self.order(Order::Keep { what, answer })?;
+        outcome.await.map_err(|_| stopped())?
     }
 
     async fn token(&self, id: Uuid) -> Result<Option<Token>, Error> {

@@ -4,12 +4,14 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::super::Error;
 
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../migrations/0001_credentials.sql"),
     include_str!("../migrations/0002_audit.sql"),
     include_str!("../migrations/0003_access.sql"),
     include_str!("../migrations/0004_health.sql"),
+    include_str!("../migrations/0005_access.sql"),
     include_str!("../migrations/0006_second_factors.sql"),
+    include_str!("../migrations/0007_checkpoints.sql"),
 ];
 
 #[allow(clippy::cast_possible_truncation, reason = "a handful")]

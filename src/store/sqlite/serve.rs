@@ -3,10 +3,13 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _};
 use uuid::Uuid;
 
 use super::super::{Change, Error, Target, VersionState};
+use super::cells::micros;
+use super::uses::{COARSE, Uses};
 use super::{credentials, versions};
 
 /// At most about 8 MB. Beyond that, everything is forgotten and learnt again.
@@ -17,7 +20,14 @@ pub struct Memo {
     /// The revision of each live, enabled credential, and the version that it serves.
     served: HashMap<Uuid, (u64, u32)>,
     /// Tokens that exist and are not revoked.
-    valid: HashMap<Uuid, ()>,
+    valid: HashMap<Uuid, Valid>,
+    pub uses: Uses,
+}
+
+/// Times of a token, as the cells have them.
+struct Valid {
+    ends_at: i64,
+    used_at: i64,
 }
 
 impl Memo {
@@ -28,9 +38,10 @@ impl Memo {
         target: Target,
         version: u32,
         token: Option<Uuid>,
+        at: Timestamp,
     ) -> Result<(), Error> {
         if let Some(token) = token {
-            self.confirm_token(connection, token)?;
+            self.confirm_token(connection, token, at)?;
         }
         let now = match self.served.get(&target.credential) {
             Some(known) => Some(*known),
@@ -51,9 +62,10 @@ impl Memo {
         version: u32,
         from: VersionState,
         token: Option<Uuid>,
+        at: Timestamp,
     ) -> Result<(), Error> {
         if let Some(token) = token {
-            self.confirm_token(connection, token)?;
+            self.confirm_token(connection, token, at)?;
         }
         let current = credentials::by_id(connection, target.credential)?;
         let is_same = current.as_ref().is_some_and(|now| now.revision == target.revision && now.deleted_at.is_none());
@@ -66,12 +78,13 @@ impl Memo {
     /// Forgets what a change is about to touch.
     pub fn forget(&mut self, change: &Change) {
         match change {
-            Change::Record | Change::Admit { .. } | Change::KeepOrgKey(_) | Change::KeepRules { .. } => (),
+            Change::Record | Change::KeepOrgKey(_) | Change::KeepRules { .. } => (),
             Change::Serve { .. } | Change::Test { .. } => (),
             // These leave the revision and what is served alone.
             Change::Postpone { .. } | Change::Tell { .. } => (),
             // Nor do these know of either.
             Change::Factor(_) | Change::Approval(_) => (),
+            Change::KeepAuditKey(_) | Change::PruneAudit { .. } => (),
             Change::Create { id, .. } => self.forget_credential(*id),
             Change::Settle { credential, .. } => self.forget_credential(*credential),
             Change::Rotate { target, .. }
@@ -80,26 +93,40 @@ impl Memo {
             | Change::Delete { target, .. }
             | Change::Undelete { target }
             | Change::Destroy { target } => self.forget_credential(target.credential),
-            Change::IssueToken(token) | Change::FirstAdmin(token) => self.forget_token(token.id),
-            Change::RevokeToken { id } => self.forget_token(*id),
+            Change::By { change, .. } => self.forget(change),
+            Change::IssueToken(token) | Change::FirstAdmin(token) => drop(self.valid.remove(&token.id)),
+            // Whoever descends from it ends too, and is not known here.
+            Change::RevokeToken { .. } | Change::RotateToken { .. } => self.valid.clear(),
         }
     }
 
     pub fn clear(&mut self) {
         self.served.clear();
         self.valid.clear();
+        self.uses.clear();
     }
 
-    pub fn confirm_token(&mut self, connection: &Connection, id: Uuid) -> Result<(), Error> {
-        if self.valid.contains_key(&id) {
-            return Ok(());
+    /// `at` is when the request came: who is let in in time is not put out for the store's slowness.
+    pub fn confirm_token(&mut self, connection: &Connection, id: Uuid, at: Timestamp) -> Result<(), Error> {
+        let at = micros(at);
+        if !self.valid.contains_key(&id) {
+            self.learn_token(connection, id)?;
         }
-        let sql = "SELECT 1 FROM tokens WHERE id = ?1 AND revoked_at IS NULL";
-        if !connection.prepare_cached(sql)?.exists([id.as_bytes()])? {
-            return Err(Error::Revoked);
+        let token = self.valid.get_mut(&id).filter(|token| at < token.ends_at).ok_or(Error::Revoked)?;
+        if at.saturating_sub(token.used_at) >= COARSE {
+            token.used_at = at;
+            self.uses.note(id, at);
         }
+        Ok(())
+    }
+
+    fn learn_token(&mut self, connection: &Connection, id: Uuid) -> Result<(), Error> {
+        let sql = "SELECT expires_at, last_used_at FROM tokens WHERE id = ?1 AND revoked_at IS NULL";
+        let mut statement = connection.prepare_cached(sql)?;
+        let row = statement.query_row([id.as_bytes()], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)));
+        let (ends_at, used_at) = row.optional()?.ok_or(Error::Revoked)?;
         make_room(&mut self.valid);
-        self.valid.insert(id, ());
+        self.valid.insert(id, Valid { ends_at, used_at: used_at.unwrap_or(i64::MIN) });
         Ok(())
     }
 
@@ -118,10 +145,6 @@ impl Memo {
 
     fn forget_credential(&mut self, id: Uuid) {
         self.served.remove(&id);
-    }
-
-    fn forget_token(&mut self, id: Uuid) {
-        self.valid.remove(&id);
     }
 }
 

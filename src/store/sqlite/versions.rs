@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, named_params};
 use uuid::Uuid;
 
 use super::super::{Error, NewVersion, ProbeRecord, Sealed, Version, VersionState};
-use super::cells::{self, Cells, json, micros};
+use super::cells::{self, Cells, json, micros, stored};
 use crate::store::Word as _;
 
 const TABLE: &str = "org_integration_credentials";
@@ -45,6 +45,35 @@ pub fn active(connection: &Connection, credential: Uuid) -> Result<Option<u32>, 
     Ok(connection.prepare_cached(sql)?.query_row([credential.as_bytes()], |row| row.get(0)).optional()?)
 }
 
+/// A version as it is read back after [`insert`].
+pub fn arrived(credential: Uuid, new: &NewVersion, at: Timestamp) -> Version {
+    Version {
+        credential,
+        version: new.version,
+        state: state(new),
+        fingerprint: new.fingerprint.clone(),
+        digest: new.digest,
+        public_identity: new.public_identity.clone(),
+        seal: new.seal,
+        kms_key: new.kms_key.clone(),
+        kms_key_version: new.kms_key_version.clone(),
+        expires_at: new.expires_at.map(stored),
+        warnings: new.warnings.clone(),
+        probe: new.probe.clone(),
+        learned: None,
+        probe_at: new.probe_at.map(stored),
+        failures: 0,
+        created_by: new.created_by.clone(),
+        created_at: stored(at),
+        activated_at: new.activate.then(|| stored(at)),
+        destroyed_at: None,
+    }
+}
+
+const fn state(new: &NewVersion) -> VersionState {
+    if new.activate { VersionState::Active } else { VersionState::Pending }
+}
+
 /// Adds a version, active at once or pending.
 pub fn insert(connection: &Connection, credential: Uuid, new: &NewVersion, at: Timestamp) -> Result<(), Error> {
     let sql = "INSERT INTO org_integration_credentials (credential_id, version, fingerprint, digest, public_identity, \
@@ -68,11 +97,10 @@ pub fn insert(connection: &Connection, credential: Uuid, new: &NewVersion, at: T
     let sql = "INSERT INTO org_integration_credential_states (credential_id, version, state, probe, activated_at, \
          probe_at, expires_at, warnings) \
          VALUES (:credential, :version, :state, :probe, :activated_at, :probe_at, :expires_at, :warnings)";
-    let state = if new.activate { VersionState::Active } else { VersionState::Pending };
     connection.prepare_cached(sql)?.execute(named_params! {
         ":credential": credential.as_bytes(),
         ":version": new.version,
-        ":state": state.word(),
+        ":state": state(new).word(),
         ":probe": new.probe.as_ref().map(json).transpose()?,
         ":activated_at": new.activate.then_some(micros(at)),
         ":probe_at": new.probe_at.map(micros),
@@ -162,4 +190,27 @@ fn read(cells: &mut Cells<'_>) -> Result<Version, Error> {
         probe_at: cells.optional_time()?,
         failures: cells.plain()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::super::connection;
+    use super::*;
+
+    /// For SQLite, the index of those that are active makes any value worth another plan.
+    #[test]
+    fn a_join_is_planned_once() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("store.db");
+        std::fs::File::create(&path).unwrap();
+        let connection = connection::writer(&path).unwrap();
+        let sql = format!("SELECT {COLUMNS} FROM {JOINED} WHERE v.credential_id = ?1 AND v.version = ?2");
+        let mut statement = connection.prepare(&sql).unwrap();
+        for id in 1..4 {
+            assert!(!statement.exists((Uuid::from_u128(id).as_bytes(), 1)).unwrap());
+        }
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+    }
 }

@@ -17,11 +17,11 @@ use rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::super::chain::Head;
-use super::super::{Change, Draft, Error, Receipt};
+use super::super::{Change, Draft, Error, Keep, Receipt};
 use super::apply::{Applied, apply};
 use super::files::Opened;
 use super::serve::Memo;
-use super::{audit, changes, checkpoint, connection, meta};
+use super::{audit, changes, checkpoint, connection, ledger, meta};
 use crate::store::Word as _;
 
 /// At most so many share one commit.
@@ -45,6 +45,11 @@ pub enum Order {
         answer: Answer<Receipt>,
         place: OwnedSemaphorePermit,
     },
+    /// Keeps something about the audit log.
+    Keep {
+        what: Keep,
+        answer: Answer<u64>,
+    },
     /// Proves that a commit works.
     Prove {
         answer: Answer<()>,
@@ -64,16 +69,25 @@ pub struct Writer {
     connection: Connection,
     head: Head,
     memo: Memo,
-    newest: watch::Sender<u64>,
+    newest: Newest,
     trouble: Trouble,
     checkpoints: checkpoint::Plan,
 }
 
+/// Wakes those who wait for something new.
+pub struct Newest {
+    /// The sequence number of the newest change.
+    pub change: watch::Sender<u64>,
+    /// The number of the newest audit record.
+    pub record: watch::Sender<u64>,
+}
+
 impl Writer {
-    pub fn new(path: &std::path::Path, newest: watch::Sender<u64>, trouble: Trouble) -> Result<Self, Error> {
+    pub fn new(path: &std::path::Path, newest: Newest, trouble: Trouble) -> Result<Self, Error> {
         let connection = connection::writer(path)?;
         let head = audit::head(&connection, meta::instance(&connection)?)?;
-        newest.send_replace(changes::newest(&connection)?);
+        newest.change.send_replace(changes::newest(&connection)?);
+        newest.record.send_replace(head.sequence);
         let mut checkpoints = checkpoint::Plan::default();
         // What a crash left in the log may be what was destroyed.
         checkpoints.scrub(&connection);
@@ -89,6 +103,10 @@ impl Writer {
         })
     }
 
+    pub fn instance(&self) -> &str {
+        &self.head.instance
+    }
+
     /// Ends when all senders are gone and everything is done.
     pub fn run(mut self, orders: &Receiver<Boxed>) {
         let mut group = Vec::with_capacity(GROUP);
@@ -97,6 +115,7 @@ impl Writer {
             gather(orders, &mut group);
             self.serve(&mut group);
         }
+        self.memo.uses.in_a_pause(&mut self.connection);
         self.checkpoints.close(&self.connection);
     }
 
@@ -106,7 +125,10 @@ impl Writer {
             match orders.recv_timeout(PAUSE) {
                 Ok(order) => return Some(order),
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => self.checkpoints.in_a_pause(&self.connection),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.memo.uses.in_a_pause(&mut self.connection);
+                    self.checkpoints.in_a_pause(&self.connection);
+                }
             }
         }
         orders.recv().ok()
@@ -115,34 +137,40 @@ impl Writer {
     fn serve(&mut self, group: &mut Vec<Boxed>) {
         let mut work = Vec::with_capacity(group.len());
         let mut answers = Vec::with_capacity(group.len());
-        let mut proofs = Vec::new();
+        let (mut proofs, mut keeps, mut keepers) = (Vec::new(), Vec::new(), Vec::new());
         for order in group.drain(..) {
             match *order {
                 Order::Commit { change, record, answer, place } => {
                     work.push((change, record));
                     answers.push((answer, place));
                 }
+                Order::Keep { what, answer } => {
+                    keeps.push(what);
+                    keepers.push(answer);
+                }
                 Order::Prove { answer } => proofs.push(answer),
             }
         }
-        let outcome = self.commit(work, !proofs.is_empty());
+        let outcome = self.commit(work, keeps, !proofs.is_empty());
         self.set_trouble(outcome.as_ref().err());
         // A caller that has gone away does not take its answer; what was done stays done.
         match outcome {
-            Ok(outcomes) => {
+            Ok((outcomes, kept)) => {
                 answers.into_iter().zip(outcomes).for_each(|((answer, _), outcome)| _ = answer.send(outcome));
+                keepers.into_iter().zip(kept).for_each(|(answer, rows)| _ = answer.send(rows));
                 proofs.into_iter().for_each(|answer| _ = answer.send(Ok(())));
                 self.checkpoints.after_a_group(&self.connection);
             }
             Err(cause) => {
                 answers.into_iter().for_each(|(answer, _)| _ = answer.send(Err(cause.clone())));
+                keepers.into_iter().for_each(|answer| _ = answer.send(Err(cause.clone())));
                 proofs.into_iter().for_each(|answer| _ = answer.send(Err(cause.clone())));
             }
         }
     }
 
-    /// One outcome per piece of work, or the reason why none of it was done.
-    fn commit(&mut self, work: Vec<(Change, Arc<Draft>)>, prove: bool) -> Result<Vec<Result<Receipt, Error>>, Error> {
+    /// One outcome per piece of work and per thing to keep, or the reason why none of it was done.
+    fn commit(&mut self, work: Vec<(Change, Arc<Draft>)>, keeps: Vec<Keep>, prove: bool) -> Result<Done, Error> {
         self.opened.still_there()?;
         if self.in_trouble() {
             self.start_anew()?;
@@ -158,6 +186,8 @@ impl Writer {
         for (change, record) in work {
             outcomes.push(group.add(change, &record)?);
         }
+        group.memo.uses.write_if_overdue(&group.transaction).map_err(broken)?;
+        let kept = keeps.into_iter().map(|what| group.keep(what)).collect::<Result<_, _>>()?;
         if prove {
             meta::count_proof(&group.transaction).map_err(broken)?;
         }
@@ -167,9 +197,11 @@ impl Writer {
         self.head = head;
         self.checkpoints.committed(destroyed);
         if let Some(newest) = newest {
-            self.newest.send_replace(newest);
+            self.newest.change.send_replace(newest);
         }
-        Ok(outcomes)
+        let record = self.head.sequence;
+        self.newest.record.send_if_modified(|newest| std::mem::replace(newest, record) != record);
+        Ok((outcomes, kept))
     }
 
     /// After a failure, neither the connection nor what is remembered is trusted.
@@ -177,7 +209,8 @@ impl Writer {
         self.memo.clear();
         let connection = connection::writer(&self.path)?;
         self.head = audit::head(&connection, meta::instance(&connection)?)?;
-        self.newest.send_replace(changes::newest(&connection)?);
+        self.newest.change.send_replace(changes::newest(&connection)?);
+        self.newest.record.send_replace(self.head.sequence);
         self.connection = connection;
         // On a full disk, what the log takes may be what is missing.
         self.checkpoints.scrub(&self.connection);
@@ -193,6 +226,9 @@ impl Writer {
     }
 }
 
+/// What came of a group's work and of what it was to keep.
+type Done = (Vec<Result<Receipt, Error>>, Vec<Result<u64, Error>>);
+
 /// A transaction in the making.
 struct Group<'a> {
     transaction: Transaction<'a>,
@@ -205,25 +241,24 @@ struct Group<'a> {
 impl Group<'_> {
     /// The inner error refuses this piece of work and leaves nothing of it; the outer one spoils the group.
     fn add(&mut self, change: Change, record: &Draft) -> Result<Result<Receipt, Error>, Error> {
-        match change {
-            Change::Record => self.record(record, None).map(Ok),
-            Change::Admit { token } => match refused(self.memo.confirm_token(&self.transaction, token))? {
-                Ok(()) => self.record(record, None).map(Ok),
+        let (connection, at) = (&self.transaction, record.at);
+        if let Change::By { token, change } = change {
+            return match refused(self.memo.confirm_token(connection, token, at))? {
+                Ok(()) => self.add(*change, record),
                 Err(refusal) => Ok(Err(refusal)),
-            },
-            Change::Serve { target, version, token } => {
-                match refused(self.memo.confirm(&self.transaction, target, version, token))? {
-                    Ok(()) => self.record(record, None).map(Ok),
-                    Err(refusal) => Ok(Err(refusal)),
-                }
-            }
+            };
+        }
+        let confirmed = match &change {
+            Change::Record => Ok(()),
+            Change::Serve { target, version, token } => self.memo.confirm(connection, *target, *version, *token, at),
             Change::Test { target, version, from, token } => {
-                match refused(self.memo.confirm_test(&self.transaction, target, version, from, token))? {
-                    Ok(()) => self.record(record, None).map(Ok),
-                    Err(refusal) => Ok(Err(refusal)),
-                }
+                self.memo.confirm_test(connection, *target, *version, *from, *token, at)
             }
-            change => self.change(change, record),
+            _ => return self.change(change, record),
+        };
+        match refused(confirmed)? {
+            Ok(()) => self.recorded(record).map(Ok),
+            Err(refusal) => Ok(Err(refusal)),
         }
     }
 
@@ -232,18 +267,17 @@ impl Group<'_> {
         let mut savepoint = self.transaction.savepoint().map_err(broken)?;
         savepoint.set_drop_behavior(DropBehavior::Rollback);
         match refused(apply(&savepoint, change, record.at))? {
-            Ok(Applied { credential, newest_change, destroyed, health }) => {
+            Ok(Applied { credential, version, newest_change, destroyed, health }) => {
                 savepoint.commit().map_err(broken)?;
                 self.newest = newest_change.or(self.newest);
                 self.destroyed |= destroyed;
-                let mut receipt = self.record(record, credential)?;
+                let sequence = self.record(record)?;
                 if let Some((_, after)) = health.filter(|_| record.action != HEALTH) {
                     let outcome = after.word().to_owned();
                     let told = Draft { action: HEALTH.to_owned(), outcome, policies: Vec::new(), ..record.clone() };
-                    self.record(&told, None)?;
+                    self.record(&told)?;
                 }
-                receipt.health = health;
-                Ok(Ok(receipt))
+                Ok(Ok(Receipt { sequence, credential, version, health }))
             }
             Err(refusal) => {
                 savepoint.finish().map_err(broken)?;
@@ -252,9 +286,17 @@ impl Group<'_> {
         }
     }
 
-    fn record(&mut self, record: &Draft, credential: Option<super::super::Credential>) -> Result<Receipt, Error> {
-        let sequence = audit::append(&self.transaction, &mut self.head, record)?;
-        Ok(Receipt { sequence, credential, health: None })
+    fn keep(&mut self, what: Keep) -> Result<Result<u64, Error>, Error> {
+        refused(ledger::keep(&self.transaction, what))
+    }
+
+    /// For what writes nothing but its record.
+    fn recorded(&mut self, record: &Draft) -> Result<Receipt, Error> {
+        Ok(Receipt { sequence: self.record(record)?, credential: None, version: None, health: None })
+    }
+
+    fn record(&mut self, record: &Draft) -> Result<u64, Error> {
+        audit::append(&self.transaction, &mut self.head, record)
     }
 }
 

@@ -3,6 +3,7 @@
 use cedar_policy::{Context, RestrictedExpression as Expression};
 use jiff::Timestamp;
 
+use super::tree::Reads;
 use crate::vault::{Caller, StepUp};
 
 /// A clock may be this far behind the one that a second factor was given by. A factor from further ahead counts as
@@ -20,29 +21,40 @@ pub struct Granted {
     pub approval: bool,
 }
 
-pub fn context(caller: &Caller, now: Timestamp, granted: Granted) -> Result<Context, Broken> {
-    let (who, with) = (&caller.principal, &caller.circumstances);
-    let text = |value: &str| Expression::new_string(value.to_owned());
+/// What belongs to the moment is made only for policies that read it: Cedar parses a time and an address anew each time.
+pub fn context(caller: &Caller, now: Timestamp, granted: Granted, reads: Reads) -> Result<Context, Broken> {
+    let who = &caller.principal;
     let claims = who.claims.iter().map(|(name, value)| (name.clone(), text(value)));
+    let mut pairs = vec![("proof", text(who.proof.as_str())), ("claims", Expression::new_record(claims)?)];
+    let told = [("run", &who.run), ("phase", &who.phase)];
+    pairs.extend(told.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name, text(value))));
+    if reads.moment {
+        pairs.extend(moment(caller, now, granted)?);
+    }
+    Ok(Context::from_pairs(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)))?)
+}
+
+fn moment(caller: &Caller, now: Timestamp, granted: Granted) -> Result<Vec<(&'static str, Expression)>, Broken> {
+    let with = &caller.circumstances;
     let mut pairs = vec![
         // Cedar's datetime literal knows milliseconds.
         ("now", Expression::new_datetime(format!("{now:.3}"))),
-        ("proof", text(who.proof.as_str())),
-        ("claims", Expression::new_record(claims)?),
         ("approved", Expression::new_bool(granted.approval || with.approval.is_some())),
     ];
     // A v4 address that came over a v6 socket is the v4 address that policies name.
     pairs.extend(with.address.map(|address| ("source", Expression::new_ip(address.to_canonical().to_string()))));
     pairs.extend(with.certificate.as_ref().map(|certificate| ("certificate", text(certificate))));
-    let told = [("run", &who.run), ("phase", &who.phase)];
-    pairs.extend(told.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name, text(value))));
     let given = with.step_up.as_ref().and_then(|step_up| Some((age(step_up, now)?, step_up.method.as_str())));
     let step_up = if granted.step_up { Some((0, given.map_or("totp", |(_, method)| method))) } else { given };
     if let Some((age, method)) = step_up {
         let fields = [("age".to_owned(), Expression::new_long(age)), ("method".to_owned(), text(method))];
         pairs.push(("step_up", Expression::new_record(fields)?));
     }
-    Ok(Context::from_pairs(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)))?)
+    Ok(pairs)
+}
+
+fn text(value: &str) -> Expression {
+    Expression::new_string(value.to_owned())
 }
 
 /// How many seconds old a second factor is.

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::context::{self, Granted};
 use super::entities::{self, Resource, Scene};
-use super::{Policies, Verdict, tree, words};
+use super::tree::{self, Reads};
+use super::{Policies, Verdict, words};
 use crate::vault::{Action, Caller, Principal, StepUp};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl Policies {
             return told;
         }
         let asked = entities::scene(caller, action, resource, now);
-        let context = context::context(caller, now, Granted::default());
+        let context = context::context(caller, now, Granted::default(), Reads::ALL);
         if let (Ok(scene), Ok(context)) = (asked, context) {
             let slice = self.slices.matching(&scene);
             for policy in slice.policies.policies() {
@@ -126,7 +127,6 @@ impl Policies {
             let tried = match what.as_str() {
                 "context.phase" => with(&|who| who.phase.clone_from(text)),
                 "context.run" => with(&|who| who.run.clone_from(text)),
-                "principal.org" => with(&|who| who.org.clone_from(text)),
                 what => match what.strip_prefix("context.claims.") {
                     Some(claim) => with(&|who| drop(who.claims.insert(claim.to_owned(), text.clone()))),
                     None => continue,

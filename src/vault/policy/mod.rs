@@ -25,14 +25,16 @@ use cedar_policy::{Authorizer, Request};
 pub use entities::Resource;
 pub use explain::{Cited, Explanation};
 use jiff::Timestamp;
-pub use source::{Fault, LoadError, Placed, Reading, Vocabulary};
+pub use source::{Fault, LoadError, Placed, Reading, Vocabulary, files, read};
+pub use tree::{Named, named};
+pub use words::ROLES;
 
 use self::context::Granted;
 use self::memo::Memo;
 use self::slices::{Slice, Slices};
 use crate::vault::{Action, Caller};
 
-const DEFAULT: &str = include_str!("../../../config/policy/default.cedar");
+pub const DEFAULT: &str = include_str!("../../../config/policy/default.cedar");
 
 /// A policy set that fits the schema.
 pub struct Policies {
@@ -62,6 +64,16 @@ pub enum Verdict {
     Refused,
 }
 
+impl Decision {
+    pub fn refused(policies: Vec<String>) -> Self {
+        Self { verdict: Verdict::Refused, policies: policies.into() }
+    }
+
+    pub const fn is_allowed(&self) -> bool {
+        matches!(self.verdict, Verdict::Allowed)
+    }
+}
+
 impl Policies {
     /// The least-privilege roles that the program brings along.
     pub fn embedded() -> Result<Self, LoadError> {
@@ -73,11 +85,11 @@ impl Policies {
         Self::from_sources(&source::files(directory)?, known)
     }
 
-    fn embedded_sources() -> Vec<(String, String)> {
+    pub fn embedded_sources() -> Vec<(String, String)> {
         vec![("default.cedar".to_owned(), DEFAULT.to_owned())]
     }
 
-    fn from_sources(sources: &[(String, String)], known: &Vocabulary) -> Result<Self, LoadError> {
+    pub fn from_sources(sources: &[(String, String)], known: &Vocabulary) -> Result<Self, LoadError> {
         let (placed, digest) = source::read(sources, known).sound()?;
         let unusable = |rule| {
             let first = Fault { file: "policies".to_owned(), line: None, rule };
@@ -115,15 +127,14 @@ impl Policies {
 
     /// Also says whether the decision depends on nothing of the moment.
     fn evaluate(&self, caller: &Caller, action: Action, resource: Resource<'_>, now: Timestamp) -> (Decision, bool) {
-        let refused = |policies: Vec<String>| Decision { verdict: Verdict::Refused, policies: policies.into() };
         let Ok(scene) = entities::scene(caller, action, resource, now) else {
-            return (refused(Vec::new()), false);
+            return (Decision::refused(Vec::new()), false);
         };
         let slice = self.slices.matching(&scene);
         let Ok((allowed, policies)) = ask(&scene, &slice, caller, now, Granted::default()) else {
-            return (refused(Vec::new()), false);
+            return (Decision::refused(Vec::new()), false);
         };
-        let mut decision = refused(policies);
+        let mut decision = Decision::refused(policies);
         if allowed {
             decision.verdict = Verdict::Allowed;
         } else if slice.reads.more {
@@ -150,7 +161,7 @@ fn ask(
     now: Timestamp,
     granted: Granted,
 ) -> Result<(bool, Vec<String>), Box<dyn std::error::Error>> {
-    let context = context::context(caller, now, granted)?;
+    let context = context::context(caller, now, granted, slice.reads)?;
     let (principal, action, resource) = (scene.principal.clone(), scene.action.clone(), scene.resource.clone());
     let request = Request::new(principal, action, resource, context, None)?;
     let response = Authorizer::new().is_authorized(&request, &slice.policies, &scene.entities);

@@ -1,11 +1,37 @@
 //! The schema that policies must fit: the file, and the names that the configuration gives to claims.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use cedar_policy::{Schema, SchemaFragment};
 use serde_json::json;
 
+use crate::vault::Action;
+
 pub const TEXT: &str = include_str!("../../../config/policy/schema.cedarschema");
+
+/// The actions that policies are asked about, and whether each is about an org rather than about one credential.
+static ACTIONS: LazyLock<BTreeMap<String, bool>> = LazyLock::new(|| {
+    let fragment = SchemaFragment::from_cedarschema_str(TEXT).ok();
+    let whole = fragment.and_then(|(fragment, _)| fragment.to_json_value().ok()).unwrap_or_default();
+    let actions = whole.pointer("/Strongroom/actions").and_then(serde_json::Value::as_object);
+    let about_org = |action: &serde_json::Value| {
+        let types = action.pointer("/appliesTo/resourceTypes").and_then(serde_json::Value::as_array);
+        types.is_some_and(|types| types.iter().any(|one| one.as_str().is_some_and(|one| one.ends_with("Org"))))
+    };
+    actions.into_iter().flatten().map(|(name, action)| (name.clone(), about_org(action))).collect()
+});
+
+impl Action {
+    /// Whether policies are asked about it; the rest is the daemon's own doing.
+    pub fn is_asked(self) -> bool {
+        ACTIONS.contains_key(self.as_str())
+    }
+
+    pub fn is_about_an_org(self) -> bool {
+        ACTIONS.get(self.as_str()).copied().unwrap_or_default()
+    }
+}
 
 /// The schema in Cedar's JSON form, and what it says of attributes.
 pub struct Known {
@@ -56,7 +82,18 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vault::Action;
+
+    #[test]
+    fn what_an_action_is_about_is_read_from_the_schema() {
+        for (action, asked, about_org) in [
+            (Action::Decrypt, true, false),
+            (Action::List, true, true),
+            (Action::IssueToken, true, true),
+            (Action::Destroy, false, false),
+        ] {
+            assert_eq!((action.is_asked(), action.is_about_an_org()), (asked, about_org), "{action:?}");
+        }
+    }
 
     #[test]
     fn a_name_of_any_kind_can_join_and_none_breaks_out() {

@@ -66,25 +66,11 @@ fn allows(policies: &Policies, caller: &Caller, action: Action, resource: Resour
     first.verdict == Verdict::Allowed
 }
 
-/// What a policy is ever asked about: all but the daemon's own doing.
-fn asked() -> impl Iterator<Item = Action> {
-    let own = [
-        Action::Authenticate,
-        Action::Probe,
-        Action::Revalidate,
-        Action::Health,
-        Action::Destroy,
-        Action::KeepOrgKey,
-        Action::ReplacePolicies,
-    ];
-    Action::ALL.iter().copied().filter(move |action| !own.contains(action))
-}
-
 #[test]
 fn the_schema_knows_exactly_the_actions_that_are_asked() {
     let (schema, _) = Schema::from_cedarschema_str(schema::TEXT).unwrap();
     let mut known: Vec<String> = schema.actions().map(|uid| uid.id().unescaped().to_owned()).collect();
-    let mut asked: Vec<String> = asked().map(|action| action.as_str().to_owned()).collect();
+    let mut asked: Vec<String> = Action::asked().map(|action| action.as_str().to_owned()).collect();
     known.sort();
     asked.sort();
     assert_eq!(known, asked);
@@ -127,8 +113,14 @@ fn each_role_may_do_what_it_is_for() {
     assert!(!allows(&policies, &operator, Action::Decrypt, it));
     assert!(!allows(&policies, &operator, Action::Delete, it));
 
+    for known in [&service, &pipeline, &caller("admin", "acme", &[])] {
+        assert!(
+            allows(&policies, known, Action::DeriveToken, org) && allows(&policies, known, Action::RotateToken, org)
+        );
+    }
+
     let nobody = caller("", "acme", &[]);
-    for action in asked() {
+    for action in Action::asked() {
         assert!(!allows(&policies, &nobody, action, it), "{action:?}");
         assert!(!allows(&policies, &nobody, action, org), "{action:?}");
     }
@@ -153,7 +145,7 @@ fn no_role_reaches_into_another_tenant() {
     let theirs = credential("globex", "openai");
     for role in ["pipeline", "service", "operator", "admin"] {
         let caller = caller(role, "acme", &["openai"]);
-        for action in asked() {
+        for action in Action::asked() {
             assert!(!allows(&policies, &caller, action, Resource::Credential(&theirs)), "{role} {action:?}");
             assert!(!allows(&policies, &caller, action, Resource::Absent(&theirs.path)), "{role} {action:?}");
             assert!(!allows(&policies, &caller, action, Resource::Org("globex")), "{role} {action:?}");
@@ -180,7 +172,7 @@ fn a_slice_decides_as_the_whole_set_does() {
     let mut allowed = 0;
     for role in ["pipeline", "operator", "service"] {
         let caller = caller(role, "acme", &[]);
-        for action in asked() {
+        for action in Action::asked() {
             let about_one = credentials.iter().map(Resource::Credential);
             for resource in about_one.chain([Resource::Org("acme"), Resource::Org("*")]) {
                 let scene = entities::scene(&caller, action, resource, Timestamp::UNIX_EPOCH).unwrap();

@@ -12,6 +12,10 @@ pub struct Reads {
     pub more: bool,
 }
 
+impl Reads {
+    pub const ALL: Self = Self { moment: true, more: true };
+}
+
 impl std::ops::BitOrAssign for Reads {
     fn bitor_assign(&mut self, other: Self) {
         self.moment |= other.moment;
@@ -64,7 +68,7 @@ fn walk_context(value: &Value, reads: &mut Reads) {
                 reads.more |= ["step_up", "approved"].contains(&attribute);
             } else if is_context(value) {
                 // Used in a way that tells nothing about what of it matters.
-                *reads = Reads { moment: true, more: true };
+                *reads = Reads::ALL;
             } else {
                 map.values().for_each(|inner| walk_context(inner, reads));
             }

@@ -46,7 +46,7 @@ impl<'a> Words<'a> {
         }
         for tree::Named { what, text } in tree::named(policy)? {
             let rule = match what.as_str() {
-                "principal.role" => unknown("role", &text, &ROLES),
+                "principal.role" if !text.is_empty() => unknown("role", &text, &ROLES),
                 "context.proof" => unknown("proof", &text, &PROOFS),
                 "resource.state" => unknown("state", &text, &self.states),
                 "resource.health" => unknown("health", &text, &self.healths),

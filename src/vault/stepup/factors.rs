@@ -25,8 +25,9 @@ use crate::vault::policy::Resource;
 use crate::vault::trail::Trail;
 use crate::vault::{Action, Caller, Error, Proof, Vault};
 
-/// For a token's own first factor.
-const FRESH: Duration = Duration::from_secs(600);
+/// For a token's own first factor: so many seconds from its issue.
+const FRESH: i64 = 600;
+const SKEW: i64 = 60;
 /// A factor that nobody confirms is gone after this time.
 pub const CONFIRM_WITHIN: Duration = Duration::from_secs(24 * 3600);
 
@@ -41,7 +42,13 @@ struct Whose {
     own: bool,
     /// When their token was issued.
     issued_at: Option<Timestamp>,
+    /// There is no token with this id.
+    absent: bool,
 }
+
+/// How the ids of callers begin who have no token: nobody can tell whether there are such. No secret begins like that, and
+/// an id goes on record.
+const WITHOUT_TOKEN: [&str; 3] = ["https://", "mtls:", "unix:"];
 
 impl Vault {
     /// Makes a factor that waits for its first code, and answers what an authenticator app reads, once.
@@ -70,7 +77,7 @@ impl Vault {
             let whose = self.whose(caller, None).await?;
             let permit = self.permit_factor(caller, &whose, Action::ConfirmSecondFactor, &mut trail)?;
             let pending = self.store.factor(&whose.caller, FactorState::Pending).await?;
-            let pending = pending.filter(|factor| factor.created_at + CONFIRM_WITHIN > trail.at());
+            let pending = pending.filter(|factor| trail.at() - CONFIRM_WITHIN < factor.created_at);
             let absent = || Error::NotFound { what: "no second factor waits for its first code".to_owned() };
             let pending = pending.ok_or_else(absent)?;
             check_not_locked(&pending, trail.at())?;
@@ -123,16 +130,22 @@ impl Vault {
     /// Puts whose factor it is on record, and asks the policies: about one's own, or about somebody else's.
     fn permit_factor(&self, caller: &Caller, whose: &Whose, own: Action, trail: &mut Trail) -> Result<Permit, Error> {
         trail.org(&whose.org);
-        trail.named(&whose.caller);
         let action = if whose.own { own } else { Action::ManageSecondFactors };
-        self.guard.permit_also(caller, action, Resource::Org(&whose.org), trail)
+        let permit = self.guard.permit_also(caller, action, Resource::Org(&whose.org), trail)?;
+        trail.named(&whose.caller);
+        match whose.absent {
+            true => Err(Error::NotFound { what: "there is no such token".to_owned() }),
+            false => Ok(permit),
+        }
     }
 
     /// One's own, unless it is said whose. A caller without a token of ours is known to no org, so only who may manage all
     /// orgs' manages theirs.
     async fn whose(&self, caller: &Caller, of: Option<&str>) -> Result<Whose, Error> {
         let own = self.owner(&caller.principal).await?;
-        let caller_id = of.unwrap_or(&own);
+        // One spelling for one caller.
+        let of = of.map(|id| Uuid::parse_str(id).map_or_else(|_| id.to_owned(), |id| id.to_string()));
+        let caller_id = of.as_deref().unwrap_or(&own);
         if caller_id == own {
             if matches!(caller.principal.proof, Proof::Grant | Proof::None | Proof::System) {
                 return Err(Error::invalid("caller", "must be somebody who comes back: a grant has no second factor"));
@@ -140,14 +153,18 @@ impl Vault {
             let token = self.token_of(&own).await?;
             let issued_at = token.as_ref().map(|token| token.created_at);
             let (name, org) = (caller.principal.name.clone(), caller.principal.org.clone());
-            return Ok(Whose { caller: own, name, org, own: true, issued_at });
+            return Ok(Whose { caller: own, name, org, own: true, issued_at, absent: false });
         }
         self.check_caller_id(caller_id)?;
-        let (name, org) = match self.token_of(caller_id).await? {
-            Some(token) => (token.name, token.org),
-            None => (caller_id.to_owned(), EVERYTHING.to_owned()),
-        };
-        Ok(Whose { caller: caller_id.to_owned(), name, org, own: false, issued_at: None })
+        let caller = caller_id.to_owned();
+        Ok(match self.token_of(caller_id).await? {
+            Some(Token { name, org, .. }) => Whose { caller, name, org, own: false, issued_at: None, absent: false },
+            None => {
+                let (name, org) = (caller.clone(), EVERYTHING.to_owned());
+                let absent = Uuid::parse_str(caller_id).is_ok();
+                Whose { caller, name, org, own: false, issued_at: None, absent }
+            }
+        })
     }
 
     async fn token_of(&self, caller: &str) -> Result<Option<Token>, Error> {
@@ -158,7 +175,8 @@ impl Vault {
     }
 
     fn check_caller_id(&self, id: &str) -> Result<(), Error> {
-        if id.is_empty() || id.len() > LONGEST_CALLER || id.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        let is_known = Uuid::parse_str(id).is_ok() || WITHOUT_TOKEN.iter().any(|begin| id.starts_with(begin));
+        if !is_known || id.len() > LONGEST_CALLER || id.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(Error::invalid("caller", "must be a caller's id, as the audit log shows it"));
         }
         self.check_no_secret("caller", id)
@@ -211,15 +229,11 @@ fn identity(caller: &str, id: Uuid) -> Identity {
 }
 
 fn check_may_enrol(caller: &Caller, whose: &Whose, active: Option<&Factor>, now: Timestamp) -> Result<(), Error> {
+    // A token from the future is not fresh: the clock was set back.
+    let is_fresh = |issued: Timestamp| (-SKEW..=FRESH).contains(&now.duration_since(issued).as_secs());
     match (whose.own, active) {
         (true, Some(_)) => check_has_code(caller),
-        (true, None)
-            if whose
-                .issued_at
-                .is_some_and(|issued| now.duration_since(issued) <= FRESH.try_into().unwrap_or_default()) =>
-        {
-            Ok(())
-        }
+        (true, None) if whose.issued_at.is_some_and(is_fresh) => Ok(()),
         (true, None) => Err(Error::conflict(
             "a first second factor is enrolled within 10 minutes of the token's issue, or by an administrator",
         )),

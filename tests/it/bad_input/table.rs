@@ -189,6 +189,7 @@ fn table() -> Vec<Case> {
         invalid("ListAudit", json!({"page_token": "made-up"}), "page_token", "must be"),
         invalid("ListAudit", json!({"credential_id": "made-up"}), "credential_id", "must be"),
         invalid("ListAudit", json!({"org": "a b"}), "org", "must be letters, digits"),
+        invalid("ListAudit", json!({"grant": "made-up"}), "grant", "must be"),
         invalid("ListTokens", json!({"org": "a b"}), "org", "must be letters, digits"),
         invalid("BatchDecrypt", json!({"credentials": []}), "credentials", "must be 1 to 100"),
         invalid(
@@ -203,6 +204,12 @@ fn table() -> Vec<Case> {
         invalid("IssueToken", json!({"ttl": "99999999s"}), "ttl", "must"),
         invalid("IssueToken", json!({"role": "pipeline"}), "providers", "must"),
         invalid("IssueToken", json!({"org": "*"}), "org", "must"),
+        invalid("IssueToken", json!({"actions": ["publish"]}), "actions", "must be among"),
+        invalid("DeriveToken", json!({"name": "a b"}), "name", "must be letters, digits"),
+        invalid("DeriveToken", json!({"ttl": "86401s"}), "ttl", "must"),
+        invalid("DeriveToken", json!({"actions": ["publish"]}), "actions", "must be among"),
+        invalid("RotateToken", json!({"id": "made-up"}), "id", "must be a token's id"),
+        invalid("RotateToken", json!({"id": "self", "overlap": "604801s"}), "overlap", "must be at most"),
         invalid("RevokeToken", json!({"id": "made-up"}), "id", "must be a token's id"),
         // Not wrong in itself.
         case("SetupCredential", json!({}), "CONFLICT", "", "this secret is version 1"),
@@ -214,6 +221,7 @@ fn table() -> Vec<Case> {
         case("GetCredential", json!({"provider": "cloudflare"}), "NOT_FOUND", "", "no such credential"),
         case("DecryptCredential", json!({"name": "nobody"}), "NOT_FOUND", "", "no such credential"),
         case("UndeleteCredential", json!({}), "NOT_FOUND", "", "no such credential"),
+        case("RotateToken", json!({}), "NOT_FOUND", "", "no such token"),
         case("RevokeToken", json!({}), "NOT_FOUND", "", "no such token"),
     ]
 }

@@ -1,5 +1,7 @@
 //! Somebody who signs JSON Web Tokens: good ones, and any that are not.
 
+#![allow(dead_code, reason = "not every test needs all of it")]
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -17,7 +19,6 @@ pub struct Signer {
 enum Pair {
     Rsa(RsaKeyPair),
     Elliptic(EcdsaKeyPair),
-    #[allow(dead_code, reason = "not every test needs it")]
     Edwards(Ed25519KeyPair),
 }
 
@@ -30,7 +31,6 @@ impl Signer {
         Self::new(kid, Pair::Elliptic(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap()))
     }
 
-    #[allow(dead_code, reason = "not every test needs it")]
     pub fn edwards(kid: &str) -> Self {
         Self::new(kid, Pair::Edwards(Ed25519KeyPair::generate().unwrap()))
     }
@@ -60,7 +60,7 @@ impl Signer {
 
     /// A token with these claims.
     pub fn token(&self, claims: &Value) -> String {
-        self.sign(&self.header().to_string(), &claims.to_string())
+        self.sign(self.header().to_string(), claims.to_string())
     }
 
     pub fn header(&self) -> Value {

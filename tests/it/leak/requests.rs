@@ -38,8 +38,16 @@ pub fn good(rpc: &str, key: &str) -> Json {
         }
         "ListCredentials" | "WatchCredentials" => json!({"org": "acme"}),
         "IssueToken" => json!({"name": "t", "role": "service", "org": "acme"}),
-        "RevokeToken" => json!({"id": "00000000-0000-7000-8000-000000000000"}),
+        "DeriveToken" => json!({"name": "t"}),
+        "RevokeToken" | "RotateToken" | "ApproveRequest" | "RejectRequest" => {
+            json!({"id": "00000000-0000-7000-8000-000000000000"})
+        }
+        "EnrolSecondFactor" | "RemoveSecondFactor" | "ListSecondFactors" | "ListApprovals" => json!({}),
+        "ConfirmSecondFactor" => json!({"code": "000000"}),
+        "ExplainPolicy" => named(json!({"action": "decrypt", "caller": {"role": "pipeline", "org": "acme"}})),
         "ListTokens" | "ListAudit" | "VerifyAudit" | "ListProviders" => json!({}),
+        "GetAuditKey" | "RotateAuditKey" => json!({}),
+        "ExportAudit" => json!({"filter": {"org": "acme"}}),
         new => panic!("{new}: write down what a request of it looks like, so that this test sees it too"),
     }
 }

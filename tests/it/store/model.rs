@@ -66,6 +66,9 @@ pub async fn random_changes_match_a_model(place: &impl Place) {
             (Ok(receipt), Ok(credential)) => {
                 assert_eq!(receipt.sequence, model.newest as u64, "{told}");
                 assert_eq!(receipt.credential, credential, "{told}");
+                if let Some(version) = receipt.version {
+                    assert_eq!(store.versions(version.credential).await.unwrap().first(), Some(&version), "{told}");
+                }
             }
             (Err(Error::Stale { current }), Err(expected)) => assert_eq!(Refusal::Stale(current), expected, "{told}"),
             (Err(Error::Taken), Err(expected)) => assert_eq!(Refusal::Taken, expected, "{told}"),

@@ -1,6 +1,6 @@
 //! Lists, page by page, against what a sorted vector would say.
 
-use strongroom::store::{CredentialState, Cursor, Filter, Health, Settlement, VersionState};
+use strongroom::store::{AuditPage, CredentialState, Cursor, Filter, Health, Settlement, VersionState};
 
 use super::*;
 
@@ -143,7 +143,7 @@ pub async fn audit_pages(place: &impl Place) {
         };
         store.commit(Change::Record, record.into()).await.unwrap();
     }
-    let everything = store.audit(&AuditFilter::default(), None, false, 1_000).await.unwrap();
+    let everything = store.audit(&AuditFilter::default(), None, false, 1_000).await.unwrap().records;
     assert_eq!(everything.len(), 60);
     let instance = everything[0].1.instance.clone();
     let filters = [
@@ -167,19 +167,19 @@ pub async fn audit_pages(place: &impl Place) {
             if descending {
                 expected.reverse();
             }
-            let mut found = Vec::new();
+            let (mut found, mut from) = (Vec::new(), None);
             loop {
-                let from = found.last().map(|(position, _)| *position);
                 let page = store.audit(&filter, from, descending, 4).await.unwrap();
-                if page.is_empty() {
+                found.extend(page.records);
+                from = page.next;
+                if from.is_none() {
                     break;
                 }
-                found.extend(page);
             }
             assert_eq!(found, expected, "{filter:?} {descending}");
         }
     }
-    assert_eq!(store.audit(&AuditFilter::default(), Some(u64::MAX), false, 10).await.unwrap(), []);
+    assert_eq!(store.audit(&AuditFilter::default(), Some(u64::MAX), false, 10).await.unwrap(), AuditPage::default());
 }
 
 pub async fn due_in_order(place: &impl Place) {

@@ -5,7 +5,9 @@ use std::sync::Mutex;
 
 use futures_util::future::join_all;
 use strongroom::store::{AuditFilter, Change, Store};
-use strongroom::vault::{Activate, Allowances, Credential, Error, Token, Update, Validate, Verdict, VersionState};
+use strongroom::vault::{
+    Activate, Allowances, Auditing, Credential, Error, Token, Update, Validate, Verdict, VersionState,
+};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -67,6 +69,7 @@ impl World {
             probe: Arc::clone(&provider) as Arc<dyn Probe>,
             limits: LIMITS,
             allowances: Allowances::default(),
+            auditing: Auditing::default(),
             testing,
         })
         .unwrap();
@@ -117,7 +120,7 @@ impl World {
     /// What the audit log says of an action: caller and outcome.
     pub async fn recorded(&self, action: &str) -> Vec<(String, String)> {
         let filter = AuditFilter { action: Some(action.into()), ..AuditFilter::default() };
-        let records = self.store.audit(&filter, None, false, 1_000).await.unwrap();
+        let records = self.store.audit(&filter, None, false, 1_000).await.unwrap().records;
         records.into_iter().map(|(_, record)| (record.draft.caller, record.draft.outcome)).collect()
     }
 
@@ -476,12 +479,10 @@ pub fn issued(id: Uuid) -> Token {
         name: "ci".into(),
         role: "admin".into(),
         org: "*".into(),
-        projects: Vec::new(),
-        providers: Vec::new(),
         hash: [7; 32],
         created_by: "test".into(),
         created_at: jiff::Timestamp::now(),
         expires_at: jiff::Timestamp::now() + Duration::from_secs(3600),
-        revoked_at: None,
+        ..Token::default()
     }
 }

@@ -1,11 +1,7 @@
 use serde_json::json;
-use signer::{Signer, encode, jwks};
 
 use super::*;
-
-#[path = "../../../../tests/it/fake/signer.rs"]
-#[allow(dead_code, reason = "other tests need more of it")]
-mod signer;
+use crate::authn::jwt::signer::{Signer, encode, jwks};
 
 fn parse(set: &Value) -> Result<KeySet, String> {
     KeySet::parse(set.to_string().as_bytes())

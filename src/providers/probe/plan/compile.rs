@@ -1,7 +1,6 @@
 //! From a test as it is written to one that can be run. Whatever is wrong with it is found here, and named by its line.
 
 use http::{HeaderName, Method};
-use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
@@ -11,8 +10,8 @@ use super::{Answer, Assert, Body, Ends, Name, Node, Sign, Step, Test, Where};
 use crate::http::Hosts;
 use crate::providers::Field;
 use crate::providers::entry::{Flaw, at};
-use crate::providers::pattern::bad_pattern;
 use crate::providers::probe::Verdict;
+use crate::providers::probe::pattern::Pattern;
 use crate::providers::probe::template::{Address, Pointer, Template};
 
 /// What is wrong with a test: where in the file, where in the test, and the rule.
@@ -83,7 +82,7 @@ impl Compiler<'_> {
         let pattern = match &name.pattern {
             Some(text) => {
                 let pattern = self.pattern(text, "names.pattern")?;
-                if pattern.captures_len() < 2 {
+                if !pattern.has_group {
                     return Err(wrong(text, "names.pattern", "must have a group, for what it takes out"));
                 }
                 Some(pattern)
@@ -332,10 +331,8 @@ impl Compiler<'_> {
         Ok(pointer)
     }
 
-    fn pattern(&self, text: &Spanned<String>, path: &str) -> Compiled<Regex> {
-        let limit = self.pattern_bytes;
-        let pattern = RegexBuilder::new(&text.value).size_limit(limit).dfa_size_limit(limit).build();
-        pattern.map_err(|error| wrong(text, path, bad_pattern(&error)))
+    fn pattern(&self, text: &Spanned<String>, path: &str) -> Compiled<Pattern> {
+        Pattern::new(&text.value, self.pattern_bytes).map_err(|rule| wrong(text, path, rule))
     }
 }
 

@@ -1,0 +1,336 @@
+//! The audit log's checkpoints, and how long its records are kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard, watch};
+use tokio::time::Instant;
+
+use crate::crypto::ledger::merkle::{self, Frontier};
+use crate::crypto::ledger::note::{self, Note, Signer, Verifier};
+use crate::crypto::ledger::{Hash, chain};
+use crate::store::{self, AuditKey, Chained, Change, Checkpoint, Keep, Store};
+use crate::vault::guard::Guard;
+use crate::vault::names::EVERYTHING;
+use crate::vault::policy::Resource;
+use crate::vault::request::AuditKeyInfo;
+use crate::vault::trail::Trail;
+use crate::vault::{Action, Caller, Error, Vault};
+
+/// A checkpoint stands for no more new records than this, however many there are: what is pruned, and what is read again
+/// at a start, is a whole span.
+const SPAN: u64 = 50_000;
+/// So many records are read at a time.
+pub(super) const PAGE: u32 = 1_000;
+
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// Between two pieces of what was pruned: the writer has other things to do.
+const SWEEP_PAUSE: Duration = Duration::from_millis(20);
+
+/// How the audit log is looked after.
+#[derive(Clone, Copy, Debug)]
+pub struct Auditing {
+    pub checkpoint_every: Duration,
+    /// None: for ever.
+    pub keep: Option<Duration>,
+}
+
+impl Default for Auditing {
+    fn default() -> Self {
+        Self { checkpoint_every: Duration::from_secs(60), keep: None }
+    }
+}
+
+pub struct Ledger {
+    auditing: Auditing,
+    /// One checkpoint at a time; with the key that signs it, once that was needed.
+    signer: Mutex<Option<Signer>>,
+    /// How many records the newest checkpoint stands for.
+    newest: watch::Sender<u64>,
+}
+
+/// Why this is not the log that a checkpoint was made of.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Diverged {
+    #[error(
+        "its newest checkpoint of this log tells of {told} records, and the database has {found}: its tail was cut \
+             off, or an older database was put back"
+    )]
+    Cut { told: u64, found: u64 },
+    #[error(
+        "its checkpoint of {size} records is of another log than the database's: one of them was rewritten, or the \
+             log went on in two ways after an older database was put back"
+    )]
+    Forked { size: u64 },
+    #[error("its checkpoint of {size} records is not signed by this database's audit key")]
+    OtherKey { size: u64 },
+}
+
+impl Ledger {
+    pub fn new(auditing: Auditing) -> Self {
+        Self { auditing, signer: Mutex::new(None), newest: watch::Sender::new(0) }
+    }
+}
+
+impl Vault {
+    /// Makes checkpoints and prunes, until shutdown.
+    pub(super) async fn keep_ledger(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
+        let Auditing { checkpoint_every, keep } = self.ledger.auditing;
+        let mut checkpoint = tokio::time::interval_at(Instant::now() + checkpoint_every, checkpoint_every);
+        let mut prune = tokio::time::interval(keep.map_or(PRUNE_EVERY, |keep| keep.min(PRUNE_EVERY)));
+        loop {
+            tokio::select! {
+                () = async { drop(shutdown.wait_for(|down| *down).await) } => break,
+                _ = checkpoint.tick() => self.checkpoint_or_say_why().await,
+                _ = prune.tick() => {
+                    if let Err(error) = self.prune_audit(&shutdown).await {
+                        tracing::error!(cause = error.cause(), "the audit log could not be pruned; trying again");
+                    }
+                }
+            }
+        }
+    }
+
+    /// For the end of the daemon too, when nothing more is recorded.
+    pub async fn checkpoint_or_say_why(&self) {
+        if let Err(error) = self.checkpoint().await {
+            metrics::counter!("strongroom_audit_checkpoint_failures_total").increment(1);
+            tracing::error!(cause = error.cause(), "no checkpoint of the audit log was made; trying again");
+        }
+    }
+
+    /// Wakes whoever passes checkpoints on.
+    pub fn newest_checkpoint(&self) -> watch::Receiver<u64> {
+        self.ledger.newest.subscribe()
+    }
+
+    /// Signs for what is new. The tree grows from the last checkpoint on: only newer records are read, after they were
+    /// answered, and nothing is signed that does not follow from what was signed before.
+    pub async fn checkpoint(&self) -> Result<(), Error> {
+        let signer = self.signer().await?;
+        let signer = &*signer;
+        loop {
+            let last = self.store.checkpoint(u64::MAX).await?;
+            let begun = last.as_ref().map_or(0, |last| last.size);
+            let mut span = Span::after(last.as_ref())?;
+            while span.count() < SPAN {
+                let page = self.store.chained(span.position, PAGE).await?;
+                let Some(last) = page.last().map(|last| last.position) else { break };
+                page.iter().try_for_each(|record| span.take(record))?;
+                span.position = last;
+            }
+            let Some((oldest_at, newest_at)) = span.times else { break };
+            let size = span.frontier.size();
+            let claim = note::Checkpoint {
+                instance: self.store.instance().to_owned(),
+                size,
+                root: span.frontier.root(),
+                head: span.head,
+                time: format!("{:.0}", Timestamp::now()),
+            };
+            let checkpoint = Checkpoint {
+                size,
+                note: signer.sign(&claim).to_string(),
+                head: span.head,
+                frontier: span.frontier.to_bytes(),
+                after: span.after,
+                position: span.position,
+                oldest_at,
+                newest_at,
+            };
+            self.store.keep(Keep::Checkpoint(Box::new(checkpoint))).await?;
+            tracing::debug!(size, new = size - begun, "a checkpoint of the audit log");
+            metrics::gauge!("strongroom_audit_checkpoint_records").set(size as f64);
+            self.ledger.newest.send_replace(size);
+            if size - begun < SPAN {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The key that signs, for as long as nobody else may sign.
+    async fn signer(&self) -> Result<MappedMutexGuard<'_, Signer>, Error> {
+        let mut signer = self.ledger.signer.lock().await;
+        if signer.is_none() {
+            *signer = Some(self.audit_signer().await?);
+        }
+        MutexGuard::try_map(signer, Option::as_mut).map_err(|_| Error::bug("there is no signer"))
+    }
+
+    /// Opens the newest key; made on first use.
+    async fn audit_signer(&self) -> Result<Signer, Error> {
+        if self.store.audit_keys().await?.is_empty() {
+            let trail = Trail::begin(&Caller::system(), Action::KeepAuditKey).about_org(EVERYTHING);
+            let key = self.keeper.new_audit_key(1, trail.at()).await?;
+            self.store.commit(Change::KeepAuditKey(key), trail.record()).await?;
+        }
+        let newest = self.store.audit_keys().await?.pop();
+        let newest = newest.ok_or_else(|| Error::bug("an audit key was kept and is not there"))?;
+        self.keeper.open_audit_key(newest).await
+    }
+
+    /// The public keys, the one that signs now last.
+    pub async fn audit_keys(&self, caller: &Caller) -> Result<Vec<AuditKeyInfo>, Error> {
+        let mut trail = Trail::begin(caller, Action::GetAuditKey).about_org(EVERYTHING);
+        let result = async {
+            let permit = self.guard.permit(caller, Resource::Org(EVERYTHING), &mut trail)?;
+            self.guard.admit(permit, &trail).await?;
+            drop(self.signer().await?);
+            self.audit_key_infos().await
+        };
+        let result = result.await;
+        self.guard.finish(trail, result).await
+    }
+
+    /// Signs with a new key from now on. What the old one has signed stays as it is.
+    pub async fn rotate_audit_key(&self, caller: &Caller) -> Result<Vec<AuditKeyInfo>, Error> {
+        let mut trail = Trail::begin(caller, Action::RotateAuditKey).about_org(EVERYTHING);
+        let result = async {
+            let permit = self.guard.permit(caller, Resource::Org(EVERYTHING), &mut trail)?;
+            // The old key signs for all that came before.
+            self.checkpoint().await?;
+            let mut signer = self.ledger.signer.lock().await;
+            let number = self.store.audit_keys().await?.last().map_or(1, |newest| newest.number + 1);
+            let key = self.keeper.new_audit_key(number, trail.at()).await?;
+            trail.named(&number.to_string());
+            match self.guard.commit(&permit, Change::KeepAuditKey(key), &trail).await {
+                Err(store::Error::Taken) => {
+                    let why = "another key was made meanwhile".to_owned();
+                    return Err(Error::Conflict { why, id: String::new(), version: 0 });
+                }
+                other => other.map(drop)?,
+            }
+            *signer = Some(self.audit_signer().await?);
+            self.audit_key_infos().await
+        };
+        let result = result.await;
+        self.guard.finish(trail, result).await
+    }
+
+    async fn audit_key_infos(&self) -> Result<Vec<AuditKeyInfo>, Error> {
+        let keys = self.store.audit_keys().await?;
+        let info = |key: AuditKey| {
+            let verifier = Verifier::new(self.store.instance(), key.public).to_string();
+            AuditKeyInfo { verifier, created_at: key.created_at }
+        };
+        Ok(keys.into_iter().map(info).collect())
+    }
+
+    /// Whether the log is still the one that these notes, kept elsewhere, were made of. Only the newest of this instance is
+    /// compared: it stands for all before it. Returns how many records it stands for.
+    pub async fn follows(&self, notes: &[Note]) -> Result<Result<Option<u64>, Diverged>, Error> {
+        let instance = self.store.instance();
+        let claims = notes.iter().filter_map(|note| Some((note.claims()?, note)));
+        let newest = claims.filter(|(claim, _)| claim.instance == instance).max_by_key(|(claim, _)| claim.size);
+        let Some((claim, note)) = newest else { return Ok(Ok(None)) };
+        let size = claim.size;
+        let Ok(said) = note.open(&verifiers(self.store.as_ref()).await?) else {
+            return Ok(Err(Diverged::OtherKey { size }));
+        };
+        let found = *self.store.newest_record().borrow();
+        if said.size > found {
+            return Ok(Err(Diverged::Cut { told: said.size, found }));
+        }
+        let pruned = self.store.boundary().await?.size;
+        if said.size < pruned {
+            tracing::warn!(told = said.size, pruned, "what the newest checkpoint of the file stands for was pruned");
+            return Ok(Ok(None));
+        }
+        // At least the last span is read again, not only what the database says of it.
+        let begin = if said.size > pruned { said.size - 1 } else { said.size };
+        let mut span = Span::after(self.store.checkpoint(begin).await?.as_ref())?;
+        while span.frontier.size() < said.size {
+            let left = said.size - span.frontier.size();
+            let page = self.store.chained(span.position, PAGE).await?;
+            if page.is_empty() {
+                return Ok(Err(Diverged::Cut { told: said.size, found: span.frontier.size() }));
+            }
+            for record in page.iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
+                if span.take(record).is_err() {
+                    return Ok(Err(Diverged::Forked { size }));
+                }
+                span.position = record.position;
+            }
+        }
+        let same = (span.frontier.root(), span.head) == (said.root, said.head);
+        Ok(if same { Ok(Some(size)) } else { Err(Diverged::Forked { size }) })
+    }
+
+    /// Lets the log begin where all that a checkpoint stands for is older than what is kept, then takes the records away.
+    async fn prune_audit(&self, shutdown: &watch::Receiver<bool>) -> Result<(), Error> {
+        let Some(keep) = self.ledger.auditing.keep else { return Ok(()) };
+        let keep = SignedDuration::try_from(keep).map_err(Error::bug)?;
+        let cutoff = Timestamp::now().saturating_sub(keep).unwrap_or(Timestamp::MIN);
+        let boundary = self.store.boundary().await?;
+        if let Some(end) = self.store.checkpoint_before(cutoff).await?.filter(|end| end.size > boundary.size) {
+            let mut trail = Trail::begin(&Caller::system(), Action::PruneAudit).about_org(EVERYTHING);
+            trail.named(&format!("records {} to {}", boundary.size + 1, end.size));
+            let change = Change::PruneAudit { size: end.size };
+            let result = self.guard.commit(&Guard::own_work(), change, &trail).await.map(drop).map_err(Error::from);
+            self.guard.finish(trail, result).await?;
+        }
+        while !*shutdown.borrow() && self.store.keep(Keep::Sweep).await? > 0 {
+            tokio::time::sleep(SWEEP_PAUSE).await;
+        }
+        Ok(())
+    }
+}
+
+/// The public keys that this store's checkpoints may be signed by.
+pub(super) async fn verifiers(store: &dyn Store) -> Result<Vec<Verifier>, store::Error> {
+    let keys = store.audit_keys().await?;
+    Ok(keys.iter().map(|key| Verifier::new(store.instance(), key.public)).collect())
+}
+
+/// Records on their way into a checkpoint.
+struct Span {
+    frontier: Frontier,
+    head: Hash,
+    after: u64,
+    position: u64,
+    begun: u64,
+    times: Option<(Timestamp, Timestamp)>,
+}
+
+impl Span {
+    fn after(last: Option<&Checkpoint>) -> Result<Self, Error> {
+        let Some(last) = last else {
+            return Ok(Self {
+                frontier: Frontier::default(),
+                head: [0; 32],
+                after: 0,
+                position: 0,
+                begun: 0,
+                times: None,
+            });
+        };
+        let damaged = || Error::Corrupt { what: format!("the audit log's checkpoint of {} records", last.size) };
+        Ok(Self {
+            frontier: Frontier::from_bytes(last.size, &last.frontier).ok_or_else(damaged)?,
+            head: last.head,
+            after: last.position,
+            position: last.position,
+            begun: last.size,
+            times: None,
+        })
+    }
+
+    const fn count(&self) -> u64 {
+        self.frontier.size() - self.begun
+    }
+
+    fn take(&mut self, record: &Chained) -> Result<(), Error> {
+        let next = self.frontier.size() + 1;
+        if record.sequence != next || chain::link(&self.head, &record.canonical) != record.hash {
+            let what = format!("the audit log's record {next}: `strongroom audit verify` tells what is wrong with it");
+            return Err(Error::Corrupt { what });
+        }
+        self.head = record.hash;
+        self.frontier.push(merkle::leaf(&record.canonical));
+        let (oldest, newest) = self.times.unwrap_or((record.at, record.at));
+        self.times = Some((oldest.min(record.at), newest.max(record.at)));
+        Ok(())
+    }
+}
