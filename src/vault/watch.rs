@@ -100,11 +100,14 @@ impl Watcher {
             && self.request.provider.as_ref().is_none_or(|provider| *provider == path.provider)
     }
 
-    /// A stream outlives its request: the token that opened it must still be good, for each change that is told.
+    /// A stream outlives its request: the proof that opened it must still be good, for each change that is told.
     async fn refuse_revoked(&mut self) -> Result<(), Error> {
-        let Some(id) = self.caller.principal.token else { return Ok(()) };
         // Before the look: what is revoked behind it is seen next time.
         let (epoch, now) = (self.vault.guard.epoch(), Timestamp::now());
+        if self.caller.principal.expires_at.is_some_and(|end| end <= now) {
+            return Err(Error::Unauthenticated);
+        }
+        let Some(id) = self.caller.principal.token else { return Ok(()) };
         if self.checked.is_some_and(|checked| checked.epoch == epoch && now < checked.until) {
             return Ok(());
         }
