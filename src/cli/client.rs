@@ -100,8 +100,7 @@ impl Connection {
 
     /// For streams, which have no deadline.
     pub async fn admin_without_end(&self) -> Result<Admin, Failure> {
-        let outgoing = self.outgoing(None)?;
-        let client = AdminServiceClient::with_interceptor(self.channel().await?, outgoing);
+        let client = AdminServiceClient::new(self.way(None).await?);
         Ok(client.max_decoding_message_size(MAX_REPLY))
     }
 
