@@ -171,7 +171,10 @@ pub enum Change {
 impl Change {
     /// Whether it may take from a caller what they had when a stream was opened. Those are seldom; what is not known to
     /// leave all rights alone counts as one.
-    pub const fn may_end_rights(&self) -> bool {
+    pub fn may_end_rights(&self) -> bool {
+        if let Self::By { change, .. } = self {
+            return change.may_end_rights();
+        }
         !matches!(
             self,
             Self::Record

@@ -18,7 +18,7 @@ pub struct Trail {
     started: Instant,
     /// Shared with the store's writer while a record is on its way.
     draft: Arc<Draft>,
-    /// Why it failed, for the log alone.
+    /// Why nobody was proven, for the log alone.
     why: String,
     /// For whom a second person may be asked, and about what.
     asker: Option<Asker>,
@@ -174,6 +174,9 @@ impl Trail {
             (!text.is_empty()).then_some(text)
         }
         let it = &self.draft;
+        if let Some(why) = said(&self.why) {
+            tracing::info!(request_id = it.request_id, why, "nobody was proven");
+        }
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::info!(
             action = it.action,
@@ -187,7 +190,6 @@ impl Trail {
             version = it.version,
             fingerprint = said(&it.fingerprint),
             duration_us,
-            why = said(&self.why),
             request_id = it.request_id,
         );
     }

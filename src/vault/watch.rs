@@ -105,9 +105,12 @@ impl Watcher {
         if !self.caller.standing.holds() {
             return Err(Error::Unauthenticated);
         }
-        let Some(id) = self.caller.principal.token else { return Ok(()) };
         // Before the look: what is revoked behind it is seen next time.
         let (epoch, now) = (self.vault.guard.epoch(), Timestamp::now());
+        if self.caller.principal.expires_at.is_some_and(|end| end <= now) {
+            return Err(Error::Unauthenticated);
+        }
+        let Some(id) = self.caller.principal.token else { return Ok(()) };
         if self.checked.is_some_and(|checked| checked.epoch == epoch && now < checked.until) {
             return Ok(());
         }

@@ -25,6 +25,7 @@ fn vault(home: &std::path::Path, keep: Option<Duration>) -> (Arc<Vault>, Arc<dyn
         policies: Policies::embedded().unwrap(),
         probe: Arc::new(live),
         limits: Limits { ttl: Duration::from_secs(1), max_bytes: 1 << 20, org_bytes: 1 << 20 },
+        allowances: strongroom::vault::Allowances::default(),
         testing: Testing { enabled: false, timeout: every, every: Duration::from_secs(3600), at_once: 1 },
         auditing: Auditing { checkpoint_every: every, keep },
     });

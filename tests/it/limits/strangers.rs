@@ -167,7 +167,7 @@ fn strangers_are_answered_by_their_heads_alone() {
 #[test]
 fn a_flood_of_failures_is_recorded_in_short_and_counted_in_full() {
     let home = tempfile::tempdir().unwrap();
-    let daemon = Daemon::start(home.path());
+    let daemon = Daemon::start_with(home.path(), "[limits]\nmax_streams = 100\n");
     list(&daemon, &daemon.token);
     let database = daemon.database();
     let size = || {
