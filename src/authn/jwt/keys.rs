@@ -154,3 +154,6 @@ impl Keys {
         Error::Unavailable { what: Dependency::Issuer, retry_after, cause }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,5 @@
 //! Tokens that are wrong in one thing each, beside their twins that are right.
 
-mod held;
-
 use std::fs;
 
 use serde_json::{Value, json};
@@ -12,15 +10,15 @@ use crate::http;
 
 const ISSUER: &str = "https://issuer.example/realm";
 
-struct Place {
-    home: tempfile::TempDir,
-    rsa: Signer,
-    elliptic: Signer,
-    edwards: Signer,
+pub struct Place {
+    pub home: tempfile::TempDir,
+    pub rsa: Signer,
+    pub elliptic: Signer,
+    pub edwards: Signer,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let place = Self {
             home: tempfile::tempdir().unwrap(),
             rsa: Signer::rsa("r1"),
@@ -31,19 +29,19 @@ impl Place {
         place
     }
 
-    fn publish(&self, keys: &Value) {
+    pub fn publish(&self, keys: &Value) {
         fs::write(self.file(), keys.to_string()).unwrap();
     }
 
-    fn file(&self) -> std::path::PathBuf {
+    pub fn file(&self) -> std::path::PathBuf {
         self.home.path().join("keys.json")
     }
 
-    fn issuers(&self) -> Issuers {
+    pub fn issuers(&self) -> Issuers {
         self.issuers_with("")
     }
 
-    fn callers(&self, more: &str) -> Arc<Callers> {
+    pub fn callers(&self, more: &str) -> Arc<Callers> {
         let text = format!(
             r#"
             [[issuer]]
@@ -71,11 +69,11 @@ impl Place {
         Arc::new(Callers::parse("callers.toml", &text).unwrap())
     }
 
-    fn issuers_with(&self, more: &str) -> Issuers {
+    pub fn issuers_with(&self, more: &str) -> Issuers {
         Issuers::new(client(), self.callers(more))
     }
 
-    fn good(&self) -> String {
+    pub fn good(&self) -> String {
         self.rsa.token(&claims(&[]))
     }
 }
@@ -84,12 +82,12 @@ fn client() -> Arc<Client> {
     Arc::new(Client::new(http::Settings::default()).unwrap())
 }
 
-fn now() -> i64 {
+pub fn now() -> i64 {
     Timestamp::now().as_second()
 }
 
 /// Good ones, but for these; without those that are null.
-fn claims(changes: &[(&str, Value)]) -> Value {
+pub fn claims(changes: &[(&str, Value)]) -> Value {
     let mut claims = json!({
         "iss": ISSUER, "aud": "strongroom", "sub": "robot 7", "team": "blue",
         "iat": now() - 5, "nbf": now() - 5, "exp": now() + 300,
@@ -101,7 +99,7 @@ fn claims(changes: &[(&str, Value)]) -> Value {
     claims
 }
 
-async fn prove(issuers: &Issuers, token: &str) -> Result<Proven, String> {
+pub async fn prove(issuers: &Issuers, token: &str) -> Result<Proven, String> {
     issuers.prove(token).await.map_err(|unproven| match unproven {
         Unproven::Refused(why) => why,
         Unproven::Failed(error) => format!("{error}; {}", error.cause().unwrap_or_default()),
@@ -109,7 +107,7 @@ async fn prove(issuers: &Issuers, token: &str) -> Result<Proven, String> {
 }
 
 #[track_caller]
-fn refused_for(proven: Result<Proven, String>, why: &str, what: &str) {
+pub fn refused_for(proven: Result<Proven, String>, why: &str, what: &str) {
     let told = proven.expect_err(what);
     assert!(told.starts_with("a JWT is refused: ") && told.contains(why), "{what}: {told}");
 }

@@ -1,9 +1,18 @@
 //! Keys and verified tokens as they are held: replaced, kept for their time, forgotten.
 
-use std::time::Duration;
+use std::fs;
+
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use serde_json::json;
 
 use super::*;
-use crate::vault::{Dependency, Error};
+use crate::authn::Unproven;
+use crate::authn::jwt::claims as verified_claims;
+use crate::authn::jwt::jwks::KeySet;
+use crate::authn::jwt::signer::{Signer, jwks};
+use crate::authn::jwt::tests::{Place, claims, now, prove, refused_for};
+use crate::authn::jwt::token::Unverified;
 
 #[tokio::test]
 async fn rotated_keys_are_picked_up_and_revoked_ones_forgotten() {
@@ -76,19 +85,19 @@ async fn another_callers_file_forgets_whom_it_let_in_and_keeps_the_keys() {
 #[tokio::test]
 async fn clocks_may_differ_by_the_leeway_and_jump_without_letting_anybody_in() {
     let place = Place::new();
-    let (callers, keys) = (place.callers(""), jwks::KeySet::parse(&fs::read(place.file()).unwrap()).unwrap());
+    let (callers, keys) = (place.callers(""), KeySet::parse(&fs::read(place.file()).unwrap()).unwrap());
     let issuer = &callers.issuers()[0];
     let begin = now();
     let said = claims(&[("iat", json!(begin)), ("nbf", json!(begin)), ("exp", json!(begin + 300))]);
     let token = place.elliptic.token(&said);
     let verified = Unverified::read(&token).unwrap().verify(&keys, &issuer.algorithms).unwrap();
     let at = |seconds: i64| Timestamp::from_second(begin + seconds).unwrap();
-    let span = claims::check(&verified, issuer, at(0)).unwrap().span;
+    let span = verified_claims::check(&verified, issuer, at(0)).unwrap().span;
     // Thirty seconds by default; what is remembered holds no longer than what is new.
     for (seconds, holds) in
         [(-86_400, false), (-31, false), (-30, true), (0, true), (329, true), (330, false), (86_400, false)]
     {
-        assert_eq!(claims::check(&verified, issuer, at(seconds)).is_ok(), holds, "{seconds}");
+        assert_eq!(verified_claims::check(&verified, issuer, at(seconds)).is_ok(), holds, "{seconds}");
         assert_eq!(span.holds(at(seconds)), holds, "{seconds}");
     }
 }
