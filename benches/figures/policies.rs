@@ -82,7 +82,7 @@ pub fn run(plan: Plan, home: &Path) {
                     assert_eq!(decision.verdict, Verdict::Allowed);
                 })
             });
-            let taken = median(taken.collect());
+            let taken = median(taken);
             let what = format!("decided anew, by {}", proof.as_str());
             line(&what, taken).ratio(taken.as_secs_f64() / whole.as_secs_f64(), Target::None).print();
         }

@@ -32,7 +32,7 @@ impl Vault {
     }
 
     async fn spend_code(&self, caller: &Caller, code: &str, trail: &mut Trail) -> Result<Judged, Error> {
-        let owner = self.owner(&caller.principal).await?;
+        let owner = self.first_of(&caller.principal.id).await?;
         let factor = self.store.factor(&owner, FactorState::Active).await?;
         let factor = factor.ok_or_else(|| needed("this caller has no second factor; enrol one first"))?;
         check_not_locked(&factor, trail.at())?;

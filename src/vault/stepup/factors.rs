@@ -142,10 +142,12 @@ impl Vault {
     /// One's own, unless it is said whose. A caller without a token of ours is known to no org, so only who may manage all
     /// orgs' manages theirs.
     async fn whose(&self, caller: &Caller, of: Option<&str>) -> Result<Whose, Error> {
-        let own = self.owner(&caller.principal).await?;
+        let own = self.first_of(&caller.principal.id).await?;
         // One spelling for one caller.
-        let of = of.map(|id| Uuid::parse_str(id).map_or_else(|_| id.to_owned(), |id| id.to_string()));
-        let caller_id = of.as_deref().unwrap_or(&own);
+        let caller_id = match of.map(|id| Uuid::parse_str(id).map_or_else(|_| id.to_owned(), |id| id.to_string())) {
+            Some(id) => self.first_of(&id).await?,
+            None => own.clone(),
+        };
         if caller_id == own {
             if matches!(caller.principal.proof, Proof::Grant | Proof::None | Proof::System) {
                 return Err(Error::invalid("caller", "must be somebody who comes back: a grant has no second factor"));
@@ -155,19 +157,19 @@ impl Vault {
             let (name, org) = (caller.principal.name.clone(), caller.principal.org.clone());
             return Ok(Whose { caller: own, name, org, own: true, issued_at, absent: false });
         }
-        self.check_caller_id(caller_id)?;
-        let caller = caller_id.to_owned();
-        Ok(match self.token_of(caller_id).await? {
+        self.check_caller_id(&caller_id)?;
+        let caller = caller_id;
+        Ok(match self.token_of(&caller).await? {
             Some(Token { name, org, .. }) => Whose { caller, name, org, own: false, issued_at: None, absent: false },
             None => {
                 let (name, org) = (caller.clone(), EVERYTHING.to_owned());
-                let absent = Uuid::parse_str(caller_id).is_ok();
+                let absent = Uuid::parse_str(&caller).is_ok();
                 Whose { caller, name, org, own: false, issued_at: None, absent }
             }
         })
     }
 
-    async fn token_of(&self, caller: &str) -> Result<Option<Token>, Error> {
+    pub(super) async fn token_of(&self, caller: &str) -> Result<Option<Token>, Error> {
         match caller.parse::<Uuid>() {
             Ok(id) => Ok(self.store.token(id).await?),
             Err(_) => Ok(None),

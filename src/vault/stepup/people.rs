@@ -7,9 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use uuid::Uuid;
-
-use crate::store::Approval;
+use crate::store::{Approval, Token};
 use crate::vault::names::EVERYTHING;
 use crate::vault::{Error, Principal, Proof, Vault};
 
@@ -49,31 +47,39 @@ impl Vault {
         else {
             return Ok(false);
         };
-        Ok(!above_requester.contains(&approver.id) && !above_approver.contains(&approval.requester))
+        let in_line = above_requester.contains(&approver.id) || above_approver.contains(&approval.requester);
+        Ok(!in_line && self.first_of(&approval.requester).await? != self.first_of(&approver.id).await?)
     }
 
-    /// A caller and whoever made its token, and theirs. None when there is no end to it.
+    /// A caller, whoever made its token, and the tokens that it was derived from or took over from; and theirs. None when
+    /// there is no end to it.
     async fn line(&self, caller: &str) -> Result<Option<BTreeSet<String>>, Error> {
         let mut line = BTreeSet::new();
-        let mut next = caller.to_owned();
-        while line.len() < LONGEST_LINE {
-            let token = match next.parse::<Uuid>() {
-                Ok(id) => self.store.token(id).await?,
-                Err(_) => None,
-            };
-            if !line.insert(next) {
+        let mut next = vec![caller.to_owned()];
+        while let Some(one) = next.pop() {
+            if line.len() >= LONGEST_LINE {
                 return Ok(None);
             }
-            match token {
-                Some(token) => next = token.created_by,
-                None => return Ok(Some(line)),
+            let token = self.token_of(&one).await?;
+            if line.insert(one)
+                && let Some(Token { created_by, parent, replaces, .. }) = token
+            {
+                next.push(created_by);
+                next.extend([parent, replaces].into_iter().flatten().map(|id| id.to_string()));
             }
         }
-        Ok(None)
+        Ok(Some(line))
     }
 
-    /// Whose second factor counts for a caller.
-    pub(super) async fn owner(&self, principal: &Principal) -> Result<String, Error> {
-        Ok(principal.id.clone())
+    /// Whose second factor counts for a caller. A token's children and whatever took over from it are the same person as
+    /// the first of them all.
+    pub(super) async fn first_of(&self, caller: &str) -> Result<String, Error> {
+        let mut first = caller.to_owned();
+        for _ in 0..LONGEST_LINE {
+            let above = self.token_of(&first).await?.and_then(|token| token.parent.or(token.replaces));
+            let Some(above) = above else { return Ok(first) };
+            first = above.to_string();
+        }
+        Err(Error::bug("a line of tokens has no end"))
     }
 }

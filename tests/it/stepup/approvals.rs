@@ -274,3 +274,36 @@ fn a_code_and_a_second_person() {
     versions(&[]).refused(403, "STEP_UP_REQUIRED");
     versions(&[("strongroom-code", &mine.code(1)), (APPROVAL, &id)]).ok();
 }
+
+/// A child is its parent, and what took over from a token is that token: one second factor, and no second person.
+#[test]
+fn a_tokens_family_is_one_person() {
+    let home = tempfile::tempdir().unwrap();
+    let daemon = start(home.path());
+    set_up(&daemon, "base");
+    let (ann, _) = issue(&daemon, &daemon.token, "ann", "admin", "acme");
+    let mine = Authenticator::enrol(&daemon, &ann);
+    let made = |by: &str, line: &str, body: Value| {
+        let headers: Vec<_> = [].into();
+        let reply = ask(&daemon, by, line, &headers, Some(&body)).ok();
+        reply["token"].as_str().unwrap().to_owned()
+    };
+    let [one, two] = ["one", "two"].map(|name| made(&ann, "POST /admin/tokens/derive", json!({ "name": name })));
+    let next = made(&ann, "POST /admin/tokens/self/rotate", json!({}));
+    let list = "GET /integrations/acme";
+    ask(&daemon, &one, list, &[("strongroom-code", &mine.code(0))], None).ok();
+    // Spent for all of them, and good for each.
+    ask(&daemon, &two, list, &[("strongroom-code", &mine.code(0))], None).refused(403, "STEP_UP_REQUIRED");
+    ask(&daemon, &next, list, &[("strongroom-code", &mine.code(1))], None).ok();
+    // Nobody gets a fresh one by being new.
+    ask(&daemon, &next, "POST /admin/second-factors", &[], Some(&json!({}))).refused(403, "STEP_UP_REQUIRED");
+    ask(&daemon, &one, "POST /admin/second-factors", &[], Some(&json!({}))).refused(403, "STEP_UP_REQUIRED");
+
+    let id = waits(ask(&daemon, &one, METADATA, &[], Some(&labelled("base", "red"))));
+    for other in [&one, &two, &ann, &next] {
+        decide(&daemon, other, &id, "approve").refused(409, "CONFLICT");
+    }
+    let (bob, _) = issue(&daemon, &daemon.token, "bob", "admin", "acme");
+    decide(&daemon, &bob, &id, "approve").ok();
+    ask(&daemon, &one, METADATA, &[(APPROVAL, &id)], Some(&labelled("base", "red"))).ok();
+}

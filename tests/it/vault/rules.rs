@@ -24,7 +24,7 @@ async fn changes(home: &File) -> Vec<(String, String)> {
         assert_eq!((record.draft.caller.as_str(), record.draft.outcome.as_str()), ("system", "ok"));
         (record.draft.before, record.draft.after)
     };
-    records.into_iter().map(|(_, record)| told(record)).collect()
+    records.records.into_iter().map(|(_, record)| told(record)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
