@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn every_difference_makes_another() {
-        let mut seen = vec![of("SetupCredential", &setup("k")), of("ValidateCredential", &setup("k"))];
+        let mut seen = vec![of("SetupCredential", &setup("k"))];
         let changes: [fn(&mut SetupCredentialRequest); 9] = [
             |it| it.fields = [("api_key".to_owned(), "l".to_owned().into())].into(),
             |it| it.fields = [("k".to_owned(), "api_key".to_owned().into())].into(),

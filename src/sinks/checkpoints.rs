@@ -134,7 +134,7 @@ fn append(path: &Path, note: &str) -> Result<(), String> {
         }
         let (_, whole) = note::read(&text);
         if whole < text.len() {
-            if text[whole..].contains(&format!("\n{}", note::DASH)) {
+            if is_foreign(&text[whole..]) {
                 return Err(std::io::Error::other("holds something that is no checkpoint"));
             }
             file.set_len(whole as u64)?;
@@ -153,10 +153,16 @@ pub fn read(path: &Path) -> Result<Vec<Note>, String> {
         Err(error) => return Err(error.to_string()),
     };
     let (notes, whole) = note::read(&text);
-    if text[whole..].contains(&format!("\n{}", note::DASH)) {
+    if is_foreign(&text[whole..]) {
         return Err(format!("holds something that is no checkpoint, from byte {whole} on"));
     }
     Ok(notes)
+}
+
+/// A line that is signed to its end was not left by a crash of ours.
+fn is_foreign(rest: &str) -> bool {
+    let signature = rest.find(&format!("\n{}", note::DASH));
+    signature.is_some_and(|at| rest[at + 1..].contains('\n'))
 }
 
 #[cfg(test)]

@@ -1,11 +1,15 @@
 //! The first start: how the first admin comes in, and who else does not.
 
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
-use strongroom::pb::v1::{IssueTokenRequest, ListAuditRequest, ListCredentialsRequest};
+use strongroom::pb::v1::admin_service_client::AdminServiceClient;
+use strongroom::pb::v1::{AuditRecord, IssueTokenRequest, ListAuditRequest, ListCredentialsRequest};
 use tonic::Code;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
 
-use crate::daemon::{Daemon, program, runtime};
+use crate::daemon::{Bearer, Daemon, program, runtime};
 
 fn first_admin(name: &str) -> IssueTokenRequest {
     IssueTokenRequest { name: name.into(), role: "admin".into(), org: "*".into(), ..Default::default() }
@@ -14,7 +18,8 @@ fn first_admin(name: &str) -> IssueTokenRequest {
 #[test]
 fn the_bootstrap_token_issues_one_token_and_of_64_uses_one_wins() {
     let home = tempfile::tempdir().unwrap();
-    let daemon = Daemon::serve(home.path(), "");
+    // 64 at once would be far too many failures from one address.
+    let daemon = Daemon::serve(home.path(), "[limits]\nfailed_authentications = 0\n");
     let bootstrap = daemon.token.clone();
     assert!(bootstrap.starts_with("srb_"), "{bootstrap}");
     let admin_token = runtime().block_on(async {
@@ -59,20 +64,33 @@ fn the_bootstrap_token_issues_one_token_and_of_64_uses_one_wins() {
         assert_eq!(refused.code(), Code::Unauthenticated);
 
         let mut admin = daemon.admin(&won[0]).await;
-        let query = ListAuditRequest { page_size: 1000, ..Default::default() };
-        let records = admin.list_audit(query).await.unwrap().into_inner().records;
-        let count = |action: &str, caller: &str, outcome: &str| {
-            let same = |r: &&strongroom::pb::v1::AuditRecord| {
+        let records = async |admin: &mut AdminServiceClient<InterceptedService<Channel, Bearer>>| {
+            let query = ListAuditRequest { page_size: 1000, ..Default::default() };
+            admin.list_audit(query).await.unwrap().into_inner().records
+        };
+        let count = |records: &[AuditRecord], action: &str, caller: &str, outcome: &str| {
+            let same = |r: &&AuditRecord| {
                 (r.action.as_str(), r.caller.as_str(), r.outcome.as_str()) == (action, caller, outcome)
             };
-            records.iter().filter(same).count()
+            records.iter().filter(same).map(|record| 1 + record.alike).sum::<u64>()
         };
-        assert_eq!(count("issueToken", "bootstrap", "ok"), 1);
-        assert_eq!(count("issueToken", "bootstrap", "INVALID"), 5);
-        assert_eq!(count("list", "bootstrap", "DENIED"), 1);
-        // The three wrong ones, the late one, and of the 64 those that came when it was over or lost the race.
-        let late = count("authenticate", "anonymous", "UNAUTHENTICATED");
-        assert_eq!(late + count("issueToken", "bootstrap", "UNAUTHENTICATED"), 3 + 1 + 63);
+        let said = records(&mut admin).await;
+        assert_eq!(count(&said, "issueToken", "bootstrap", "ok"), 1);
+        assert_eq!(count(&said, "issueToken", "bootstrap", "INVALID"), 5);
+        assert_eq!(count(&said, "list", "bootstrap", "DENIED"), 1);
+        // The three wrong ones, the late one, and of the 64 those that came when it was over or lost the race. What comes
+        // often is summed up after a while.
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            let said = records(&mut admin).await;
+            let refused = count(&said, "authenticate", "anonymous", "UNAUTHENTICATED")
+                + count(&said, "issueToken", "bootstrap", "UNAUTHENTICATED");
+            if refused == 3 + 1 + 63 {
+                break;
+            }
+            assert!(refused < 67 && Instant::now() < end, "{refused}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
         won.remove(0)
     });
     assert!(!std::fs::read_to_string(home.path().join("log")).unwrap().contains(&bootstrap));

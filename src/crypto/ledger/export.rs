@@ -125,6 +125,8 @@ pub struct Verification {
     last: u64,
     count: u64,
     ended: bool,
+    /// The end counts as many records as came.
+    is_whole: bool,
     found: Findings,
 }
 
@@ -141,6 +143,7 @@ impl Verification {
             last: 0,
             count: 0,
             ended: false,
+            is_whole: false,
             found: Findings::default(),
         }
     }
@@ -164,7 +167,7 @@ impl Verification {
                 Ok(())
             }
             (Line::End { records }, true) => {
-                self.ended = records == self.count;
+                (self.ended, self.is_whole) = (true, records == self.count);
                 Ok(())
             }
         }
@@ -292,7 +295,7 @@ impl Verification {
             if self.root.is_none() {
                 found.faults.push((header.size, Fault::Unsigned));
             }
-            if !self.ended {
+            if !self.is_whole {
                 found.faults.push((self.last + 1, Fault::Cut));
             }
             return Ok(found);
@@ -301,7 +304,7 @@ impl Verification {
         let report = self.walk.report();
         (found.records, found.checkpoints, found.covered) = (report.records, report.checkpoints, report.covered);
         found.apart = self.known.iter().filter(|known| known.size < header.pruned).count() as u64;
-        let cut = !self.ended || size < header.size;
+        let cut = !self.is_whole || size < header.size;
         found.faults.extend(report.broken.or_else(|| cut.then_some((size + 1, Fault::Cut))));
         // What no signature stands for is not proven.
         if found.faults.is_empty() && found.covered < size {

@@ -163,7 +163,8 @@ impl Policies {
             Resource::Credential(it) => &it.path.org,
         };
         tries.push((format!("the org `{org}`"), with(&|who| org.clone_into(&mut who.org))));
-        for role in words::ROLES {
+        // Nobody is given the role of a grant.
+        for role in words::ROLES.into_iter().filter(|role| *role != "grant") {
             tries.push((format!("the role `{role}`"), with(&|who| role.clone_into(&mut who.role))));
         }
         let helps = |tried: &Caller| self.evaluate(tried, action, resource, now).0.verdict == Verdict::Allowed;
