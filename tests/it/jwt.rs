@@ -2,6 +2,7 @@
 //! beside the code; here is what comes of it.
 
 mod fetched;
+mod granted;
 mod reloaded;
 
 use std::sync::{Arc, Mutex};

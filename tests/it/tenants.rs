@@ -2,13 +2,16 @@
 //! with the other's names, ids, tokens, pages and etags. Nothing crosses, and what is there looks like what is not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use prost_reflect::MethodDescriptor;
 use serde_json::{Value as Json, json};
-use strongroom::pb::v1::{IssueTokenRequest, ListCredentialsRequest};
+use strongroom::pb::v1::grant_service_client::GrantServiceClient;
+use strongroom::pb::v1::{CredentialRef, IssueTokenRequest, ListCredentialsRequest, MintGrantRequest};
 use tonic::transport::Channel;
 
-use crate::daemon::{Daemon, openai_key, runtime};
+use crate::daemon::{Bearer, Daemon, openai_key, runtime};
+use crate::fake::signer::{Signer, jwks};
 use crate::leak::requests::{self, every_rpc, good};
 use crate::leak::wire;
 
@@ -16,6 +19,36 @@ use crate::leak::wire;
 const OURS: &str = "acme";
 const THEIRS: &str = "globex";
 const NOBODYS: &str = "nowhere";
+
+const ISSUER: &str = "https://ci.example";
+
+/// Who comes in without a token of ours. The tests run as whoever they run as.
+const CALLERS: &str = r#"
+[[issuer]]
+name = "ci"
+issuer = "https://ci.example"
+audience = "strongroom"
+algorithms = ["ES256"]
+jwks = "file:keys.json"
+claims = { team = "team" }
+
+[[caller]]
+name = "a job of ours"
+from = "ci"
+when = { team = "ours" }
+role = "pipeline"
+org = "acme"
+providers = ["*"]
+
+[[caller]]
+name = "a process of ours"
+from = "unix"
+when = { uid = "UID" }
+role = "service"
+org = "acme"
+"#;
+
+const UNIX: &str = "unix";
 
 const ROLES: [&str; 4] = ["service", "pipeline", "operator", "admin"];
 
@@ -25,6 +58,8 @@ const REQUEST_ID: &str = "the-same-for-all";
 struct World {
     daemon: Daemon,
     channel: Channel,
+    socket: Channel,
+    issuer: Signer,
     /// Whatever must never be seen by somebody else's caller.
     marks: Vec<String>,
     credential: String,
@@ -50,10 +85,9 @@ struct Pair {
 fn nothing_crosses_and_absent_looks_like_forbidden() {
     let home = tempfile::tempdir().unwrap();
     runtime().block_on(async {
-        let world = World::new(Daemon::start(home.path())).await;
+        let world = World::start(home.path()).await;
         let mut let_in: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-        for role in ROLES {
-            let token = world.issue(role, OURS).await;
+        for (role, token) in world.callers().await {
             for rpc in every_rpc() {
                 world.try_to_cross(&rpc, role, &token).await;
                 let own = about(&rpc, OURS);
@@ -72,7 +106,7 @@ fn nothing_crosses_and_absent_looks_like_forbidden() {
                     .contains(&rpc.name());
             assert!(is_exempt || let_in.contains_key(rpc.name()), "{} lets nobody in", rpc.name());
         }
-        assert_eq!(let_in["DecryptCredential"], BTreeSet::from(["admin", "pipeline"]));
+        assert_eq!(let_in["DecryptCredential"], BTreeSet::from(["admin", "grant", "jwt", "pipeline"]));
     });
 }
 
@@ -80,9 +114,8 @@ fn nothing_crosses_and_absent_looks_like_forbidden() {
 fn nobody_sees_the_other_tenant_in_lists_and_streams() {
     let home = tempfile::tempdir().unwrap();
     runtime().block_on(async {
-        let world = World::new(Daemon::start(home.path())).await;
-        for role in ROLES {
-            let token = world.issue(role, OURS).await;
+        let world = World::start(home.path()).await;
+        for (role, token) in world.callers().await {
             for (name, request) in [
                 ("ListCredentials", json!({"org": OURS})),
                 ("ListCredentials", json!({"org": OURS, "page_token": world.page})),
@@ -105,8 +138,50 @@ fn nobody_sees_the_other_tenant_in_lists_and_streams() {
 }
 
 impl World {
-    async fn new(daemon: Daemon) -> Self {
+    async fn start(home: &Path) -> Self {
+        let issuer = Signer::elliptic("k1");
+        std::fs::write(home.join("keys.json"), jwks(&[&issuer]).to_string()).unwrap();
+        let uid = rustix::process::geteuid().as_raw().to_string();
+        std::fs::write(home.join("callers.toml"), CALLERS.replace("UID", &uid)).unwrap();
+        let config = "unix = \"socket\"\n[authn]\ncallers = \"callers.toml\"\n";
+        Self::with(Daemon::start_with(home, config), issuer).await
+    }
+
+    /// Somebody of ours for each way to come in, over TCP or with no token over the socket.
+    async fn callers(&self) -> Vec<(&'static str, String)> {
+        let mut callers = Vec::new();
+        for role in ROLES {
+            callers.push((role, self.issue(role, OURS).await));
+        }
+        let now = jiff::Timestamp::now().as_second();
+        let claims =
+            json!({"iss": ISSUER, "aud": "strongroom", "sub": "job", "team": "ours", "iat": now, "exp": now + 3600});
+        callers.push(("jwt", self.issuer.token(&claims)));
+        let channel = self.daemon.channel().await;
+        let mut grants = GrantServiceClient::with_interceptor(channel, Bearer::new(&self.daemon.token));
+        let base = CredentialRef { project: "p".into(), provider: "openai".into(), name: "base".into() };
+        let request = MintGrantRequest {
+            org: OURS.into(),
+            run: "1".into(),
+            credentials: vec![base],
+            uses: 1_000,
+            ..Default::default()
+        };
+        let grant = grants.mint_grant(request).await.unwrap().into_inner().grant.unwrap();
+        callers.push(("grant", grant.expose_text().unwrap().to_owned()));
+        callers.push((UNIX, String::new()));
+        callers
+    }
+
+    async fn with(daemon: Daemon, issuer: Signer) -> Self {
         let channel = daemon.channel().await;
+        let path = daemon.home.join("socket");
+        let connect = move |_| {
+            let path = path.clone();
+            async move { tokio::net::UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
+        };
+        let endpoint = tonic::transport::Endpoint::from_static("http://socket");
+        let socket = endpoint.connect_with_connector(tower::service_fn(connect)).await.unwrap();
         let mut admin = daemon.credentials(&daemon.token).await;
         let mut marks = Vec::new();
         for (org, name) in [(THEIRS, "base"), (THEIRS, "second"), (THEIRS, "third"), (OURS, "base")] {
@@ -136,7 +211,7 @@ impl World {
         let [token, own] = issued.try_into().unwrap();
         let credential = marks[0].clone();
         marks.extend(["globex-own-token".into(), token.clone(), openai_key("globex-base")]);
-        Self { daemon, channel, marks, credential, token, own, page }
+        Self { daemon, channel, socket, issuer, marks, credential, token, own, page }
     }
 
     async fn issue(&self, role: &str, org: &str) -> String {
@@ -208,10 +283,16 @@ impl World {
     /// The whole of each answer, over gRPC and over REST, without what tells the time.
     async fn ask(&self, rpc: &MethodDescriptor, token: &str, request: &Json) -> Vec<Answer> {
         let path = format!("/{}/{}", rpc.parent_service().full_name(), rpc.name());
-        let headers = [("authorization", format!("Bearer {token}")), ("x-request-id", REQUEST_ID.to_owned())];
+        let mut headers = vec![("x-request-id", REQUEST_ID.to_owned())];
+        let is_proven_by_token = !token.is_empty();
+        if is_proven_by_token {
+            headers.push(("authorization", format!("Bearer {token}")));
+        }
+        let channel = if is_proven_by_token { &self.channel } else { &self.socket };
         let message = requests::encode(&rpc.input(), request);
-        let mut replies = vec![wire::grpc(&self.channel, &path, &headers, message).await];
-        if let Some((line, body)) = requests::rest(rpc, request) {
+        let mut replies = vec![wire::grpc(channel, &path, &headers, message).await];
+        // The socket speaks gRPC alone.
+        if is_proven_by_token && let Some((line, body)) = requests::rest(rpc, request) {
             let head = format!(
                 "{line} HTTP/1.1\r\nauthorization: Bearer {token}\r\nx-request-id: {REQUEST_ID}\r\n\
                  content-type: application/json\r\n"
