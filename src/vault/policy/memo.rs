@@ -8,48 +8,78 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{Decision, Resource};
+use crate::crypto::put_text;
 use crate::store::Health;
 use crate::vault::{Action, Caller};
 
 /// A full memo is emptied: at 100 bytes an entry this is 10 MB.
 const MOST: usize = 100_000;
+/// Names come from requests, and anybody can think of many: they push out one another, never a credential.
+const MOST_NAMES: usize = 10_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
     caller: Uuid,
     action: Action,
-    credential: Uuid,
-    revision: u64,
-    health: Health,
+    about: About,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum About {
+    /// One that is there, as it was decided on.
+    Credential { id: Uuid, revision: u64, health: Health },
+    /// An org, or what nobody bears: all that is known of it is its name, here as a digest. Remembered, because a refusal
+    /// that takes longer where nothing is would tell that nothing is there.
+    Name([u8; 32]),
 }
 
 #[derive(Default)]
-pub struct Memo(RwLock<HashMap<Key, Decision>>);
+pub struct Memo {
+    credentials: RwLock<HashMap<Key, Decision>>,
+    names: RwLock<HashMap<Key, Decision>>,
+}
 
-/// Only what has an immutable identity can be remembered: a known caller and a credential at one revision.
+/// Only a known caller is remembered.
 pub fn key(caller: &Caller, action: Action, resource: Resource<'_>, now: Timestamp) -> Option<Key> {
-    match (caller.principal.known_as, resource) {
-        (Some(caller), Resource::Credential(it)) => {
-            Some(Key { caller, action, credential: it.id, revision: it.revision, health: it.health(now) })
-        }
-        _ => None,
+    let about = match resource {
+        Resource::Credential(it) => About::Credential { id: it.id, revision: it.revision, health: it.health(now) },
+        Resource::Org(org) => About::name(&[org]),
+        Resource::Absent(path) => About::name(&[&path.org, &path.project, &path.provider, &path.name]),
+    };
+    caller.principal.known_as.map(|caller| Key { caller, action, about })
+}
+
+impl About {
+    fn name(parts: &[&str]) -> Self {
+        let mut name = Vec::new();
+        parts.iter().for_each(|part| put_text(&mut name, part));
+        Self::Name(Sha256::digest(name).into())
     }
 }
 
 impl Memo {
     pub fn get(&self, key: &Key) -> Option<Decision> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        self.of(key).0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
     pub fn put(&self, key: Key, decision: Decision) {
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST {
+        let (known, most) = self.of(&key);
+        let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= most {
             known.clear();
         }
         known.insert(key, decision);
+    }
+
+    const fn of(&self, key: &Key) -> (&RwLock<HashMap<Key, Decision>>, usize) {
+        match key.about {
+            About::Credential { .. } => (&self.credentials, MOST),
+            About::Name(_) => (&self.names, MOST_NAMES),
+        }
     }
 }
 
@@ -107,9 +137,12 @@ mod tests {
     fn same_as_in_full(set: &Policies, principals: &[Arc<Principal>], it: &Credential, requests: &[(usize, u8)]) {
         for &(who, moment) in requests {
             let (caller, now) = at_a_moment(&principals[who % principals.len()], moment);
-            let resource = Resource::Credential(it);
-            let full = set.evaluate(&caller, Action::Decrypt, resource, now).0;
-            assert_eq!(set.decide(&caller, Action::Decrypt, resource, now), full, "{who} {moment}");
+            let elsewhere = crate::store::Path { org: "globex".into(), ..it.path.clone() };
+            let about = [Resource::Credential(it), Resource::Absent(&it.path), Resource::Absent(&elsewhere)];
+            for resource in about.into_iter().chain(["acme", "globex"].map(Resource::Org)) {
+                let full = set.evaluate(&caller, Action::Decrypt, resource, now).0;
+                assert_eq!(set.decide(&caller, Action::Decrypt, resource, now), full, "{who} {moment} {resource:?}");
+            }
         }
     }
 
@@ -144,6 +177,32 @@ mod tests {
         assert!(key(&caller, Action::Decrypt, Resource::Credential(&it), Timestamp::UNIX_EPOCH).is_some());
         Arc::make_mut(&mut caller.principal).known_as = None;
         assert!(key(&caller, Action::Decrypt, Resource::Credential(&it), Timestamp::UNIX_EPOCH).is_none());
+    }
+
+    #[test]
+    fn what_is_not_there_is_remembered_as_what_is() {
+        let set = policies("permit (principal, action, resource) when { principal.org == resource.org };").unwrap();
+        let (caller, now, it) =
+            (caller("pipeline", "acme", &[]), Timestamp::UNIX_EPOCH, credential("globex", "openai"));
+        for resource in [Resource::Credential(&it), Resource::Absent(&it.path), Resource::Org("globex")] {
+            assert!(set.memo.get(&key(&caller, Action::Get, resource, now).unwrap()).is_none(), "{resource:?}");
+            set.decide(&caller, Action::Get, resource, now);
+            assert!(set.memo.get(&key(&caller, Action::Get, resource, now).unwrap()).is_some(), "{resource:?}");
+        }
+    }
+
+    #[test]
+    fn names_do_not_push_out_credentials() {
+        let set = policies("permit (principal, action, resource);").unwrap();
+        let (caller, now, it) = (caller("pipeline", "acme", &[]), Timestamp::UNIX_EPOCH, credential("acme", "openai"));
+        let known = key(&caller, Action::Get, Resource::Credential(&it), now).unwrap();
+        set.decide(&caller, Action::Get, Resource::Credential(&it), now);
+        for n in 0..=MOST_NAMES {
+            let name = key(&caller, Action::Get, Resource::Org(&n.to_string()), now).unwrap();
+            set.memo.put(name, Decision::refused(Vec::new()));
+        }
+        assert!(set.memo.get(&known).is_some());
+        assert_eq!(set.memo.names.read().unwrap().len(), 1);
     }
 
     #[test]
