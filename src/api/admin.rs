@@ -195,6 +195,7 @@ fn record(record: Record) -> pb::AuditRecord {
         before: draft.before,
         after: draft.after,
         alike: draft.alike,
+        approval: draft.approval.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::crypto::Secret;
 use crate::store::{self, Change, Credential, Receipt, Store, Target, Version, VersionState, Word as _};
+use crate::vault::beat;
 use crate::vault::error::Dependency;
 use crate::vault::policy::{Decision, Explanation, Policies, Resource, Verdict};
 use crate::vault::stepup::Approvals;
@@ -336,7 +337,10 @@ impl Guard {
             // There is no place to record it; the log line is all there is.
             Err(error @ Error::Unavailable { what: Dependency::Audit, .. }) => Err(error),
             Err(error) => match self.store.commit(Change::Record, trail.record_of(error.reason())).await {
-                Ok(_) => Err(error),
+                Ok(_) => {
+                    beat::wait(trail.elapsed(), &error).await;
+                    Err(error)
+                }
                 Err(unwritten) => Err(unrecorded(unwritten)),
             },
         };

@@ -4,6 +4,7 @@
 mod action;
 mod age;
 mod audit;
+mod beat;
 mod cache;
 mod caller;
 mod decrypt;

@@ -1,7 +1,7 @@
 //! What is known so far about one operation. It ends as the audit record and as the log line: the same facts, once.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -62,6 +62,10 @@ impl Trail {
 
     pub fn at(&self) -> Timestamp {
         self.draft.at
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// For names that the daemon itself knows. Those of a request go through `Vault::about`, which checks them.
@@ -177,7 +181,7 @@ impl Trail {
         if let Some(why) = said(&self.why) {
             tracing::info!(request_id = it.request_id, why, "nobody was proven");
         }
-        let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let duration_us = u64::try_from(self.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::info!(
             action = it.action,
             outcome,
