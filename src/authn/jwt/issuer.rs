@@ -41,7 +41,7 @@ pub struct Written {
 }
 
 /// As it is used.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
     pub name: String,
     /// What `iss` must be, to the letter.
@@ -64,7 +64,7 @@ pub struct Issuer {
 }
 
 /// The values of `amr` and `acr` that tell of a second factor.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StepUpRule {
     pub amr: Vec<String>,
