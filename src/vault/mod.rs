@@ -18,6 +18,7 @@ mod keeper;
 mod ledger;
 mod manage;
 mod names;
+mod opener;
 pub mod policy;
 mod probing;
 mod request;
