@@ -5,6 +5,7 @@
 mod context;
 mod keyring;
 pub mod local;
+mod uri;
 
 use async_trait::async_trait;
 
@@ -13,6 +14,7 @@ use crate::crypto::Dek;
 pub use context::Context;
 pub use keyring::Keyring;
 pub use local::Local;
+pub use uri::{KeyUri, WrongUri};
 
 /// A data key that only the KMS can open. Names the key that wrapped it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("http", &["crypto"]),
     ("store", &["crypto"]),
     ("cloud", &["http", "crypto"]),
-    ("kms", &["cloud", "crypto"]),
+    ("kms", &["cloud", "http", "crypto"]),
     ("providers", &["cloud", "http", "crypto"]),
     ("vault", &["providers", "kms", "store", "crypto"]),
     // Copies of the audit log leave through sockets and files, which neither the store nor the vault knows.
