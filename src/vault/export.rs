@@ -38,6 +38,7 @@ impl Vault {
         let result = async {
             self.about_scope(&org, &mut trail)?;
             let permit = self.guard.permit(caller, Resource::Org(&org), &mut trail)?;
+            query.check()?;
             if known.len() > KNOWN {
                 return Err(Error::invalid("known_sizes", format!("must be at most {KNOWN}")));
             }

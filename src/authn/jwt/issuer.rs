@@ -13,7 +13,6 @@ use super::jwks::{self, ALGORITHMS, KeySet};
 use super::preset::{PRESETS, Preset, preset};
 use crate::authn::callers::Values;
 use crate::http::Hosts;
-use crate::vault::nearest;
 
 /// As the file says it.
 #[derive(Clone, Debug, Deserialize)]
@@ -310,12 +309,4 @@ fn check_text(key: &str, text: &str) -> Result<(), String> {
 fn is_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
     name.starts_with(|first: char| first.is_ascii_lowercase()) && name.bytes().all(fits)
-}
-
-/// For a name that is wrong, those that may have been meant.
-pub fn meant<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
-    match nearest(word, names).as_slice() {
-        [] => String::new(),
-        near => format!("; did you mean {}?", near.join(", ")),
-    }
 }

@@ -27,7 +27,7 @@ mod token;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-pub use issuer::{Issuer, SUBJECT, Written, meant};
+pub use issuer::{Issuer, SUBJECT, Written};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
