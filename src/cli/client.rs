@@ -132,6 +132,11 @@ impl Connection {
         Ok(client.max_decoding_message_size(MAX_REPLY))
     }
 
+    /// STRONGROOM_CODE, for the one command whose request a code is.
+    pub fn take_code(&mut self) -> Option<Secret> {
+        self.code.take().filter(|code| !code.is_empty())
+    }
+
     pub async fn step_up(&self) -> Result<StepUp, Failure> {
         let client = StepUpServiceClient::new(self.way(Some(TIMEOUT)).await?);
         Ok(client.max_decoding_message_size(MAX_REPLY))

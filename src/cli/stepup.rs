@@ -80,7 +80,10 @@ struct Confirm {}
 
 impl Confirm {
     async fn run(self, context: &mut Context) -> Result<(), Failure> {
-        let code = context.inputs.secret("the code that your authenticator shows")?;
+        let code = match context.server.take_code() {
+            Some(code) => code,
+            None => context.inputs.secret("the code that your authenticator shows")?,
+        };
         // A pipe ends with the line's end.
         let code = Some(Secret::new(code.expose().trim_ascii_end()));
         let reply = context.server.step_up().await?.confirm_second_factor(ConfirmSecondFactorRequest { code }).await?;

@@ -8,7 +8,7 @@ use crate::crypto::Secret;
 use crate::store::{self, Change, Grant, GrantFilter};
 use crate::vault::guard::Permit;
 use crate::vault::inspect::page_size;
-use crate::vault::names::EVERYTHING;
+use crate::vault::names::{EVERYTHING, is_caller_id};
 use crate::vault::policy::Resource;
 use crate::vault::request::{ListGrants, Mint, Page};
 use crate::vault::trail::Trail;
@@ -115,15 +115,8 @@ impl Vault {
         request.holder.as_ref().map_or(Ok(()), |holder| self.check_holder(holder))
     }
 
-    /// What others call things, such as a run: any characters that are seen. It is kept in clear and compared to the letter.
-    /// A caller's id and nothing else: a secret that was put there by mistake would stand in rows and answers.
     fn check_holder(&self, holder: &str) -> Result<(), Error> {
-        let from = |name: &str| {
-            !name.is_empty()
-                && name.bytes().all(|byte| byte.is_ascii_lowercase() || b"-_".contains(&byte) || byte.is_ascii_digit())
-        };
-        let by_proof = holder.split_once(':').is_some_and(|(name, rest)| from(name) && !rest.starts_with("//"));
-        if !by_proof && Uuid::parse_str(holder).is_err() {
+        if !is_caller_id(holder) {
             return Err(Error::invalid(
                 "holder",
                 "must be a caller's id: a token's, or ISSUER:SUBJECT, mtls:NAME, unix:UID",
@@ -132,6 +125,7 @@ impl Vault {
         self.check_said("holder", holder, LONGEST_HOLDER)
     }
 
+    /// What others call things, such as a run: any characters that are seen. It is kept in clear and compared to the letter.
     fn check_said(&self, field: &str, text: &str, longest: usize) -> Result<(), Error> {
         if text.is_empty() || text.len() > longest || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             let why = format!("must be 1 to {longest} ASCII characters without spaces");

@@ -3,6 +3,8 @@
 //! Names stand in clear in rows, records and logs, and people paste secrets into the strangest places. So a request's
 //! names go on record after they were checked, and what is recognisably a secret is no name.
 
+use uuid::Uuid;
+
 use crate::store::Path;
 use crate::vault::request::Labels;
 use crate::vault::trail::Trail;
@@ -18,6 +20,18 @@ const LONGEST_LABEL_VALUE: usize = 256;
 const MOST_LABELS: usize = 64;
 /// No secret that the registry recognises is shorter; most names are, and cost nothing more to check.
 const SHORTEST_SECRET: usize = 20;
+
+/// Whether it looks like a caller's id: a token's, or `ISSUER:SUBJECT`, `mtls:NAME`, `unix:UID`. A secret that was put in
+/// its place by mistake would stand in rows and answers.
+pub(super) fn is_caller_id(id: &str) -> bool {
+    let is_proof = |name: &str| {
+        !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte))
+    };
+    // `https://USER:PASSWORD@HOST` is none.
+    let by_proof = |(name, rest): (&str, &str)| is_proof(name) && !rest.is_empty() && !rest.starts_with("//");
+    id.split_once(':').is_some_and(by_proof) || Uuid::parse_str(id).is_ok()
+}
 
 impl Vault {
     /// Checks what a request is about, and puts it on record.

@@ -20,7 +20,7 @@ use crate::crypto::{self, Identity, Seal, Secret};
 use crate::store::{self, Change, Factor, FactorChange, FactorState, Token};
 use crate::vault::guard::Permit;
 use crate::vault::keeper::Kept;
-use crate::vault::names::{EVERYTHING, PLATFORM};
+use crate::vault::names::{EVERYTHING, PLATFORM, is_caller_id};
 use crate::vault::policy::Resource;
 use crate::vault::trail::Trail;
 use crate::vault::{Action, Caller, Error, Proof, Vault};
@@ -45,10 +45,6 @@ struct Whose {
     /// There is no token with this id.
     absent: bool,
 }
-
-/// How the ids of callers begin who have no token: nobody can tell whether there are such. No secret begins like that, and
-/// an id goes on record.
-const WITHOUT_TOKEN: [&str; 3] = ["https://", "mtls:", "unix:"];
 
 impl Vault {
     /// Makes a factor that waits for its first code, and answers what an authenticator app reads, once.
@@ -177,8 +173,7 @@ impl Vault {
     }
 
     fn check_caller_id(&self, id: &str) -> Result<(), Error> {
-        let is_known = Uuid::parse_str(id).is_ok() || WITHOUT_TOKEN.iter().any(|begin| id.starts_with(begin));
-        if !is_known || id.len() > LONGEST_CALLER || id.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        if !is_caller_id(id) || id.len() > LONGEST_CALLER || id.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(Error::invalid("caller", "must be a caller's id, as the audit log shows it"));
         }
         self.check_no_secret("caller", id)

@@ -14,8 +14,9 @@ use crate::vault::{Error, Principal, Proof, Vault};
 /// Claims that name a person.
 const NAMING: [&str; 2] = ["sub", "email"];
 
-/// Longer lines of tokens that made tokens are not followed: then nobody of them is a second person.
-const LONGEST_LINE: usize = 64;
+/// Longer lines of tokens that made tokens are not followed: then nobody of them is a second person. A token that is
+/// rotated every day gets there after eleven years.
+const LONGEST_LINE: usize = 4096;
 
 /// What else tells who somebody is, as it is kept with their request.
 pub fn known_by(principal: &Principal) -> Vec<String> {

@@ -296,6 +296,8 @@ fn a_tokens_family_is_one_person() {
     ask(&daemon, &two, list, &[("strongroom-code", &mine.code(0))], None).refused(403, "STEP_UP_REQUIRED");
     ask(&daemon, &next, list, &[("strongroom-code", &mine.code(1))], None).ok();
     // Nobody gets a fresh one by being new.
+    let old = (0..70).fold(next.clone(), |newest, _| made(&newest, "POST /admin/tokens/self/rotate", json!({})));
+    ask(&daemon, &old, "POST /admin/second-factors", &[], Some(&json!({}))).refused(403, "STEP_UP_REQUIRED");
     ask(&daemon, &next, "POST /admin/second-factors", &[], Some(&json!({}))).refused(403, "STEP_UP_REQUIRED");
     ask(&daemon, &one, "POST /admin/second-factors", &[], Some(&json!({}))).refused(403, "STEP_UP_REQUIRED");
 

@@ -77,12 +77,15 @@ fn a_first_one_is_for_fresh_tokens_and_by_administrators() {
     let strange = enrol(&acme, &globex_id).refused(403, "DENIED");
     let absent = enrol(&acme, "019a0000-0000-7000-8000-000000000000").refused(403, "DENIED");
     assert_eq!(strange.detail(), absent.detail());
-    enrol(&acme, "https://issuer.example:ann").refused(403, "DENIED");
+    enrol(&acme, "sso:ann").refused(403, "DENIED");
     enrol(&first, "019a0000-0000-7000-8000-000000000000").refused(404, "NOT_FOUND");
-    for wrong in ["x", "ghp_0123456789012345678901234567890123", "https://a b", "unix:1\u{7}"] {
+    for wrong in
+        ["x", "ghp_0123456789012345678901234567890123", "https://issuer.example:ann", "sso:", "sso:a b", "unix:1\u{7}"]
+    {
         enrol(&first, wrong).refused(400, "INVALID");
     }
-    enrol(&first, "https://issuer.example:ann").ok();
+    // Who comes by a JWT is known by its issuer's name in callers.toml.
+    enrol(&first, "sso:auth0|ann").ok();
 
     let theirs = Authenticator::of(&enrol(&acme, &old_id).ok());
     theirs.confirm(&daemon, &old).ok();
