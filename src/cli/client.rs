@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args};
 use http::HeaderValue;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -189,13 +191,14 @@ impl Connection {
         let mut endpoint = Endpoint::from_shared(self.addr.clone()).map_err(|_| wrong_address(&self.addr))?;
         if scheme == Some("https") {
             let tls = match ca {
-                Some(path) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(path)?)),
+                Some(path) => ClientTlsConfig::new()
+                    .ca_certificate(Certificate::from_pem(pem::<CertificateDer>(path, "certificate")?)),
                 None => ClientTlsConfig::new().with_native_roots(),
             };
             let tls = match (cert, key) {
                 (Some(cert), Some(key)) => {
-                    let key = Zeroizing::new(read(key)?);
-                    tls.identity(Identity::from_pem(read(cert)?, &*key))
+                    let key = Zeroizing::new(pem::<PrivateKeyDer>(key, "private key")?);
+                    tls.identity(Identity::from_pem(pem::<CertificateDer>(cert, "certificate")?, &*key))
                 }
                 (None, None) => tls,
                 _ => return Err(Failure::usage("--client-cert and --client-key go together")),
@@ -303,6 +306,16 @@ fn header(what: &str, scheme: &str, value: &Secret) -> Result<MetadataValue<Asci
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|cause| Failure::usage(format!("cannot read {}: {cause}", path.display())))
+}
+
+/// A PEM file that holds at least one of these.
+fn pem<T: PemObject>(path: &Path, what: &str) -> Result<Vec<u8>, Failure> {
+    let text = read(path)?;
+    match T::pem_slice_iter(&text).next() {
+        Some(Ok(_)) => Ok(text),
+        Some(Err(_)) => Err(Failure::usage(format!("{}: is not well-formed PEM", path.display()))),
+        None => Err(Failure::usage(format!("{}: holds no {what}", path.display()))),
+    }
 }
 
 fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {

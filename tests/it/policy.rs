@@ -99,6 +99,9 @@ fn an_explanation_says_what_is_missing() {
     assert!(err.contains("there is no action `decript`"), "{err}");
     let (_, err) = place.run(&[&admin[..], &["--action", "list", "--on", "acme/openai"]].concat(), 2);
     assert!(err.contains("asked on an ORG alone"), "{err}");
+    let claim = ["--action", "decrypt", "--on", "acme/openai", "--proof", "jwt", "--claim", "repositry_id=4711"];
+    let (_, err) = place.run(&[&admin[..], &claim].concat(), 2);
+    assert!(err.contains("no proof says a claim `repositry_id`; did you mean repository_id"), "{err}");
 }
 
 #[test]

@@ -135,6 +135,16 @@ impl Asked {
             let meant = meant(unknown, known.providers.iter().map(String::as_str));
             return Err(Unasked(format!("there is no provider `{unknown}`{meant}")));
         }
+        if self.caller.claims.is_empty() {
+            return Ok(());
+        }
+        let claims = known.all_claims().map_err(Unasked)?;
+        if let Some(unknown) = self.caller.claims.keys().find(|name| !claims.contains(*name)) {
+            let meant = meant(unknown, claims.iter().map(String::as_str));
+            return Err(Unasked(format!(
+                "no proof says a claim `{unknown}`{meant} (--callers names a file with more of them)"
+            )));
+        }
         Ok(())
     }
 

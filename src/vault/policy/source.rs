@@ -28,6 +28,12 @@ impl Vocabulary {
         self.claims.extend(names);
         self
     }
+
+    /// Every name that a claim can have, the schema's own too.
+    pub fn all_claims(&self) -> Result<BTreeSet<String>, String> {
+        let known = schema::Known::with_claims(&self.claims)?;
+        Ok(known.attributes("context.claims").cloned().unwrap_or_default())
+    }
 }
 
 /// A policy where it stands.

@@ -40,19 +40,34 @@ fn who_comes_with_a_refused_certificate_is_told_where_to_look() {
     std::fs::copy(world.home.path().join("server.pem"), world.home.path().join("roots.pem")).unwrap();
     let mut expired = client(&[uri("spiffe://acme.test/ns/prod/api")]);
     expired.not_after = (SystemTime::now() - Duration::from_secs(60)).into();
-    for _ in 0..8 {
-        let identity = world.authority.certify(&expired);
-        world.write("client.pem", &identity.pem);
-        world.write("client.key", &identity.key_pem);
+    let list = || {
         let mut command = std::process::Command::new(program());
         let files = [("CA", "roots.pem"), ("CLIENT_CERT", "client.pem"), ("CLIENT_KEY", "client.key")];
         command.envs(files.map(|(name, file)| (format!("STRONGROOM_{name}"), world.home.path().join(file))));
         let addr = world.daemon.addr.replace("http://", "https://");
         let out = command.args(["--addr", &addr, "list", "acme"]).output().unwrap();
-        let said = String::from_utf8(out.stderr).unwrap();
-        assert_eq!(out.status.code(), Some(11), "{said}");
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    for _ in 0..8 {
+        let identity = world.authority.certify(&expired);
+        world.write("client.pem", &identity.pem);
+        world.write("client.key", &identity.key_pem);
+        let (code, said) = list();
+        assert_eq!(code, Some(11), "{said}");
         assert!(said.starts_with("error: the connection broke: ") && said.contains("certificate"), "{said}");
         assert!(!said.contains("--timeout") && !said.contains("transport error"), "{said}");
+    }
+    let identity = world.service();
+    for (file, text, words) in [
+        ("client.pem", identity.key_pem.clone(), "client.pem: holds no certificate"),
+        ("client.key", String::new(), "client.key: holds no private key"),
+        ("client.pem", identity.pem.replace("MII", "M!!"), "client.pem: is not well-formed PEM"),
+    ] {
+        world.write("client.pem", &identity.pem);
+        world.write("client.key", &identity.key_pem);
+        world.write(file, &text);
+        let (code, said) = list();
+        assert!(code == Some(2) && said.contains(words), "{said}");
     }
     assert!(world.daemon.stop().success());
 }

@@ -35,6 +35,8 @@ fn a_second_factor_from_first_to_last() {
     assert_eq!(said(&run(&daemon, admin, None, "second-factor list --output json", ""), 0).0.trim(), "[]");
     let (out, _) = said(&run(&daemon, admin, None, "second-factor enrol --output json", ""), 0);
     let mine = Authenticator::of(&serde_json::from_str(&out).unwrap());
+    let (_, err) = said(&run(&daemon, admin, Some(&mine.wrong_code()), "second-factor confirm", ""), 5);
+    assert!(err.contains("the code is wrong"), "{err}");
     let (out, _) = said(&run(&daemon, admin, None, "second-factor confirm", &format!("{}\n", mine.code(-1))), 0);
     assert!(out.contains("active"), "{out}");
 
