@@ -1,0 +1,155 @@
+//! The keys that wrap data keys, as the configuration names them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Error, read, unreadable};
+use crate::config::{self, Config};
+use crate::crypto::Secret;
+use crate::kms::{self, KeyUri, Keyring, Kms, Local, Steady};
+use crate::vault;
+
+/// The keys, and the files that some of them are in.
+pub async fn build(config: &Config) -> Result<(Keyring, Files), Error> {
+    let mut making = Making::begin(config)?;
+    let default = making.key("kms.default", &config.kms.default, config.kms.local.create).await?;
+    let mut orgs = BTreeMap::new();
+    for (org, uri) in &config.kms.orgs {
+        let setting = format!("kms.orgs.{org}");
+        if let Err(fault) = vault::check_name("org", org) {
+            return Err(Error::KeyUri { setting, why: format!("names no org: {fault}") });
+        }
+        orgs.insert(org.clone(), making.key(&setting, uri, config.kms.local.create).await?);
+    }
+    for uri in &config.kms.others {
+        making.key("kms.others", uri, false).await?;
+    }
+    making.every_file().await?;
+    let Making { keys, files, .. } = making;
+    Ok((Keyring::new(default, orgs, keys.into_values()), Files { config: config.kms.local.clone(), files }))
+}
+
+/// Adds a version to a local key.
+pub fn rotate(config: &Config, name: &str) -> Result<Local, Error> {
+    let local = &config.kms.local;
+    Ok(Local::rotate(&local.directory, name, passphrase(local)?.as_ref())?)
+}
+
+/// Makes a local key.
+pub fn create(config: &Config, name: &str) -> Result<Local, Error> {
+    let local = &config.kms.local;
+    Ok(Local::create(&local.directory, name, passphrase(local)?.as_ref())?)
+}
+
+/// The open key files.
+pub struct Files {
+    config: config::LocalKms,
+    files: Vec<(String, Arc<Local>)>,
+}
+
+impl Files {
+    /// Reads them again: all of them, or the error of the first that does not open what it opened before.
+    pub fn read_again(&self) -> Result<Newer, Error> {
+        let passphrase = passphrase(&self.config)?;
+        let mut newer = Vec::new();
+        for (name, file) in &self.files {
+            let read = Local::open(&self.config.directory, name, passphrase.as_ref())?;
+            file.is_followed_by(&read)?;
+            newer.push((Arc::clone(file), read));
+        }
+        Ok(Newer(newer))
+    }
+}
+
+/// Key files read again, not in force yet.
+pub struct Newer(Vec<(Arc<Local>, Local)>);
+
+impl Newer {
+    pub fn take_over(self) {
+        for (file, newer) in self.0 {
+            file.follow(&newer);
+        }
+    }
+}
+
+struct Making<'a> {
+    config: &'a config::Kms,
+    passphrase: Option<Secret>,
+    /// By URI: what is named twice is one key, with one breaker.
+    keys: BTreeMap<String, Arc<dyn Kms>>,
+    files: Vec<(String, Arc<Local>)>,
+}
+
+impl<'a> Making<'a> {
+    fn begin(config: &'a Config) -> Result<Self, Error> {
+        let config = &config.kms;
+        Ok(Self { config, passphrase: passphrase(&config.local)?, keys: BTreeMap::new(), files: Vec::new() })
+    }
+
+    async fn key(&mut self, setting: &str, text: &str, create: bool) -> Result<Arc<dyn Kms>, Error> {
+        if let Some(made) = self.keys.get(text) {
+            return Ok(Arc::clone(made));
+        }
+        let wrong = |why: String| Error::KeyUri { setting: setting.to_owned(), why };
+        let uri: KeyUri = text.parse().map_err(|wrong_uri: kms::WrongUri| wrong(wrong_uri.to_string()))?;
+        let key: Arc<dyn Kms> = match &uri {
+            KeyUri::Local { name } => self.file(name, create)?,
+            other => return Err(wrong(format!("`{other}`: this version has no adapter for it"))),
+        };
+        let key: Arc<dyn Kms> = Arc::new(Steady::new(key, self.config.deadline, price(&uri)));
+        self.keys.insert(text.to_owned(), Arc::clone(&key));
+        Ok(key)
+    }
+
+    fn file(&mut self, name: &str, create: bool) -> Result<Arc<Local>, Error> {
+        let open = if create { Local::open_or_create } else { Local::open };
+        let file = Arc::new(open(&self.config.local.directory, name, self.passphrase.as_ref())?);
+        self.files.push((name.to_owned(), Arc::clone(&file)));
+        Ok(file)
+    }
+
+    /// What was wrapped under another key of the directory still opens.
+    async fn every_file(&mut self) -> Result<(), Error> {
+        let directory = &self.config.local.directory;
+        if self.files.is_empty() && !directory.exists() {
+            return Ok(());
+        }
+        for name in Local::names(directory).map_err(|cause| unreadable(directory, cause))? {
+            self.key("kms.local.directory", &format!("local://{name}"), false).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Without the default key nothing could be stored. An org's own key, or one of the past, is no reason to leave all others
+/// without their credentials.
+pub fn start_without(needed: &[kms::Error], wanted: &[kms::Error]) -> Result<(), Error> {
+    for error in wanted {
+        tracing::warn!(%error, "what is wrapped under this key does not open until this is mended");
+    }
+    all_do_their_part(needed)
+}
+
+pub fn all_do_their_part(broken: &[kms::Error]) -> Result<(), Error> {
+    if broken.is_empty() {
+        return Ok(());
+    }
+    let causes = broken.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    Err(Error::Kms { causes, may_pass: broken.iter().all(|error| matches!(error, kms::Error::Unavailable { .. })) })
+}
+
+/// What one call costs, in millionths of a dollar, by the public price lists of November 2026: an estimate, for the metric.
+const fn price(uri: &KeyUri) -> u64 {
+    match uri {
+        KeyUri::Gcp { .. } | KeyUri::Aws { .. } | KeyUri::Azure { .. } => 3,
+        KeyUri::Local { .. } | KeyUri::Transit { .. } => 0,
+    }
+}
+
+fn passphrase(config: &config::LocalKms) -> Result<Option<Secret>, Error> {
+    match &config.passphrase_file {
+        // An editor ends a file with a newline; nobody means it.
+        Some(file) => Ok(Some(Secret::from(read(file)?.trim_end_matches(['\r', '\n']).to_owned()))),
+        None => Ok(None),
+    }
+}
