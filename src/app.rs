@@ -135,7 +135,7 @@ impl App {
             make_homes(&config)?;
         }
         let registry = registry(&config)?;
-        let callers = callers(&config)?;
+        let callers = callers(&config, &registry)?;
         let policies = policies(&config, &registry, &callers)?;
         let (keyring, key_files) = keys::build(&config).await?;
         let store = store(&config)?;
@@ -279,7 +279,8 @@ impl App {
             let (config, vault, key_files) = (Arc::clone(&config), Arc::clone(&vault), Arc::clone(&key_files));
             let (authenticator, door) = (Arc::clone(&authenticator), door.clone());
             Box::pin(async move {
-                let (registry, callers) = (registry(&config)?, callers(&config)?);
+                let registry = registry(&config)?;
+                let callers = callers(&config, &registry)?;
                 let policies = policies(&config, &registry, &callers)?;
                 let authorities = authorities(&config)?;
                 let handshakes = tls(&config, authorities.as_deref())?;
@@ -293,7 +294,7 @@ impl App {
                 authenticator.trust(authorities);
                 authenticator.replace(callers);
                 keys.take_over();
-                tracing::info!(rules, "new policies and providers are in force");
+                tracing::info!(rules, "policies, providers, callers, key files and TLS files were read anew and are in force");
                 Ok(())
             })
         }
@@ -370,13 +371,19 @@ fn vocabulary(registry: &Registry, callers: &Callers) -> Vocabulary {
     Vocabulary::of(registry).with_claims(callers.attributes().into_iter().map(ToOwned::to_owned))
 }
 
-fn callers(config: &Config) -> Result<Callers, Error> {
+fn callers(config: &Config, registry: &Registry) -> Result<Callers, Error> {
     match &config.authn.callers {
         None => Ok(Callers::default()),
         Some(file) => {
             let name = file.display().to_string();
             let callers = Callers::parse(&name, &read(file)?)?;
             callers.check_files(&name)?;
+            callers.check_providers(&name, &registry.all().map(|provider| provider.id.as_str()).collect())?;
+            let (mtls, unix) = (config.tls.client_authorities.is_some(), config.listen.unix.is_some());
+            for (caller, from) in callers.shut_out(mtls, unix) {
+                let wants = if from == "unix" { "listen.unix" } else { "tls.client_authorities" };
+                tracing::warn!(caller, from, "this caller can never come in: {wants} is not set");
+            }
             Ok(callers)
         }
     }

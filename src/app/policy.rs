@@ -35,7 +35,12 @@ impl Workbench {
         };
         let callers = match callers {
             None => Callers::default(),
-            Some(file) => Callers::parse(&file.display().to_string(), &read(file)?)?,
+            Some(file) => {
+                let name = file.display().to_string();
+                let callers = Callers::parse(&name, &read(file)?)?;
+                callers.check_providers(&name, &registry.all().map(|provider| provider.id.as_str()).collect())?;
+                callers
+            }
         };
         let sources = directory.map_or_else(|| Ok(Policies::embedded_sources()), policy::files)?;
         Ok(Self { sources, known: vocabulary(&registry, &callers) })
@@ -51,6 +56,7 @@ impl Workbench {
     }
 
     pub fn explain(&self, asked: &Asked) -> Result<ExplainPolicyResponse, Unasked> {
+        asked.check_words(&self.known)?;
         explain(&self.policies().map_err(|error| Unasked(error.to_string()))?, asked, Timestamp::now())
     }
 }

@@ -11,7 +11,7 @@
 //! when = { repository_id = "4711", ref = ["refs/heads/main", "refs/tags/*"] }
 //! role = "pipeline"
 //! org = "acme"
-//! providers = ["aws_access_key"]
+//! providers = ["aws_keys"]
 //! ```
 //!
 //! An attribute's value must be one of those listed, to the letter; a `*` at the end, behind `/` or `:`, stands for any
@@ -27,6 +27,7 @@ use toml::Spanned;
 use uuid::Uuid;
 
 use super::jwt::{self, Issuer};
+use crate::vault::meant;
 use crate::vault::{Principal, Proof};
 
 /// A longer list would hide what is wrong.
@@ -72,6 +73,9 @@ pub struct Binding {
     /// Only these actions; empty means all that the role may.
     #[serde(default)]
     pub actions: Vec<String>,
+    /// Where it stands in the file.
+    #[serde(skip)]
+    line: usize,
 }
 
 /// One value, or any of several.
@@ -113,7 +117,8 @@ impl Callers {
         }
         for caller in written.caller {
             let at = caller.span().start;
-            all.add_caller(caller.into_inner()).map_err(|why| wrong(Some(at), why))?;
+            let caller = Binding { line: line(at), ..caller.into_inner() };
+            all.add_caller(caller).map_err(|why| wrong(Some(at), why))?;
         }
         Ok(all)
     }
@@ -122,6 +127,26 @@ impl Callers {
     pub fn check_files(&self, file: &str) -> Result<(), LoadError> {
         let wrong = |why| LoadError { file: file.to_owned(), line: None, why };
         self.issuers.iter().try_for_each(|issuer| issuer.check_file().map_err(wrong))
+    }
+
+    /// The providers that it names. Apart from [`Callers::parse`], which knows no registry.
+    pub fn check_providers(&self, file: &str, known: &BTreeSet<&str>) -> Result<(), LoadError> {
+        for caller in &self.callers {
+            let mut named = caller.providers.iter().map(String::as_str).filter(|provider| *provider != "*");
+            if let Some(unknown) = named.find(|provider| !known.contains(provider)) {
+                let meant = meant(unknown, known.iter().copied());
+                let why = format!("providers: there is no provider `{unknown}`{meant}");
+                return Err(LoadError { file: file.to_owned(), line: Some(caller.line), why });
+            }
+        }
+        Ok(())
+    }
+
+    /// Callers who can never come, as the configuration opens no door to them: their name, and where they come from.
+    pub fn shut_out(&self, mtls: bool, unix: bool) -> impl Iterator<Item = (&str, &str)> {
+        let shut = move |from: &str| (from == super::mtls::FROM && !mtls) || (from == super::unix::FROM && !unix);
+        let callers = self.callers.iter().filter(move |caller| shut(&caller.from));
+        callers.map(|caller| (caller.name.as_str(), caller.from.as_str()))
     }
 
     pub fn issuers(&self) -> &[Issuer] {

@@ -35,7 +35,7 @@ use tokio::sync::{Notify, watch};
 
 use self::bootstrap::Bootstrap;
 use self::granted::Granted;
-use self::jwt::{Issuers, Proven};
+use self::jwt::{Issuers, Proven, SignedBy};
 use self::known::Known;
 use self::mtls::Weighed;
 use self::strangers::Strangers;
@@ -147,11 +147,11 @@ impl Authenticator {
             return Err(self.vault.refused(&caller, Action::Authenticate, Error::Limited { retry_after }).await);
         }
         match self.prove_with_grant(presented, certificate.as_deref()).await {
-            Ok((Proven { principal, step_up }, grant)) => {
+            Ok((Proven { principal, step_up, signed_by }, grant)) => {
                 if is_suspect {
                     self.strangers.proved(source, now);
                 }
-                let standing = self.standing(presented.peer, certificate.as_deref(), &principal, issuers);
+                let standing = self.standing(presented.peer, certificate.as_deref(), &principal, (issuers, signed_by));
                 let circumstances = Circumstances { step_up, grant, ..circumstances };
                 let caller = Caller { circumstances, standing, ..Caller::new(principal, request_id) };
                 self.step_up(caller, presented.code).await
@@ -199,7 +199,7 @@ impl Authenticator {
             }
             (Some(text), None) => {
                 let (principal, grant) = self.grants.alone(text).await?;
-                Ok((Proven { principal, step_up: None }, Some(grant)))
+                Ok((Proven { principal, step_up: None, signed_by: None }, Some(grant)))
             }
             (Some(_), Some(_)) => Err(refused("two grants were presented")),
         }
@@ -221,7 +221,7 @@ impl Authenticator {
             }
             (None, certificate, peer) => self.by_connection(peer, certificate).map_err(refused)?,
         };
-        Ok(Proven { principal, step_up: None })
+        Ok(Proven { principal, step_up: None, signed_by: None })
     }
 
     fn by_connection(&self, peer: &Peer, certificate: Option<&Weighed>) -> Result<Arc<Principal>, String> {
@@ -232,13 +232,13 @@ impl Authenticator {
         }
     }
 
-    /// For what outlives the request: everything of the proof that can end without the store.
+    /// Everything of the proof that can end without the store.
     fn standing(
         self: &Arc<Self>,
         peer: &Peer,
         certificate: Option<&Weighed>,
         principal: &Arc<Principal>,
-        issuers: Arc<Issuers>,
+        (issuers, signed_by): (Arc<Issuers>, Option<SignedBy>),
     ) -> Standing {
         if certificate.is_none() && !matches!(principal.proof, Proof::Unix | Proof::Jwt) {
             return Standing::default();
@@ -251,10 +251,11 @@ impl Authenticator {
                 Proof::Mtls | Proof::Unix => {
                     this.by_connection(&peer, certificate.as_deref()).is_ok_and(|now| now == principal)
                 }
-                // Another callers.toml may say something else about its issuer.
                 Proof::Jwt => {
                     principal.expires_at.is_none_or(|end| Timestamp::now() < end)
-                        && Arc::ptr_eq(&issuers, &this.issuers.load())
+                        && signed_by
+                            .as_ref()
+                            .is_some_and(|by| this.issuers.load().still_vouch(&issuers, &principal, by))
                 }
                 _ => true,
             };

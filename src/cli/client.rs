@@ -173,9 +173,9 @@ impl Connection {
         }
         let [ca, cert, key] = [&self.ca, &self.client_cert, &self.client_key]
             .map(|path| path.as_ref().filter(|path| !path.as_os_str().is_empty()));
-        if ca.is_some() && scheme != Some("https") {
+        if ca.is_some() && scheme == Some("http") {
             return Err(Failure::usage("--ca (STRONGROOM_CA) goes with an https:// address")
-                .hint("without TLS, nothing would check the server's certificate"));
+                .hint("without TLS, nothing would check the server's certificate: unset it, or say https://"));
         }
         if (cert.is_some() || key.is_some()) && scheme != Some("https") {
             return Err(Failure::usage("--client-cert and --client-key go with an https:// address")

@@ -121,9 +121,14 @@ impl Failure {
         self
     }
 
-    /// Puts what the command is about into a hint that can only name it in general.
+    /// Puts what an upload is about into a hint that can only name it in general.
     #[must_use]
     pub(super) fn about(mut self, org: &str, provider: &str) -> Self {
+        if let Self::Said { exit: Exit::Invalid, hint: hint @ None, .. } = &mut self {
+            *hint = Some(
+                "`strongroom providers show PROVIDER` names the fields of an upload and what they look like".into(),
+            );
+        }
         if let Self::Said { hint: Some(hint), .. } = &mut self {
             *hint = hint.replace("show ORG PROVIDER`", &format!("show {org} {provider}`"));
             *hint = hint.replace("show PROVIDER`", &format!("show {provider}`"));

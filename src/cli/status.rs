@@ -65,7 +65,7 @@ fn words(status: &Status, info: Option<&ErrorInfo>, exit: Exit) -> String {
         words = format!("{field}: {words}");
     }
     // For these, somebody looks into the server's log, and needs to know where.
-    if matches!(exit, Exit::Denied | Exit::Unavailable | Exit::Corrupt | Exit::Bug)
+    if matches!(exit, Exit::Unauthenticated | Exit::Denied | Exit::Unavailable | Exit::Corrupt | Exit::Bug)
         && let Some(request) = told(info, "request_id")
     {
         words = format!("{words} (request {request})");
@@ -87,13 +87,14 @@ fn advice(exit: Exit, status: &Status, info: Option<&ErrorInfo>, wait: Option<Du
         Exit::Invalid if told(info, "field") == Some("provider") => {
             "`strongroom providers` lists those that the registry has".into()
         }
-        Exit::Invalid => "`strongroom providers show PROVIDER` names the fields of an upload and what they look like".into(),
         Exit::Unauthenticated => {
-            "set STRONGROOM_TOKEN or STRONGROOM_TOKEN_FILE; an administrator makes a token with `strongroom token issue`".into()
+            "set STRONGROOM_TOKEN or STRONGROOM_TOKEN_FILE; an administrator makes a token with `strongroom token issue`; \
+             where one was sent, or a grant or a certificate, the server's log says by the request's id why it does not count"
+                .into()
         }
         Exit::Denied if reason(info) == Some("STEP_UP_REQUIRED") => {
             "give the code that your authenticator shows: set STRONGROOM_CODE, or run this in a terminal, where it asks; \
-             `strongroom second-factor enrol` makes one"
+             `strongroom second-factor enrol` makes one; a JWT brings its own: sign in again where it comes from"
                 .into()
         }
         Exit::Denied if reason(info) == Some("APPROVAL_REQUIRED") => match told(info, "approval") {
@@ -103,8 +104,11 @@ fn advice(exit: Exit, status: &Status, info: Option<&ErrorInfo>, wait: Option<Du
             None => "decrypt it by itself, and somebody else can approve that".into(),
         },
         Exit::Denied => "an operator sees why with `strongroom audit list --outcome DENIED`".into(),
-        Exit::NotFound => "`strongroom list ORG` shows what there is".into(),
-        Exit::Conflict => "`strongroom show ORG PROVIDER` shows how it is now, and its etag".into(),
+        Exit::NotFound => format!("`strongroom {}` shows what there is", listing(status.message())),
+        // Only a credential's conflict tells which.
+        Exit::Conflict if told(info, "id").is_some() => {
+            "`strongroom show ORG PROVIDER` shows how it is now, and its etag".into()
+        }
         Exit::Refused => "correct it at the provider, then run `strongroom setup` again".into(),
         Exit::Unavailable if matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded) => {
             "give it longer with --timeout".into()
@@ -121,6 +125,17 @@ fn advice(exit: Exit, status: &Status, info: Option<&ErrorInfo>, wait: Option<Du
         Exit::NoConnection => "is the server running? Try the command again".into(),
         _ => return None,
     })
+}
+
+/// The command that lists what the server says is not there.
+fn listing(message: &str) -> &'static str {
+    let lists = [
+        ("token", "token list"),
+        ("grant", "grant list"),
+        ("approval", "approval list"),
+        ("second factor", "second-factor list"),
+    ];
+    lists.iter().find(|(thing, _)| message.contains(thing)).map_or("list ORG", |(_, command)| command)
 }
 
 #[cfg(test)]
@@ -156,7 +171,10 @@ mod tests {
         ] {
             let failure = Failure::from(status(Code::Unknown, "x", reason, &[]));
             assert_eq!(failure.exit().code(), code, "{reason}");
-            assert!(failure.to_string().contains("\nhint: "), "{reason} says what to do next");
+            // A conflict over a credential, and nothing else, is looked at by what it is about. What is invalid names
+            // its rule.
+            let named = !matches!(reason, "INVALID" | "CONFLICT");
+            assert_eq!(failure.to_string().contains("\nhint: "), named, "{reason} says what to do next");
         }
     }
 
@@ -184,13 +202,39 @@ mod tests {
         );
     }
 
+    /// A hint that is about something else is worse than none.
+    #[test]
+    fn hints_are_about_what_was_asked() {
+        let said =
+            |code, words: &str, reason: &str, more: &[_]| Failure::from(status(code, words, reason, more)).to_string();
+        for (missing, command) in [
+            ("there is no such token", "token list"),
+            ("there is no such grant", "grant list"),
+            ("there is no such approval", "approval list"),
+            ("this caller has no second factor", "second-factor list"),
+            ("there is no such credential", "list ORG"),
+        ] {
+            let said = said(Code::NotFound, missing, "NOT_FOUND", &[]);
+            assert!(said.ends_with(&format!("hint: `strongroom {command}` shows what there is")), "{said}");
+        }
+        assert!(!said(Code::Aborted, "this token was rotated already", "CONFLICT", &[]).contains("hint"));
+        assert!(said(Code::Aborted, "it has changed", "CONFLICT", &[("id", "c-1")]).contains("its etag"));
+
+        let wrong = || Failure::from(status(Code::InvalidArgument, "at most a day", "INVALID", &[("field", "ttl")]));
+        assert_eq!(wrong().to_string(), "error: ttl: at most a day");
+        assert!(wrong().about("acme", "openai").to_string().contains("`strongroom providers show openai`"));
+
+        let nobody = said(Code::Unauthenticated, "no valid token", "UNAUTHENTICATED", &[("request_id", "r-17")]);
+        assert!(nobody.contains("no valid token (request r-17)"), "the operator finds why: {nobody}");
+    }
+
     #[test]
     fn the_servers_hint_and_field_and_request_are_told() {
         let refused = status(Code::FailedPrecondition, "openai refused it", "REFUSED", &[("hint", "make a new key")]);
         assert_eq!(Failure::from(refused).to_string(), "error: openai refused it\nhint: make a new key");
 
         let invalid = status(Code::InvalidArgument, "is too short", "INVALID", &[("field", "fields.api_key")]);
-        assert!(Failure::from(invalid).to_string().starts_with("error: fields.api_key: is too short\n"));
+        assert_eq!(Failure::from(invalid).to_string(), "error: fields.api_key: is too short");
 
         let corrupt = status(Code::DataLoss, "stored data is damaged", "CORRUPT", &[("request_id", "r-17")]);
         assert!(Failure::from(corrupt).to_string().contains("damaged (request r-17)"));

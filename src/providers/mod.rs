@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-pub use nearest::nearest;
+pub use nearest::{meant, nearest};
 pub use probe::{Learned, Limits, Outcome, Probe, Verdict};
 pub use registry::{LoadError, Registry};
 use serde::Deserialize;

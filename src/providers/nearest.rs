@@ -10,6 +10,14 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     near.into_iter().take(3).map(|(_, candidate)| candidate).collect()
 }
 
+/// For a name that is wrong, those that may have been meant.
+pub fn meant<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    match nearest(word, names).as_slice() {
+        [] => String::new(),
+        near => format!("; did you mean {}?", near.join(", ")),
+    }
+}
+
 /// Part of a name (`gcp`, `aws`) is as near as one slip of the finger; more than a third of slips is another word.
 fn distance(word: &str, candidate: &str) -> Option<usize> {
     let slips = slips(word.as_bytes(), candidate.as_bytes());

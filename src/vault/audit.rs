@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::crypto::ledger::merkle::Frontier;
 use crate::crypto::ledger::note::{Note, Verifier};
 use crate::crypto::ledger::walk::{Boundary, Report, Walk};
+
 use crate::store::{self, AuditFilter, Store};
 use crate::vault::inspect::page_size;
 use crate::vault::ledger::verifiers;
@@ -12,7 +13,7 @@ use crate::vault::names::EVERYTHING;
 use crate::vault::policy::Resource;
 use crate::vault::request::{AuditFound, AuditQuery, ChainReport};
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Error, Vault};
+use crate::vault::{Action, Caller, Error, Vault, meant};
 
 const DEFAULT_PAGE: u32 = 100;
 const LARGEST_PAGE: u32 = 1_000;
@@ -24,6 +25,7 @@ impl Vault {
         let result = async {
             self.about_scope(&org, &mut trail)?;
             let permit = self.guard.permit(caller, Resource::Org(&org), &mut trail)?;
+            query.check()?;
             let from = match query.page_token.as_str() {
                 "" => None,
                 token => Some(token.parse().map_err(|_| Error::invalid("page_token", "must be a next_page_token"))?),
@@ -60,6 +62,26 @@ impl Vault {
 }
 
 impl AuditQuery {
+    /// A slip in a word would find nothing, which reads as if nothing had happened.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if let Some(action) = &self.action
+            && !Action::ALL.iter().any(|known| known.as_str() == action)
+        {
+            let meant = meant(action, Action::ALL.iter().map(|known| known.as_str()));
+            return Err(Error::invalid("action", format!("is not among the actions of the log{meant}")));
+        }
+        // Connection tests and health bring words of their own, in lower case.
+        let reason =
+            |outcome: &str| outcome.chars().any(char::is_uppercase) || Error::is_reason(&outcome.to_uppercase());
+        match self.outcome.as_deref().filter(|outcome| reason(outcome) && !Error::is_reason(outcome)) {
+            Some(_) => Err(Error::invalid(
+                "outcome",
+                format!("must be `ok`, or as records say it: {}", Error::REASONS.join(", ")),
+            )),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn filter(&self) -> AuditFilter {
         let query = self.clone();
         AuditFilter {

@@ -23,13 +23,19 @@ pub struct Caller {
     pub standing: Standing,
 }
 
-/// Asks again whether the proof holds, for what outlives its request. About a token the store is asked instead.
+/// Asks again whether the proof holds: a request's body may come long after its headers, and a stream outlives it. About a
+/// token the store is asked instead.
 #[derive(Clone, Default)]
 pub struct Standing(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
 
 impl Standing {
     pub fn of(ask: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(ask)))
+    }
+
+    /// Of what needs no proof.
+    pub const fn own() -> Self {
+        Self(None)
     }
 
     pub fn holds(&self) -> bool {

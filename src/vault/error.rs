@@ -21,7 +21,7 @@ pub enum Error {
     #[error("this needs a second person's approval{}", if .id.is_empty() { ", in a request of its own".to_owned() } else { format!(": {id}") })]
     NeedsApproval { id: String },
     /// More than this caller, this org or this stranger may ask for at a time.
-    #[error("too much at a time; try again in {} s", .retry_after.as_secs().max(1))]
+    #[error("too much at a time; try again in {} s", whole_seconds(*.retry_after))]
     Limited { retry_after: Duration },
     /// There is no such thing, said only to those who may list.
     #[error("{what}")]
@@ -33,7 +33,7 @@ pub enum Error {
     #[error("{provider} refused the credential: {outcome}")]
     Refused { provider: String, outcome: String, reason: String, hint: String },
     /// Nobody did anything wrong; try again.
-    #[error("{} is unavailable; try again in {} s", .what.noun(), .retry_after.as_secs())]
+    #[error("{} is unavailable; try again in {} s", .what.noun(), whole_seconds(*.retry_after))]
     Unavailable { what: Dependency, retry_after: Duration, cause: String },
     /// Stored data cannot be what was stored. An operator must look, now.
     #[error("stored data is damaged; tell the operator this request's id")]
@@ -85,6 +85,29 @@ impl Error {
         }
     }
 
+    /// All that [`Error::reason`] can say.
+    pub const REASONS: [&str; 15] = [
+        "INVALID",
+        "UNAUTHENTICATED",
+        "DENIED",
+        "STEP_UP_REQUIRED",
+        "APPROVAL_REQUIRED",
+        "LIMITED",
+        "NOT_FOUND",
+        "CONFLICT",
+        "REFUSED",
+        "AUDIT_UNAVAILABLE",
+        "KMS_UNAVAILABLE",
+        "STORE_UNAVAILABLE",
+        "ISSUER_UNAVAILABLE",
+        "CORRUPT",
+        "BUG",
+    ];
+
+    pub fn is_reason(word: &str) -> bool {
+        Self::REASONS.contains(&word)
+    }
+
     /// What only the operator reads.
     pub fn cause(&self) -> Option<&str> {
         match self {
@@ -105,6 +128,11 @@ impl Error {
     pub fn bug(cause: impl std::fmt::Display) -> Self {
         Self::Bug { cause: cause.to_string() }
     }
+}
+
+/// Rounded up: whoever comes back when they were told to is not told to wait again.
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 const SOON: Duration = Duration::from_secs(1);

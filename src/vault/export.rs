@@ -10,10 +10,11 @@ use crate::crypto::ledger::merkle::{self, Frontier, Leaves, Prover};
 use crate::store::{AuditFilter, Checkpoint, Store};
 use crate::vault::ledger::PAGE;
 use crate::vault::names::EVERYTHING;
+use crate::vault::opener::Opener;
 use crate::vault::policy::Resource;
 use crate::vault::request::AuditQuery;
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Error, Vault};
+use crate::vault::{Action, Caller, Error, Turn, Vault};
 
 /// So many pieces wait for whoever reads slowly.
 const AHEAD: usize = 4;
@@ -38,6 +39,7 @@ impl Vault {
         let result = async {
             self.about_scope(&org, &mut trail)?;
             let permit = self.guard.permit(caller, Resource::Org(&org), &mut trail)?;
+            query.check()?;
             if known.len() > KNOWN {
                 return Err(Error::invalid("known_sizes", format!("must be at most {KNOWN}")));
             }
@@ -57,9 +59,19 @@ impl Vault {
         let (end, newest) = self.guard.finish(trail, result).await?;
         let (pieces, ready) = mpsc::channel(AHEAD);
         let filter = query.filter();
-        let export = Export { store: Arc::clone(&self.store), newest, end, pieces, lines: Vec::new() };
+        let (store, turn) = (Arc::clone(&self.store), caller.turn.clone());
+        let export = Export { store, newest, end, pieces, lines: Vec::new(), _turn: turn };
         tokio::spawn(export.run(filter, known));
-        Ok(stream::unfold(ready, |mut ready| async { ready.recv().await.map(|piece| (piece, ready)) }).boxed())
+        let opener = Opener::new(self, caller.clone());
+        Ok(stream::unfold(Some((ready, opener)), |open| async {
+            let (mut ready, mut opener) = open?;
+            let piece = ready.recv().await?;
+            match opener.still_may().await {
+                Ok(()) => Some((piece, Some((ready, opener)))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+        .boxed())
     }
 }
 
@@ -70,6 +82,8 @@ struct Export {
     end: u64,
     pieces: mpsc::Sender<Piece>,
     lines: Vec<String>,
+    /// Whoever hangs up has their place back when the work for them has ended.
+    _turn: Turn,
 }
 
 /// Nobody reads any more, or it cannot go on.

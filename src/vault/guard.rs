@@ -25,7 +25,7 @@ use crate::vault::policy::{Decision, Explanation, Policies, Resource, Verdict};
 use crate::vault::stepup::Approvals;
 use crate::vault::tally::Tally;
 use crate::vault::trail::{OK, Trail};
-use crate::vault::{Action, Caller, Error, Proof};
+use crate::vault::{Action, Caller, Error, Proof, Standing};
 
 pub struct Guard {
     store: Arc<dyn Store>,
@@ -47,6 +47,8 @@ pub struct Permit {
     credential: Option<Uuid>,
     /// The set that allowed it: an answer waits for no older one.
     policies: Option<Arc<Policies>>,
+    /// The proof that it was given to.
+    standing: Standing,
 }
 
 /// A plaintext under lock: it comes out only through [`Guard::release`].
@@ -156,6 +158,9 @@ impl Guard {
         if caller.principal.proof == Proof::Bootstrap {
             return Err(Error::Denied);
         }
+        if !caller.standing.holds() {
+            return Err(Error::Unauthenticated);
+        }
         let policies = self.policies.load_full();
         let decision = decide(&policies, caller, action, resource, trail.at());
         trail.policies(&decision.policies);
@@ -165,7 +170,8 @@ impl Guard {
             Resource::Org(_) | Resource::Absent(_) => None,
         };
         let grant = caller.circumstances.grant.as_ref().filter(|_| action == Action::Decrypt).map(|grant| grant.id);
-        Ok(Permit { token: caller.principal.token, grant, action, credential, policies: Some(policies) })
+        let (token, standing) = (caller.principal.token, caller.standing.clone());
+        Ok(Permit { token, grant, action, credential, policies: Some(policies), standing })
     }
 
     /// Whether a row may be shown in a list or a watch. Shows nothing by itself, so it records nothing by itself.
@@ -196,12 +202,16 @@ impl Guard {
     /// For what the daemon does on its own: destroying what is due, writing down what a permitted test found.
     /// Opens nothing.
     pub const fn own_work() -> Permit {
-        Permit { token: None, grant: None, action: Action::Destroy, credential: None, policies: None }
+        Self::own(Action::Destroy, None)
     }
 
     /// For the tests that the daemon makes on its own. Opens this credential for its provider, never for an answer.
     pub const fn own_test(credential: &Credential) -> Permit {
-        Permit { token: None, grant: None, action: Action::Revalidate, credential: Some(credential.id), policies: None }
+        Self::own(Action::Revalidate, Some(credential.id))
+    }
+
+    const fn own(action: Action, credential: Option<Uuid>) -> Permit {
+        Permit { token: None, grant: None, action, credential, policies: None, standing: Standing::own() }
     }
 
     /// Makes a change together with its record.
@@ -217,6 +227,9 @@ impl Guard {
         trail: &Trail,
         outcome: &str,
     ) -> Result<Receipt, store::Error> {
+        if !permit.standing.holds() {
+            return Err(store::Error::Revoked);
+        }
         let ends_rights = change.may_end_rights();
         let change = match permit.token {
             Some(token) => Change::By { token, change: Box::new(change) },
@@ -276,7 +289,13 @@ impl Guard {
         };
         // The rules may have changed since they allowed it: then they are asked again. The daemon's own work has none.
         let same_rules = || permit.policies.as_ref().is_none_or(|then| Arc::ptr_eq(then, &self.policies.load()));
+        let refused = || Err(Withheld::Failed(Error::Unauthenticated));
+        if !permit.standing.holds() {
+            return refused();
+        }
         match self.store.commit(change, trail.record()).await {
+            // The store took its time; about tokens it knows itself.
+            Ok(_) if !permit.standing.holds() => refused(),
             Ok(_) if same_rules() => Ok(()),
             Ok(_) | Err(store::Error::Stale { .. }) => Err(Withheld::Stale),
             Err(error) => Err(Withheld::Failed(unrecorded(error))),

@@ -18,6 +18,7 @@ mod keeper;
 mod ledger;
 mod manage;
 mod names;
+mod opener;
 pub mod policy;
 mod probing;
 mod request;
@@ -65,7 +66,7 @@ use crate::crypto::{self, Dek};
 use crate::kms::{self, Keyring};
 use crate::providers::probe::Pace;
 pub use crate::providers::{
-    Field, Limits as ProviderLimits, Outcome, Probe, Provider, Registry, Upload, Verdict, nearest,
+    Field, Limits as ProviderLimits, Outcome, Probe, Provider, Registry, Upload, Verdict, meant,
 };
 use crate::store::Store;
 pub use crate::store::{
@@ -152,11 +153,10 @@ impl Vault {
 
     fn provider(&self, id: &str) -> Result<Arc<Provider>, Error> {
         let registry = self.registry.load();
-        registry.get(id).cloned().ok_or_else(|| {
-            let nearest = registry.nearest(id);
-            let hint =
-                if nearest.is_empty() { String::new() } else { format!("; did you mean {}?", nearest.join(", ")) };
-            Error::invalid("provider", format!("is not in the registry{hint}"))
-        })
+        registry.get(id).cloned().ok_or_else(|| Error::invalid("provider", not_registered(&registry, id)))
     }
+}
+
+fn not_registered(registry: &Registry, id: &str) -> String {
+    format!("is not in the registry{}", meant(id, registry.all().map(|provider| provider.id.as_str())))
 }

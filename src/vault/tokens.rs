@@ -11,7 +11,7 @@ use crate::vault::guard::Guard;
 use crate::vault::names::EVERYTHING;
 use crate::vault::policy::Resource;
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Circumstances, Error, Vault};
+use crate::vault::{Action, Caller, Circumstances, Error, Vault, not_registered};
 
 const ADMIN: &str = "admin";
 /// So many tokens may each be derived from the one before.
@@ -37,6 +37,7 @@ impl Vault {
             let permit = self.guard.permit(caller, Resource::Org(org), &mut trail)?;
             let (secret, token) = make(trail.at())?;
             self.check_token(&token)?;
+            self.check_providers(&token)?;
             // What a child issues is its own child: by no detour does it outlive its parent.
             let token = match self.own_child(caller).await? {
                 Some(own) => {
@@ -205,6 +206,17 @@ impl Vault {
         token.projects.iter().try_for_each(|project| self.check_name("projects", project))?;
         let mut named = token.providers.iter().filter(|provider| *provider != EVERYTHING);
         named.try_for_each(|provider| self.check_name("providers", provider))
+    }
+
+    /// A slip would make a token that opens nothing, or be right one day, when there is such a provider. Children and
+    /// successors keep what the registry has lost meanwhile.
+    fn check_providers(&self, token: &Token) -> Result<(), Error> {
+        let registry = self.registry.load();
+        let named = token.providers.iter().filter(|provider| *provider != EVERYTHING);
+        match named.filter(|provider| registry.get(provider).is_none()).next() {
+            Some(unknown) => Err(Error::invalid("providers", not_registered(&registry, unknown))),
+            None => Ok(()),
+        }
     }
 
     /// Records that somebody came without a valid proof. Why is for the operator alone.

@@ -137,7 +137,7 @@ fn it_ends_with_the_first_callers_and_with_the_process() {
         "[[caller]]\nname = \"x\"\nfrom = \"unix\"\nwhen = { uid = \"4711\" }\nrole = \"admin\"\norg = \"*\"\n";
     std::fs::write(&callers, somebody).unwrap();
     daemon.signal("HUP");
-    daemon.logged(|line| line.contains("new policies and providers are in force"));
+    daemon.logged(|line| line.contains("were read anew and are in force"));
     assert!(!issue(&daemon.token).status.success(), "somebody else may come in");
     assert!(daemon.stop().success());
 

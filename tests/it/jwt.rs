@@ -3,6 +3,7 @@
 
 mod fetched;
 mod granted;
+mod held;
 mod reloaded;
 
 use std::sync::{Arc, Mutex};

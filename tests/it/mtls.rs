@@ -104,7 +104,7 @@ impl World {
 
     /// Reloads, and answers the line that says what became of it.
     fn reload(&self) -> String {
-        const ENDS: [&str; 2] = ["new policies and providers are in force", "the old ones stay in force"];
+        const ENDS: [&str; 2] = ["were read anew and are in force", "the old ones stay in force"];
         let is_end = |line: &&str| ENDS.iter().any(|end| line.contains(end));
         let count = || self.daemon.log().lines().filter(is_end).count();
         let before = count();

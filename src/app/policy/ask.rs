@@ -10,9 +10,10 @@ use uuid::Uuid;
 use super::Unasked;
 use crate::api;
 use crate::pb::v1::ExplainPolicyResponse;
+
 use crate::store::{Credential, CredentialState, Health, Path, Word};
-use crate::vault::policy::Resource;
-use crate::vault::{Action, Caller, Policies, Principal, Proof, With};
+use crate::vault::policy::{ROLES, Resource, Vocabulary};
+use crate::vault::{Action, Caller, Policies, Principal, Proof, With, meant};
 
 /// Who would do what on what.
 #[derive(Clone, Debug)]
@@ -92,6 +93,13 @@ impl Imagined {
     pub fn caller(&self, now: Timestamp) -> Result<Caller, Unasked> {
         let proof = self.proof.as_deref().map_or(Some(Proof::Token), Proof::read);
         let proof = proof.ok_or_else(|| Unasked("proof: must be token, jwt, mtls, unix or grant".to_owned()))?;
+        if !self.role.is_empty() && !ROLES.contains(&self.role.as_str()) {
+            return Err(Unasked(format!("role: must be one of {}{}", ROLES.join(", "), meant(&self.role, ROLES))));
+        }
+        if let Some(unknown) = self.actions.iter().find(|word| Action::named(word).is_none()) {
+            let meant = meant(unknown, Action::asked().map(Action::as_str));
+            return Err(Unasked(format!("actions: there is no action `{unknown}`{meant}")));
+        }
         let principal = Principal {
             id: if self.id.is_empty() { "imagined".to_owned() } else { self.id.clone() },
             name: self.name.clone(),
@@ -119,6 +127,17 @@ impl Imagined {
 }
 
 impl Asked {
+    /// What an answer would be about nothing for: providers and claims that there cannot be.
+    pub fn check_words(&self, known: &Vocabulary) -> Result<(), Unasked> {
+        let on = self.on.split('/').nth(if self.on.matches('/').count() > 1 { 2 } else { 1 });
+        let own = self.caller.providers.iter().map(String::as_str).filter(|provider| *provider != "*");
+        if let Some(unknown) = own.chain(on).find(|provider| !known.providers.contains(*provider)) {
+            let meant = meant(unknown, known.providers.iter().map(String::as_str));
+            return Err(Unasked(format!("there is no provider `{unknown}`{meant}")));
+        }
+        Ok(())
+    }
+
     fn thing(&self, now: Timestamp) -> Result<Thing, Unasked> {
         let path = match self.on.split('/').collect::<Vec<_>>().as_slice() {
             [org] => return Ok(Thing::Org((*org).to_owned())),

@@ -1,8 +1,9 @@
 //! What callers.toml must be beyond its shape: names that exist, callers that are somebody, and nobody let in by mistake.
 
 use super::{Binding, Callers, pattern};
-use crate::authn::jwt::{Issuer, SUBJECT, Written, meant};
+use crate::authn::jwt::{Issuer, SUBJECT, Written};
 use crate::authn::{mtls, token, unix};
+use crate::vault::meant;
 use crate::vault::{Action, check_name};
 
 /// Proofs that need no `[[issuer]]`, and what may be asked of them.

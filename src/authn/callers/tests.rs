@@ -265,3 +265,16 @@ fn what_a_certificate_or_a_process_can_never_say_is_refused() {
         assert!(refused.starts_with("callers.toml:1: ") && refused.contains(why), "{when}: {refused}");
     }
 }
+
+#[test]
+fn names_of_providers_are_held_to_the_registry_and_callers_to_the_doors() {
+    let callers = Callers::parse("callers.toml", FILE).unwrap();
+    assert!(callers.check_providers("callers.toml", &["openai"].into()).is_ok());
+    let refused = callers.check_providers("callers.toml", &["opnai"].into()).unwrap_err().to_string();
+    assert_eq!(refused, "callers.toml:7: providers: there is no provider `openai`; did you mean opnai?");
+
+    let root = "[[caller]]\nname = \"root\"\nfrom = \"unix\"\nwhen = { uid = \"0\" }\nrole = \"admin\"\norg = \"*\"";
+    let root = Callers::parse("callers.toml", root).unwrap();
+    assert_eq!(root.shut_out(true, false).collect::<Vec<_>>(), [("root", "unix")]);
+    assert_eq!(root.shut_out(false, true).count(), 0);
+}

@@ -13,7 +13,6 @@ use super::jwks::{self, ALGORITHMS, KeySet};
 use super::preset::{PRESETS, Preset, preset};
 use crate::authn::callers::Values;
 use crate::http::Hosts;
-use crate::vault::nearest;
 
 /// As the file says it.
 #[derive(Clone, Debug, Deserialize)]
@@ -41,7 +40,7 @@ pub struct Written {
 }
 
 /// As it is used.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
     pub name: String,
     /// What `iss` must be, to the letter.
@@ -64,7 +63,7 @@ pub struct Issuer {
 }
 
 /// The values of `amr` and `acr` that tell of a second factor.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StepUpRule {
     pub amr: Vec<String>,
@@ -310,12 +309,4 @@ fn check_text(key: &str, text: &str) -> Result<(), String> {
 fn is_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
     name.starts_with(|first: char| first.is_ascii_lowercase()) && name.bytes().all(fits)
-}
-
-/// For a name that is wrong, those that may have been meant.
-pub fn meant<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
-    match nearest(word, names).as_slice() {
-        [] => String::new(),
-        near => format!("; did you mean {}?", near.join(", ")),
-    }
 }

@@ -58,6 +58,11 @@ impl Keys {
         self.held.load_full().filter(|held| held.at.elapsed() < self.source.keep)
     }
 
+    /// Those that the issuer told of last, however long ago that was.
+    pub fn latest(&self) -> Option<Arc<KeySet>> {
+        self.held.load_full().map(|held| Arc::clone(&held.keys))
+    }
+
     /// Fetched first where there are none.
     pub async fn get(self: &Arc<Self>) -> Result<Arc<Held>, Error> {
         match self.held() {

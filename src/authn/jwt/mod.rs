@@ -27,15 +27,16 @@ mod token;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-pub use issuer::{Issuer, SUBJECT, Written, meant};
+pub use issuer::{Issuer, SUBJECT, Written};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use self::claims::Checked;
+use self::jwks::KeySet;
 use self::keys::{Held, Keys};
 use self::token::{Unsigned, Unverified, Verified};
-use super::callers::{Callers, Unknown};
+use super::callers::{Binding, Callers, Unknown};
 use super::{Unproven, refused};
 use crate::http::Client;
 use crate::vault::{Principal, Proof, StepUp};
@@ -52,6 +53,22 @@ pub struct Issuers {
 pub struct Proven {
     pub principal: Arc<Principal>,
     pub step_up: Option<StepUp>,
+    /// For a JWT.
+    pub signed_by: Option<SignedBy>,
+}
+
+/// The key that a signature was verified with, and the set that it was in.
+#[derive(Clone, Debug)]
+pub struct SignedBy {
+    kid: Option<String>,
+    keys: Arc<KeySet>,
+}
+
+impl SignedBy {
+    fn is_still_in(&self, keys: &Arc<KeySet>) -> bool {
+        let kid = self.kid.as_deref();
+        Arc::ptr_eq(&self.keys, keys) || keys.find(kid).is_some_and(|key| self.keys.find(kid) == Some(key))
+    }
 }
 
 impl Issuers {
@@ -91,7 +108,9 @@ impl Issuers {
         let (verified, held) = verify(&token, issuer, keys).await?;
         let checked = claims::check(&verified, issuer, now).map_err(of_issuer)?;
         let span = checked.span;
-        let proven = self.somebody(issuer, checked).map_err(|why| of_issuer(&why))?;
+        let somebody = self.somebody(issuer, checked).map_err(|why| of_issuer(&why))?;
+        let signed_by = SignedBy { kid: token.kid().map(str::to_owned), keys: Arc::clone(&held.keys) };
+        let proven = Proven { signed_by: Some(signed_by), ..somebody };
         held.remembered.keep(digest, proven.clone(), span, now);
         Ok(proven)
     }
@@ -136,7 +155,23 @@ impl Issuers {
             known_as: Some(Uuid::now_v7()),
             ..caller.principal(format!("{}:{subject}", issuer.name), Proof::Jwt, attributes.clone())
         };
-        Ok(Proven { principal: Arc::new(principal), step_up })
+        Ok(Proven { principal: Arc::new(principal), step_up, signed_by: None })
+    }
+
+    /// Whether somebody whom `before` let in would be let in as the same by these: under the same rules for their issuer,
+    /// by a key that is still one of its own. That their token has not ended is for whoever asks to know.
+    pub fn still_vouch(&self, before: &Self, principal: &Principal, signed_by: &SignedBy) -> bool {
+        let Some((name, _)) = principal.id.split_once(':') else { return false };
+        if !self.keys_of(name).and_then(Keys::latest).is_some_and(|keys| signed_by.is_still_in(&keys)) {
+            return false;
+        }
+        let issuer = |all: &Self| all.callers.issuers().iter().find(|issuer| issuer.name == name).cloned();
+        let is_same = |caller: &Binding| {
+            let Principal { id, claims, run, phase, expires_at, known_as, .. } = principal.clone();
+            Principal { run, phase, expires_at, known_as, ..caller.principal(id, Proof::Jwt, claims) } == *principal
+        };
+        std::ptr::eq(self, before)
+            || (issuer(self) == issuer(before) && self.callers.find(name, &principal.claims).is_ok_and(is_same))
     }
 
     /// Fetches what is due, again and again, without end.

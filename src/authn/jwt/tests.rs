@@ -118,7 +118,7 @@ async fn who_it_is_stands_in_the_claims() {
     let issuers = place.issuers();
     let said = claims(&[("run_id", json!(4711)), ("deep.er", json!({"pha/se": "plan"})), ("more", json!("x"))]);
     for signer in [&place.rsa, &place.elliptic, &place.edwards] {
-        let Proven { principal, step_up } = prove(&issuers, &signer.token(&said)).await.unwrap();
+        let Proven { principal, step_up, .. } = prove(&issuers, &signer.token(&said)).await.unwrap();
         assert_eq!((principal.id.as_str(), principal.name.as_str()), ("robots:robot 7", "blue robots"));
         assert_eq!((principal.role.as_str(), principal.org.as_str()), ("operator", "acme"));
         assert_eq!((&principal.projects, &principal.providers), (&vec!["one".into()], &vec!["openai".into()]));

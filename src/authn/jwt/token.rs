@@ -71,6 +71,10 @@ impl<'a> Unverified<'a> {
         Ok(Self { signed, signature, algorithm, kind, kid, claims })
     }
 
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
     /// For choosing an issuer, which then decides about it.
     pub fn issuer(&self) -> Result<&str, &'static str> {
         self.claims.get("iss").and_then(Value::as_str).ok_or("it has no `iss`, or one that is no text")

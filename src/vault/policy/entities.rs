@@ -43,7 +43,8 @@ pub fn scene(caller: &Caller, action: Action, resource: Resource<'_>, now: Times
     let asker = Entity::new(principal.clone(), attributes.into(), [role.clone()].into())?;
     let (thing, ancestors) = match resource {
         Resource::Org(org) => (organisation(org)?, Vec::new()),
-        Resource::Absent(path) => credential(path, &path.name, "absent", "ok", [])?,
+        // No name is an id: with its `/` this is neither. A policy about one credential is about no name that looks like it.
+        Resource::Absent(path) => credential(path, &format!("absent/{}", path.name), "absent", "ok", [])?,
         Resource::Credential(it) => {
             let labels = it.labels.iter().map(|(key, value)| (key.clone(), text(value)));
             credential(&it.path, &it.id.to_string(), it.state.word(), it.health(now).word(), labels)?

@@ -347,3 +347,30 @@ fn a_directory_without_policies_is_refused() {
         Err(LoadError::Read { .. })
     ));
 }
+
+/// Names are data, ids are identity: whoever may set up one credential anew does not make another that is called like its
+/// id, in whichever org.
+#[test]
+fn a_name_that_is_an_id_is_not_that_credential() {
+    let known = credential("acme", "openai");
+    let text = format!("permit (principal, action, resource == Strongroom::Credential::\"{}\");", known.id);
+    let set = policies(&text).unwrap();
+    let service = caller("service", "acme", &[]);
+    assert!(allows(&set, &service, Action::Setup, Resource::Credential(&known)));
+    for org in ["acme", "globex"] {
+        let named = Path { name: known.id.to_string(), ..path(org, "openai") };
+        assert!(!allows(&set, &service, Action::Setup, Resource::Absent(&named)), "{org}");
+    }
+}
+
+#[test]
+fn who_is_limited_to_some_projects_or_providers_leaves_the_audit_key_alone() {
+    let set = Policies::embedded().unwrap();
+    let admin = caller("admin", "*", &[]);
+    let limited = caller("admin", "*", &["openai"]);
+    // The public key is nobody's secret.
+    for (action, may) in [(Action::GetAuditKey, true), (Action::RotateAuditKey, false)] {
+        assert!(allows(&set, &admin, action, Resource::Org("*")), "{action:?}");
+        assert_eq!(allows(&set, &limited, action, Resource::Org("*")), may, "{action:?}");
+    }
+}

@@ -90,7 +90,7 @@ fn a_running_daemon_learns_a_provider_from_its_file() {
 
     std::fs::write(&file, format!("{embedded}\n{}", ENTRY)).unwrap();
     daemon.signal("HUP");
-    daemon.logged(|line| line.contains("new policies and providers are in force"));
+    daemon.logged(|line| line.contains("were read anew and are in force"));
     let (status, said) = setup(KEY);
     let done: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((status, &done["version"]["state"]), (200, &json!("active")), "{said}");

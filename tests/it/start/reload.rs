@@ -10,7 +10,7 @@ use crate::daemon::decrypt;
 const CONFIG: &str = "[policy]\ndirectory = \"policy\"\n[providers]\nfile = \"providers.yml\"\n";
 
 /// A line for every reload, so that the test knows when it is over.
-const DONE: &str = "new policies and providers are in force";
+const DONE: &str = "were read anew and are in force";
 const REFUSED: &str = "the old ones stay in force";
 
 /// Reloads, and answers the line that says what became of it.

@@ -1,0 +1,51 @@
+//! Whoever opened a stream. It outlives its request: the proof that opened it must still be good for each piece of it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::vault::{Caller, Error, Vault};
+
+pub struct Opener {
+    vault: Arc<Vault>,
+    caller: Caller,
+    checked: Option<Checked>,
+}
+
+/// Their token was good.
+#[derive(Clone, Copy)]
+struct Checked {
+    epoch: u64,
+    /// Its end.
+    until: Timestamp,
+}
+
+impl Opener {
+    /// Holds the caller's turn as long as the stream is open.
+    pub fn new(vault: &Arc<Vault>, caller: Caller) -> Self {
+        Self { vault: Arc::clone(vault), caller, checked: None }
+    }
+
+    pub const fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    pub async fn still_may(&mut self) -> Result<(), Error> {
+        if !self.caller.standing.holds() {
+            return Err(Error::Unauthenticated);
+        }
+        // Before the look: what is revoked behind it is seen next time.
+        let (epoch, now) = (self.vault.guard.epoch(), Timestamp::now());
+        if self.caller.principal.expires_at.is_some_and(|end| end <= now) {
+            return Err(Error::Unauthenticated);
+        }
+        let Some(id) = self.caller.principal.token else { return Ok(()) };
+        if self.checked.is_some_and(|checked| checked.epoch == epoch && now < checked.until) {
+            return Ok(());
+        }
+        let token = self.vault.store.token(id).await?.filter(|token| token.revoked_at.is_none());
+        let until = token.map(|token| token.expires_at).filter(|end| now < *end).ok_or(Error::Unauthenticated)?;
+        self.checked = Some(Checked { epoch, until });
+        Ok(())
+    }
+}
