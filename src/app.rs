@@ -294,7 +294,10 @@ impl App {
                 authenticator.trust(authorities);
                 authenticator.replace(callers);
                 keys.take_over();
-                tracing::info!(rules, "policies, providers, callers, key files and TLS files were read anew and are in force");
+                tracing::info!(
+                    rules,
+                    "policies, providers, callers, key files and TLS files were read anew and are in force"
+                );
                 Ok(())
             })
         }
