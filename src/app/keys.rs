@@ -6,27 +6,35 @@ use std::sync::Arc;
 use super::{Error, read, unreadable};
 use crate::config::{self, Config};
 use crate::crypto::Secret;
-use crate::kms::{self, KeyUri, Keyring, Kms, Local, Steady};
+use crate::kms::gcp::{self, Gcp};
+use crate::kms::{self, KeyUri, Keyring, Kms, Local, Steady, WrongUri};
 use crate::vault;
 
 /// The keys, and the files that some of them are in.
 pub async fn build(config: &Config) -> Result<(Keyring, Files), Error> {
+    // What is spelled wrong is told before a file is made or anybody asked.
+    let kms = &config.kms;
+    let orgs = kms.orgs.iter().map(|(org, uri)| (format!("kms.orgs.{org}"), uri));
+    let named = [("kms.default".to_owned(), &kms.default)].into_iter().chain(orgs);
+    for (setting, uri) in named.chain(kms.others.iter().map(|uri| ("kms.others".to_owned(), uri))) {
+        parse(&setting, uri)?;
+    }
     let mut making = Making::begin(config)?;
-    let default = making.key("kms.default", &config.kms.default, config.kms.local.create).await?;
+    let default = making.key("kms.default", &kms.default, kms.local.create).await?;
     let mut orgs = BTreeMap::new();
-    for (org, uri) in &config.kms.orgs {
+    for (org, uri) in &kms.orgs {
         let setting = format!("kms.orgs.{org}");
         if let Err(fault) = vault::check_name("org", org) {
             return Err(Error::KeyUri { setting, why: format!("names no org: {fault}") });
         }
-        orgs.insert(org.clone(), making.key(&setting, uri, config.kms.local.create).await?);
+        orgs.insert(org.clone(), making.key(&setting, uri, kms.local.create).await?);
     }
-    for uri in &config.kms.others {
+    for uri in &kms.others {
         making.key("kms.others", uri, false).await?;
     }
     making.every_file().await?;
     let Making { keys, files, .. } = making;
-    Ok((Keyring::new(default, orgs, keys.into_values()), Files { config: config.kms.local.clone(), files }))
+    Ok((Keyring::new(default, orgs, keys.into_values()), Files { config: kms.local.clone(), files }))
 }
 
 /// Adds a version to a local key.
@@ -90,11 +98,18 @@ impl<'a> Making<'a> {
         if let Some(made) = self.keys.get(text) {
             return Ok(Arc::clone(made));
         }
-        let wrong = |why: String| Error::KeyUri { setting: setting.to_owned(), why };
-        let uri: KeyUri = text.parse().map_err(|wrong_uri: kms::WrongUri| wrong(wrong_uri.to_string()))?;
+        let uri = parse(setting, text)?;
+        let unusable = |why: String| Error::KeyUri { setting: setting.to_owned(), why: format!("`{uri}`: {why}") };
         let key: Arc<dyn Kms> = match &uri {
             KeyUri::Local { name } => self.file(name, create)?,
-            other => return Err(wrong(format!("`{other}`: this version has no adapter for it"))),
+            KeyUri::Gcp { .. } => {
+                let endpoint = Some(self.config.gcp.endpoint.as_str()).filter(|endpoint| !endpoint.is_empty());
+                let credentials = gcp::credentials().map_err(unusable)?;
+                Arc::new(Gcp::new(&uri, endpoint, credentials).await.map_err(unusable)?)
+            }
+            KeyUri::Aws { .. } | KeyUri::Azure { .. } | KeyUri::Transit { .. } => {
+                return Err(unusable("this version has no adapter for it".to_owned()));
+            }
         };
         let key: Arc<dyn Kms> = Arc::new(Steady::new(key, self.config.deadline, price(&uri)));
         self.keys.insert(text.to_owned(), Arc::clone(&key));
@@ -119,6 +134,10 @@ impl<'a> Making<'a> {
         }
         Ok(())
     }
+}
+
+fn parse(setting: &str, text: &str) -> Result<KeyUri, Error> {
+    text.parse().map_err(|wrong: WrongUri| Error::KeyUri { setting: setting.to_owned(), why: wrong.to_string() })
 }
 
 /// Without the default key nothing could be stored. An org's own key, or one of the past, is no reason to leave all others
@@ -151,5 +170,42 @@ fn passphrase(config: &config::LocalKms) -> Result<Option<Secret>, Error> {
         // An editor ends a file with a newline; nobody means it.
         Some(file) => Ok(Some(Secret::from(read(file)?.trim_end_matches(['\r', '\n']).to_owned()))),
         None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::crypto::Dek;
+    use crate::kms::Context;
+
+    use super::*;
+
+    const DEK: Dek = Dek::new([5; 32]);
+
+    #[tokio::test]
+    async fn key_files_are_read_again_while_all_that_was_wrapped_still_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.kms.local.directory = dir.path().to_owned();
+        create(&config, "default").unwrap();
+        let (ring, files) = build(&config).await.unwrap();
+        let context = Context::for_org_key("acme");
+        let old = ring.wrap(&DEK, &context).await.unwrap();
+        let file = dir.path().join("default.key");
+        let before = std::fs::read(&file).unwrap();
+
+        assert_eq!(rotate(&config, "default").unwrap().newest(), 2);
+        assert_eq!(ring.wrap(&DEK, &context).await.unwrap().key_version, "1", "not before it is told");
+        files.read_again().unwrap().take_over();
+        let new = ring.wrap(&DEK, &context).await.unwrap();
+        assert_eq!(new.key_version, "2");
+
+        // A backup from before the rotation would lose what was wrapped since.
+        std::fs::write(&file, before).unwrap();
+        let error = files.read_again().err().unwrap().to_string();
+        assert!(error.contains("default.key: version 2 is another one or gone"), "{error}");
+        for wrapped in [old, new] {
+            assert_eq!(ring.unwrap(&[wrapped], &context).await.unwrap().expose(), DEK.expose());
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod breaker;
 mod context;
+pub mod gcp;
 mod keyring;
 pub mod local;
 mod steady;

@@ -44,7 +44,10 @@ pub fn start(
 }
 
 /// One request, one answer. A client that goes is no failure here: the test sees what it has seen.
-async fn talk<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, answer: Arc<impl Fn(Asked) -> Answer>) -> io::Result<()> {
+async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    answer: Arc<impl Fn(Asked) -> Answer>,
+) -> io::Result<()> {
     let asked = hear(&mut stream).await?;
     say(&mut stream, answer(asked)).await?;
     stream.shutdown().await

@@ -86,7 +86,9 @@ fn what_google_refuses_is_told_with_what_to_do() {
         assert!(told(Trouble::Expired).await.0.contains("the credentials are expired"));
         assert!(told(Trouble::WrongPurpose).await.0.contains("the key must have purpose ENCRYPT_DECRYPT"));
         google.trouble(Trouble::Nothing);
-        for (state, words) in [(State::Disabled, "current state is: DISABLED"), (State::Destroyed, "current state is: DESTROYED")] {
+        for (state, words) in
+            [(State::Disabled, "current state is: DISABLED"), (State::Destroyed, "current state is: DESTROYED")]
+        {
             google.set("1", state);
             let error = key.unwrap(&kept, &acme()).await.unwrap_err().to_string();
             assert!(error.contains(words) && error.contains("cryptoKeyVersions/1"), "{error}");

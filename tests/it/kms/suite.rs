@@ -192,7 +192,8 @@ pub async fn refused(service: &impl Service) {
     let wrapped = wrap(&*key).await;
     for trouble in [Trouble::Expired, Trouble::Forbidden, Trouble::Missing, Trouble::WrongPurpose] {
         service.trouble(trouble.clone());
-        both_fail(&*key, &wrapped, &format!("{trouble:?}"), |error| is_refusal(error) && error.cause().len() > 20).await;
+        both_fail(&*key, &wrapped, &format!("{trouble:?}"), |error| is_refusal(error) && error.cause().len() > 20)
+            .await;
     }
 }
 

@@ -37,7 +37,10 @@ fn a_wrong_configuration_is_named_with_file_line_and_key() {
         ("[tls]\ncert = \"nowhere.pem\"\nkey = \"nowhere.pem\"", &["tls.cert", "nowhere.pem", "cannot be read"]),
         ("[tls]\ncert = \"cut.pem\"\nkey = \"cut.pem\"", &["tls.cert", "cut.pem", "PEM"]),
         ("[kms]\ndefault = \"kms://x\"", &["kms.default: `kms://x`: the scheme is not local, gcp-kms, aws-kms"]),
-        ("[kms]\ndefault = \"gcp-kms://projects/p\"", &["kms.default: `gcp-kms://projects/p`: not gcp-kms://projects/P/"]),
+        (
+            "[kms]\ndefault = \"gcp-kms://projects/p\"",
+            &["kms.default: `gcp-kms://projects/p`: not gcp-kms://projects/P/"],
+        ),
         ("[kms]\nothers = [\"local://a\", \"aws-kms://x\"]", &["kms.others: `aws-kms://x`: not aws-kms://arn:"]),
         ("[kms.orgs]\nacme = \"azure-kv://V/k\"", &["kms.orgs.acme: `azure-kv://V/k`: the vault has a 'V'"]),
         ("[kms.orgs]\n\"a/b\" = \"local://default\"", &["kms.orgs.a/b: names no org"]),

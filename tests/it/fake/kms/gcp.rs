@@ -60,12 +60,8 @@ impl Google {
     pub fn start() -> Self {
         let versions = [("k", 1), ("k2", 1)];
         let versions = versions.map(|(key, version)| (key.to_owned(), BTreeMap::from([(version, State::Enabled)])));
-        let keys = Keys {
-            versions: versions.into(),
-            trouble: Trouble::Nothing,
-            wrong: Wrong::Nothing,
-            asked: Vec::new(),
-        };
+        let keys =
+            Keys { versions: versions.into(), trouble: Trouble::Nothing, wrong: Wrong::Nothing, asked: Vec::new() };
         let state = Arc::new(Mutex::new(keys));
         let heard = Arc::clone(&state);
         let (address, running) = serve::start(None, move |asked| heard.lock().unwrap().hear(asked));
@@ -155,7 +151,9 @@ impl Keys {
         let trouble = self.trouble.clone();
         let refuse = |code, status, message: &str| failed((code, status, message.to_owned(), json!([])));
         let answer = match trouble {
-            Trouble::Throttled => refuse(429, "RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'Cryptographic requests'"),
+            Trouble::Throttled => {
+                refuse(429, "RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'Cryptographic requests'")
+            }
             Trouble::Broken => refuse(503, "UNAVAILABLE", "The service is currently unavailable."),
             Trouble::Gone => Answer::Cut,
             Trouble::Silent => Answer::Hang,
@@ -171,7 +169,10 @@ impl Keys {
         let answer = match (trouble, answer) {
             (Trouble::Slow(pause), answer) => Answer::Late(pause, Box::new(answer)),
             (Trouble::Truncated, Answer::Reply { body, .. }) => {
-                let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                    body.len()
+                );
                 Answer::Raw([head.as_bytes(), &body[..body.len() / 2]].concat())
             }
             (_, answer) => answer,
@@ -196,7 +197,12 @@ impl Keys {
     fn answer(&self, asked: &Asked) -> Result<Value, Refusal> {
         assert_eq!(asked.method, "POST");
         if caller(asked.header("authorization")).as_deref() != Some(ACCOUNT) {
-            return Err((401, "UNAUTHENTICATED", "Request is missing required authentication credential.".into(), json!([])));
+            return Err((
+                401,
+                "UNAUTHENTICATED",
+                "Request is missing required authentication credential.".into(),
+                json!([]),
+            ));
         }
         let path = asked.path.strip_prefix("/v1/").unwrap().split('?').next().unwrap();
         let (name, verb) = path.rsplit_once(':').unwrap();
@@ -229,10 +235,20 @@ impl Keys {
             }
         }
         let bound = bytes("additionalAuthenticatedData");
-        if encrypts { self.encrypt(name, versions, &bytes("plaintext"), &bound) } else { self.decrypt(name, versions, &bytes("ciphertext"), &bound) }
+        if encrypts {
+            self.encrypt(name, versions, &bytes("plaintext"), &bound)
+        } else {
+            self.decrypt(name, versions, &bytes("ciphertext"), &bound)
+        }
     }
 
-    fn encrypt(&self, name: &str, versions: &BTreeMap<u32, State>, plain: &[u8], bound: &[u8]) -> Result<Value, Refusal> {
+    fn encrypt(
+        &self,
+        name: &str,
+        versions: &BTreeMap<u32, State>,
+        plain: &[u8],
+        bound: &[u8],
+    ) -> Result<Value, Refusal> {
         let (number, state) = versions.last_key_value().unwrap();
         enabled(name, *number, *state)?;
         let nonce: [u8; 12] = strongroom::crypto::random().unwrap();
@@ -258,7 +274,13 @@ impl Keys {
         Ok(answer)
     }
 
-    fn decrypt(&self, name: &str, versions: &BTreeMap<u32, State>, sealed: &[u8], bound: &[u8]) -> Result<Value, Refusal> {
+    fn decrypt(
+        &self,
+        name: &str,
+        versions: &BTreeMap<u32, State>,
+        sealed: &[u8],
+        bound: &[u8],
+    ) -> Result<Value, Refusal> {
         let undone = |why: &str| (400, "INVALID_ARGUMENT", format!("Decryption failed: {why}"), json!([]));
         let foreign = || undone("verify that 'name' refers to the correct CryptoKey.");
         let number = sealed.first_chunk().map(|number| u32::from_be_bytes(*number)).ok_or_else(foreign)?;
@@ -319,7 +341,8 @@ fn caller(authorization: &str) -> Option<String> {
     let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
     let claims: Value = serde_json::from_slice(&claims).ok()?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
-    let holds = Duration::from_secs(claims["exp"].as_u64()?) > now && claims["scope"].as_str()?.contains("cloud-platform");
+    let holds =
+        Duration::from_secs(claims["exp"].as_u64()?) > now && claims["scope"].as_str()?.contains("cloud-platform");
     claims["iss"].as_str().filter(|_| holds).map(str::to_owned)
 }
 
