@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Unproven, refused, text};
 use crate::store::{self, Store, Token};
-use crate::vault::{Principal, Proof};
+use crate::vault::Principal;
 
 /// More tokens than this in use at a time, and the memory of them begins anew.
 const MOST: usize = 10_000;
@@ -94,20 +94,7 @@ impl Known {
 
 impl From<Token> for Entry {
     fn from(token: Token) -> Self {
-        let principal = Arc::new(Principal {
-            id: token.id.to_string(),
-            name: token.name,
-            role: token.role,
-            org: token.org,
-            projects: token.projects,
-            providers: token.providers,
-            actions: token.actions,
-            token: Some(token.id),
-            proof: Proof::Token,
-            expires_at: Some(token.expires_at),
-            known_as: Some(token.id),
-            ..Principal::default()
-        });
-        Self { principal, hash: token.hash, expires_at: token.expires_at }
+        let (hash, expires_at) = (token.hash, token.expires_at);
+        Self { principal: Arc::new(token.into()), hash, expires_at }
     }
 }

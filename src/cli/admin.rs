@@ -41,6 +41,22 @@ impl Token {
     }
 }
 
+/// What a new token is limited to.
+#[derive(Args)]
+struct Only {
+    /// Only this project; may be given several times.
+    #[arg(long = "project", value_name = "PROJECT")]
+    projects: Vec<String>,
+
+    /// Only this provider; may be given several times.
+    #[arg(long = "provider", value_name = "PROVIDER")]
+    providers: Vec<String>,
+
+    /// Only this action, such as decrypt; may be given several times. A list shows what `get` may see.
+    #[arg(long = "action", value_name = "ACTION")]
+    actions: Vec<String>,
+}
+
 /// Make a token. It is shown once, as a line for the shell.
 #[derive(Args)]
 #[command(
@@ -50,7 +66,8 @@ struct Issue {
     /// A name for people and for the audit log.
     name: String,
 
-    /// What it may do: a pipeline decrypts, a service sets up, an operator looks after it, an admin does everything.
+    /// What it may do: a pipeline decrypts, a service sets up, an operator looks after it, an admin does everything. A
+    /// pipeline must name its providers, or say `*`.
     #[arg(long, value_parser = ["pipeline", "service", "operator", "admin"])]
     role: String,
 
@@ -58,17 +75,8 @@ struct Issue {
     #[arg(long)]
     org: String,
 
-    /// Only this project; may be given several times.
-    #[arg(long = "project", value_name = "PROJECT")]
-    projects: Vec<String>,
-
-    /// Only this provider; may be given several times. A pipeline must name its providers, or say `*`.
-    #[arg(long = "provider", value_name = "PROVIDER")]
-    providers: Vec<String>,
-
-    /// Only this action of the role, such as decrypt; may be given several times. A list shows what `get` may see.
-    #[arg(long = "action", value_name = "ACTION")]
-    actions: Vec<String>,
+    #[command(flatten)]
+    only: Only,
 
     /// How long it lives, such as 12h or 90d [default: 90d].
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
@@ -81,9 +89,9 @@ impl Issue {
             name: self.name,
             role: self.role,
             org: self.org,
-            projects: self.projects,
-            providers: self.providers,
-            actions: self.actions,
+            projects: self.only.projects,
+            providers: self.only.providers,
+            actions: self.only.actions,
             ttl: self.ttl.map(Into::into),
         };
         let reply = context.server.admin().await?.issue_token(request).await?.into_inner();
@@ -104,17 +112,8 @@ struct Derive {
     #[arg(long)]
     org: Option<String>,
 
-    /// Only this project; may be given several times.
-    #[arg(long = "project", value_name = "PROJECT")]
-    projects: Vec<String>,
-
-    /// Only this provider; may be given several times.
-    #[arg(long = "provider", value_name = "PROVIDER")]
-    providers: Vec<String>,
-
-    /// Only this action, such as decrypt; may be given several times.
-    #[arg(long = "action", value_name = "ACTION")]
-    actions: Vec<String>,
+    #[command(flatten)]
+    only: Only,
 
     /// How long it lives at most, up to 24h [default: 15m].
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
@@ -126,9 +125,9 @@ impl Derive {
         let request = DeriveTokenRequest {
             name: self.name,
             org: self.org.unwrap_or_default(),
-            projects: self.projects,
-            providers: self.providers,
-            actions: self.actions,
+            projects: self.only.projects,
+            providers: self.only.providers,
+            actions: self.only.actions,
             ttl: self.ttl.map(Into::into),
         };
         let reply = context.server.admin().await?.derive_token(request).await?.into_inner();

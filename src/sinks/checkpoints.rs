@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::{Pause, file};
+use super::{Pause, file, lag};
 use crate::crypto::ledger::note::{self, Note};
 use crate::http::{Client, Hosts, Request};
 use crate::store::{Checkpoint, Keep, Store};
@@ -111,8 +111,7 @@ async fn pass_on(place: &Place, store: &dyn Store) -> Result<(), String> {
     let mut reached = store.cursor(name).await.map_err(unread)?.unwrap_or_default();
     loop {
         let page = store.checkpoints(reached, PAGE).await.map_err(unread)?;
-        metrics::gauge!("strongroom_audit_sink_lag_records", "sink" => name)
-            .set(page.last().map_or(0, |last| last.size - reached) as f64);
+        lag(name).set(page.last().map_or(0, |last| last.size - reached) as f64);
         if page.is_empty() {
             return Ok(());
         }

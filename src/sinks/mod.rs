@@ -25,6 +25,8 @@ const PAGE: u32 = 500;
 const GATHER: Duration = Duration::from_millis(50);
 /// How far a copy has come is kept this often: a commit each time.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// While a place does not take what it is handed, its lag is told this often.
+const LAG_EVERY: Duration = Duration::from_secs(1);
 /// Between two tries.
 const SHORTEST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
@@ -131,10 +133,8 @@ impl Copy {
                     continue;
                 }
             };
-            let newest = *news.borrow();
-            let behind = page.first().map_or(0, |first| (newest + 1).saturating_sub(first.sequence));
-            metrics::gauge!("strongroom_audit_sink_lag_records", "sink" => self.name).set(behind as f64);
             let Some((first, last)) = page.first().zip(page.last()) else {
+                lag(self.name).set(0.0);
                 if kept != reached && self.keep(reached).await {
                     (kept, kept_at) = (reached, Instant::now());
                 }
@@ -155,7 +155,7 @@ impl Copy {
                     "pruned before they were copied"
                 );
             }
-            match self.sink.hand_on(&page).await {
+            match self.hand_on(&page, first.sequence, &news).await {
                 Ok(()) => {
                     (reached, next) = (last.position, Some(last.sequence + 1));
                     pause.over();
@@ -172,10 +172,28 @@ impl Copy {
         }
     }
 
+    /// However long it takes: the lag grows meanwhile.
+    async fn hand_on(&mut self, page: &[Chained], first: u64, news: &watch::Receiver<u64>) -> Result<(), String> {
+        let name = self.name;
+        let mut handed = std::pin::pin!(self.sink.hand_on(page));
+        loop {
+            lag(name).set((*news.borrow() + 1).saturating_sub(first) as f64);
+            tokio::select! {
+                done = &mut handed => return done,
+                () = tokio::time::sleep(LAG_EVERY) => {}
+            }
+        }
+    }
+
     /// A cursor that is behind only makes records come twice.
     async fn keep(&self, reached: u64) -> bool {
         self.store.keep(Keep::Cursor { copy: self.name.to_owned(), reached }).await.is_ok()
     }
+}
+
+/// How many records have not reached it yet.
+fn lag(name: &'static str) -> metrics::Gauge {
+    metrics::gauge!("strongroom_audit_sink_lag_records", "sink" => name)
 }
 
 /// How long to wait after a failure: longer each time. Says why once, until it works again.

@@ -79,6 +79,35 @@ impl Health {
 }
 
 impl Credential {
+    /// One that was just made: nothing is known of it but its name.
+    pub fn new(id: Uuid, path: Path, at: Timestamp) -> Self {
+        Self {
+            id,
+            path,
+            state: CredentialState::Pending,
+            disabled: false,
+            failing_since: None,
+            active_version: None,
+            latest_version: 1,
+            fingerprint: String::new(),
+            public_identity: BTreeMap::new(),
+            secret_created_at: at,
+            warnings: Vec::new(),
+            last_test: None,
+            next_test_at: None,
+            metadata: serde_json::Map::new(),
+            labels: BTreeMap::new(),
+            revision: 1,
+            created_at: at,
+            updated_at: at,
+            expires_at: None,
+            declared_expires_at: None,
+            told_health: Health::Ok,
+            deleted_at: None,
+            destroy_at: None,
+        }
+    }
+
     pub fn health(&self, now: Timestamp) -> Health {
         match self.expires_at {
             _ if self.disabled => Health::Disabled,

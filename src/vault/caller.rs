@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::store::Grant;
+use crate::store::{Grant, Token};
 use crate::vault::Turn;
 
 /// A proven identity with the request that it came in with.
@@ -79,6 +79,26 @@ pub struct Principal {
     pub expires_at: Option<Timestamp>,
     /// One value for everything above: decisions are remembered under it. Nothing is remembered without.
     pub known_as: Option<Uuid>,
+}
+
+/// Whoever bears this token.
+impl From<Token> for Principal {
+    fn from(token: Token) -> Self {
+        Self {
+            id: token.id.to_string(),
+            name: token.name,
+            role: token.role,
+            org: token.org,
+            projects: token.projects,
+            providers: token.providers,
+            actions: token.actions,
+            token: Some(token.id),
+            proof: Proof::Token,
+            expires_at: Some(token.expires_at),
+            known_as: Some(token.id),
+            ..Self::default()
+        }
+    }
 }
 
 /// How somebody proved who they are.

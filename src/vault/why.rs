@@ -11,7 +11,7 @@ use crate::store::Path;
 use crate::vault::names::EVERYTHING;
 use crate::vault::policy::{Explanation, Resource};
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Circumstances, Error, Principal, Proof, StepUp, Vault};
+use crate::vault::{Action, Caller, Circumstances, Error, Principal, StepUp, Vault};
 
 /// A question to the policies that are in force.
 #[derive(Clone, Debug)]
@@ -87,18 +87,7 @@ impl Vault {
                 self.guard.permit(caller, Resource::Org(theirs), trail)?;
                 let absent = || Error::NotFound { what: "there is no such token".to_owned() };
                 let token = token.filter(|token| token.revoked_at.is_none()).ok_or_else(absent)?;
-                Arc::new(Principal {
-                    id: token.id.to_string(),
-                    name: token.name,
-                    role: token.role,
-                    org: token.org,
-                    projects: token.projects,
-                    providers: token.providers,
-                    actions: token.actions,
-                    token: Some(token.id),
-                    proof: Proof::Token,
-                    ..Principal::default()
-                })
+                Arc::new(token.into())
             }
         };
         let there = match &why.about {

@@ -1,5 +1,6 @@
 //! An audit log that proves itself: what was done to it behind the daemon's back is named, and its copies lose nothing.
 
+mod checkpoints;
 mod exported;
 mod queries;
 mod retention;

@@ -1,7 +1,7 @@
 //! Client certificates against the real daemon: who comes in by one, who does not, and when one stops to prove anything.
 
 mod names;
-mod pki;
+pub mod pki;
 mod reload;
 mod trust;
 
@@ -73,13 +73,9 @@ impl World {
         write("clients.pem", &authority.pem());
         write("clients.crl", &authority.list(&[]));
         write("callers.toml", CALLERS);
-        let server = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
-        write("server.pem", &server.cert.pem());
-        write("server.key", &server.signing_key.serialize_pem());
-        let mut roots = RootCertStore::empty();
-        roots.add(server.cert.der().clone()).unwrap();
+        let roots = pki::server(home.path());
         let daemon = Daemon::start_with(home.path(), &CONFIG.replace("[authn]", &format!("{tls}\n[authn]")));
-        Self { daemon, authority, roots: Arc::new(roots), home }
+        Self { daemon, authority, roots, home }
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -91,13 +87,7 @@ impl World {
     }
 
     fn client(&self, identity: Option<Identity>) -> Client {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_root_certificates(Arc::clone(&self.roots));
-        let mut config = match identity {
-            Some(Identity { chain, key, .. }) => config.with_client_auth_cert(chain, key).unwrap(),
-            None => config.with_no_client_auth(),
-        };
+        let mut config = pki::tls(&self.roots, identity);
         config.resumption = Resumption::in_memory_sessions(8);
         Client { config: Arc::new(config), address: self.daemon.rest.clone() }
     }

@@ -2,18 +2,27 @@
 //! with the other's names, ids, tokens, pages and etags. Nothing crosses, and what is there looks like what is not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpStream;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
 use prost_reflect::MethodDescriptor;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::{Value as Json, json};
+use strongroom::pb::v1::admin_service_client::AdminServiceClient;
+use strongroom::pb::v1::credential_service_client::CredentialServiceClient;
 use strongroom::pb::v1::grant_service_client::GrantServiceClient;
 use strongroom::pb::v1::{CredentialRef, IssueTokenRequest, ListCredentialsRequest, MintGrantRequest};
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::daemon::{Bearer, Daemon, openai_key, runtime};
 use crate::fake::signer::{Signer, jwks};
 use crate::leak::requests::{self, every_rpc, good};
 use crate::leak::wire;
+use crate::mtls::pki::{self, Authority};
 
 /// What is asked about.
 const OURS: &str = "acme";
@@ -46,9 +55,18 @@ from = "unix"
 when = { uid = "UID" }
 role = "service"
 org = "acme"
+
+[[caller]]
+name = "a machine of ours"
+from = "mtls"
+when = { spiffe = "spiffe://acme.test/api" }
+role = "operator"
+org = "acme"
 "#;
 
-const UNIX: &str = "unix";
+const CONFIG: &str = "unix = \"socket\"\n\
+    [tls]\ncert = \"server.pem\"\nkey = \"server.key\"\nclient_authorities = \"clients.pem\"\n\
+    [authn]\ncallers = \"callers.toml\"\n";
 
 const ROLES: [&str; 4] = ["service", "pipeline", "operator", "admin"];
 
@@ -56,9 +74,13 @@ const ROLES: [&str; 4] = ["service", "pipeline", "operator", "admin"];
 const REQUEST_ID: &str = "the-same-for-all";
 
 struct World {
-    daemon: Daemon,
-    channel: Channel,
-    socket: Channel,
+    _daemon: Daemon,
+    /// Where the administrator works too.
+    socket: Door,
+    /// Nobody's connections, and those of a machine of ours.
+    tcp: Door,
+    certified: Door,
+    admin: Bearer,
     issuer: Signer,
     /// Whatever must never be seen by somebody else's caller.
     marks: Vec<String>,
@@ -67,6 +89,24 @@ struct World {
     /// A token of ours, for what needs one's id.
     own: String,
     page: String,
+}
+
+/// A way in. The socket speaks gRPC alone.
+struct Door {
+    grpc: Channel,
+    rest: Option<Tls>,
+}
+
+struct Tls {
+    address: String,
+    config: Arc<ClientConfig>,
+}
+
+/// Somebody of ours, and how they come in.
+struct Who<'a> {
+    role: &'static str,
+    door: &'a Door,
+    token: Option<String>,
 }
 
 struct Answer {
@@ -87,14 +127,14 @@ fn nothing_crosses_and_absent_looks_like_forbidden() {
     runtime().block_on(async {
         let world = World::start(home.path()).await;
         let mut let_in: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-        for (role, token) in world.callers().await {
+        for who in world.callers().await {
             for rpc in every_rpc() {
-                world.try_to_cross(&rpc, role, &token).await;
+                world.try_to_cross(&rpc, &who).await;
                 let own = about(&rpc, OURS);
                 let own = if own.get("id").is_some() { with(own, "id", json!(world.own)) } else { own };
-                let own = world.ask(&rpc, &token, &own).await;
+                let own = world.ask(&rpc, &who, &own).await;
                 if own.iter().any(|reply| reply.ok || !reply.text.contains("DENIED")) {
-                    let_in.entry(rpc.name().to_owned()).or_default().insert(role);
+                    let_in.entry(rpc.name().to_owned()).or_default().insert(who.role);
                 }
             }
         }
@@ -115,7 +155,7 @@ fn nobody_sees_the_other_tenant_in_lists_and_streams() {
     let home = tempfile::tempdir().unwrap();
     runtime().block_on(async {
         let world = World::start(home.path()).await;
-        for (role, token) in world.callers().await {
+        for who in world.callers().await {
             for (name, request) in [
                 ("ListCredentials", json!({"org": OURS})),
                 ("ListCredentials", json!({"org": OURS, "page_token": world.page})),
@@ -125,16 +165,54 @@ fn nobody_sees_the_other_tenant_in_lists_and_streams() {
                 ("ListAudit", json!({"org": OURS, "credential_id": world.credential})),
                 ("ListAudit", json!({"org": OURS, "caller": world.token})),
             ] {
-                for reply in world.ask(&rpc(name), &token, &request).await {
-                    world.assert_clean(&format!("{role}: {name} {request}"), &reply.text);
+                for reply in world.ask(&rpc(name), &who, &request).await {
+                    world.assert_clean(&format!("{}: {name} {request}", who.role), &reply.text);
                 }
             }
         }
         // The search finds what is there to be found.
-        let theirs = world.issue("operator", THEIRS).await;
+        let theirs = world.bearer("operator", world.issue("operator", THEIRS).await);
         let shown = world.ask(&rpc("ListCredentials"), &theirs, &json!({"org": THEIRS})).await;
         assert!(shown.iter().all(|reply| world.marks.iter().any(|mark| reply.text.contains(mark))));
     });
+}
+
+impl Door {
+    async fn socket(daemon: &Daemon) -> Self {
+        let path = daemon.home.join("socket");
+        let connect = move |_| {
+            let path = path.clone();
+            async move { tokio::net::UnixStream::connect(path).await.map(TokioIo::new) }
+        };
+        let endpoint = Endpoint::from_static("http://socket");
+        Self { grpc: endpoint.connect_with_connector(tower::service_fn(connect)).await.unwrap(), rest: None }
+    }
+
+    async fn tcp(daemon: &Daemon, config: ClientConfig) -> Self {
+        let place = daemon.addr.strip_prefix("https://").unwrap().to_owned();
+        let mut h2 = config.clone();
+        h2.alpn_protocols = vec![b"h2".to_vec()];
+        let tls = tokio_rustls::TlsConnector::from(Arc::new(h2));
+        let connect = move |_| {
+            let (place, tls) = (place.clone(), tls.clone());
+            async move {
+                let stream = tokio::net::TcpStream::connect(place).await?;
+                tls.connect(ServerName::try_from("127.0.0.1").unwrap(), stream).await.map(TokioIo::new)
+            }
+        };
+        let endpoint = Endpoint::from_static("http://127.0.0.1");
+        let grpc = endpoint.connect_with_connector(tower::service_fn(connect)).await.unwrap();
+        Self { grpc, rest: Some(Tls { address: daemon.rest.clone(), config: Arc::new(config) }) }
+    }
+}
+
+impl Tls {
+    fn connect(&self) -> StreamOwned<ClientConnection, TcpStream> {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        StreamOwned::new(ClientConnection::new(Arc::clone(&self.config), name).unwrap(), stream)
+    }
 }
 
 impl World {
@@ -143,22 +221,26 @@ impl World {
         std::fs::write(home.join("keys.json"), jwks(&[&issuer]).to_string()).unwrap();
         let uid = rustix::process::geteuid().as_raw().to_string();
         std::fs::write(home.join("callers.toml"), CALLERS.replace("UID", &uid)).unwrap();
-        let config = "unix = \"socket\"\n[authn]\ncallers = \"callers.toml\"\n";
-        Self::with(Daemon::start_with(home, config), issuer).await
+        let (roots, clients) = (pki::server(home), Authority::new("clients"));
+        std::fs::write(home.join("clients.pem"), clients.pem()).unwrap();
+        let machine = clients.certify(&pki::client(&[pki::uri("spiffe://acme.test/api")]));
+        let daemon = Daemon::start_with(home, CONFIG);
+        let tcp = Door::tcp(&daemon, pki::tls(&roots, None)).await;
+        let certified = Door::tcp(&daemon, pki::tls(&roots, Some(machine))).await;
+        Self::with(daemon, tcp, certified, issuer).await
     }
 
-    /// Somebody of ours for each way to come in, over TCP or with no token over the socket.
-    async fn callers(&self) -> Vec<(&'static str, String)> {
+    /// Somebody of ours for each way to come in; without a token by the connection alone.
+    async fn callers(&self) -> Vec<Who<'_>> {
         let mut callers = Vec::new();
         for role in ROLES {
-            callers.push((role, self.issue(role, OURS).await));
+            callers.push(self.bearer(role, self.issue(role, OURS).await));
         }
         let now = jiff::Timestamp::now().as_second();
         let claims =
             json!({"iss": ISSUER, "aud": "strongroom", "sub": "job", "team": "ours", "iat": now, "exp": now + 3600});
-        callers.push(("jwt", self.issuer.token(&claims)));
-        let channel = self.daemon.channel().await;
-        let mut grants = GrantServiceClient::with_interceptor(channel, Bearer::new(&self.daemon.token));
+        callers.push(self.bearer("jwt", self.issuer.token(&claims)));
+        let mut grants = GrantServiceClient::with_interceptor(self.socket.grpc.clone(), self.admin.clone());
         let base = CredentialRef { project: "p".into(), provider: "openai".into(), name: "base".into() };
         let request = MintGrantRequest {
             org: OURS.into(),
@@ -168,21 +250,15 @@ impl World {
             ..Default::default()
         };
         let grant = grants.mint_grant(request).await.unwrap().into_inner().grant.unwrap();
-        callers.push(("grant", grant.expose_text().unwrap().to_owned()));
-        callers.push((UNIX, String::new()));
+        callers.push(self.bearer("grant", grant.expose_text().unwrap().to_owned()));
+        callers.push(Who { role: "unix", door: &self.socket, token: None });
+        callers.push(Who { role: "mtls", door: &self.certified, token: None });
         callers
     }
 
-    async fn with(daemon: Daemon, issuer: Signer) -> Self {
-        let channel = daemon.channel().await;
-        let path = daemon.home.join("socket");
-        let connect = move |_| {
-            let path = path.clone();
-            async move { tokio::net::UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
-        };
-        let endpoint = tonic::transport::Endpoint::from_static("http://socket");
-        let socket = endpoint.connect_with_connector(tower::service_fn(connect)).await.unwrap();
-        let mut admin = daemon.credentials(&daemon.token).await;
+    async fn with(daemon: Daemon, tcp: Door, certified: Door, issuer: Signer) -> Self {
+        let (socket, bearer) = (Door::socket(&daemon).await, Bearer::new(&daemon.token));
+        let mut admin = CredentialServiceClient::with_interceptor(socket.grpc.clone(), bearer.clone());
         let mut marks = Vec::new();
         for (org, name) in [(THEIRS, "base"), (THEIRS, "second"), (THEIRS, "third"), (OURS, "base")] {
             let mut request = crate::daemon::setup(org, name, &openai_key(&format!("{org}-{name}")));
@@ -205,24 +281,38 @@ impl World {
                 org: org.into(),
                 ..IssueTokenRequest::default()
             };
-            let reply = daemon.admin(&daemon.token).await.issue_token(request).await.unwrap().into_inner();
+            let mut admin = AdminServiceClient::with_interceptor(socket.grpc.clone(), bearer.clone());
+            let reply = admin.issue_token(request).await.unwrap().into_inner();
             issued.push(reply.info.unwrap().id);
         }
         let [token, own] = issued.try_into().unwrap();
         let credential = marks[0].clone();
         marks.extend(["globex-own-token".into(), token.clone(), openai_key("globex-base")]);
-        Self { daemon, channel, socket, issuer, marks, credential, token, own, page }
+        Self { _daemon: daemon, socket, tcp, certified, admin: bearer, issuer, marks, credential, token, own, page }
     }
 
     async fn issue(&self, role: &str, org: &str) -> String {
-        self.daemon.issue(role, org, &["*"]).await
+        let request = IssueTokenRequest {
+            name: format!("a-{role}"),
+            role: role.into(),
+            org: org.into(),
+            providers: vec!["*".into()],
+            ..IssueTokenRequest::default()
+        };
+        let mut admin = AdminServiceClient::with_interceptor(self.socket.grpc.clone(), self.admin.clone());
+        let reply = admin.issue_token(request).await.unwrap().into_inner();
+        reply.token.unwrap().expose_text().unwrap().to_owned()
     }
 
-    async fn try_to_cross(&self, rpc: &MethodDescriptor, role: &str, token: &str) {
+    fn bearer(&self, role: &'static str, token: String) -> Who<'_> {
+        Who { role, door: &self.tcp, token: Some(token) }
+    }
+
+    async fn try_to_cross(&self, rpc: &MethodDescriptor, who: &Who<'_>) {
         for Pair { what, there, absent } in self.pairs(rpc) {
-            let (there, absent) = (self.ask(rpc, token, &there).await, self.ask(rpc, token, &absent).await);
+            let (there, absent) = (self.ask(rpc, who, &there).await, self.ask(rpc, who, &absent).await);
             for (there, absent) in there.iter().zip(&absent) {
-                let told = format!("{role}: {} with {what}", rpc.name());
+                let told = format!("{}: {} with {what}", who.role, rpc.name());
                 // A batch answers each by itself.
                 assert!(!there.ok || rpc.name() == "BatchDecrypt", "{told}: {}", there.text);
                 let (there, absent) = (&there.text, &absent.text);
@@ -281,23 +371,16 @@ impl World {
     }
 
     /// The whole of each answer, over gRPC and over REST, without what tells the time.
-    async fn ask(&self, rpc: &MethodDescriptor, token: &str, request: &Json) -> Vec<Answer> {
+    async fn ask(&self, rpc: &MethodDescriptor, who: &Who<'_>, request: &Json) -> Vec<Answer> {
         let path = format!("/{}/{}", rpc.parent_service().full_name(), rpc.name());
         let mut headers = vec![("x-request-id", REQUEST_ID.to_owned())];
-        let is_proven_by_token = !token.is_empty();
-        if is_proven_by_token {
-            headers.push(("authorization", format!("Bearer {token}")));
-        }
-        let channel = if is_proven_by_token { &self.channel } else { &self.socket };
+        headers.extend(who.token.as_ref().map(|token| ("authorization", format!("Bearer {token}"))));
         let message = requests::encode(&rpc.input(), request);
-        let mut replies = vec![wire::grpc(channel, &path, &headers, message).await];
-        // The socket speaks gRPC alone.
-        if is_proven_by_token && let Some((line, body)) = requests::rest(rpc, request) {
-            let head = format!(
-                "{line} HTTP/1.1\r\nauthorization: Bearer {token}\r\nx-request-id: {REQUEST_ID}\r\n\
-                 content-type: application/json\r\n"
-            );
-            replies.push(wire::http(&self.daemon.rest, &head, body.as_bytes()));
+        let mut replies = vec![wire::grpc(&who.door.grpc, &path, &headers, message).await];
+        if let (Some(rest), Some((line, body))) = (&who.door.rest, requests::rest(rpc, request)) {
+            let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let head = format!("{line} HTTP/1.1\r\n{headers}content-type: application/json\r\n");
+            replies.push(wire::exchange(rest.connect(), &head, body.as_bytes()));
         }
         let timeless =
             |text: &str| text.lines().filter(|line| !line.starts_with("date: ")).collect::<Vec<_>>().join("\n");

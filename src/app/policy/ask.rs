@@ -181,29 +181,14 @@ pub fn credential(
         Health::Ok | Health::Disabled | Health::Failing => None,
     };
     Credential {
-        id: Uuid::nil(),
-        path,
         state,
         disabled: health == Health::Disabled,
         failing_since: (health == Health::Failing).then_some(now),
         active_version: Some(1),
-        latest_version: 1,
-        fingerprint: String::new(),
-        public_identity: BTreeMap::new(),
-        secret_created_at: now,
-        warnings: Vec::new(),
-        last_test: None,
-        next_test_at: None,
-        metadata: serde_json::Map::new(),
         labels,
-        revision: 1,
-        created_at: now,
-        updated_at: now,
         expires_at,
-        declared_expires_at: None,
         told_health: health,
-        deleted_at: None,
-        destroy_at: None,
+        ..Credential::new(Uuid::nil(), path, now)
     }
 }
 

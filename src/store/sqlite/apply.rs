@@ -100,29 +100,12 @@ impl Act<'_> {
         }
         let version = versions::arrived(id, new, self.at);
         let mut credential = Credential {
-            id,
-            path,
-            state: CredentialState::Pending,
-            disabled: false,
-            failing_since: None,
             active_version: new.activate.then_some(new.version),
-            latest_version: new.version,
-            fingerprint: String::new(),
-            public_identity: BTreeMap::new(),
             metadata,
             labels,
-            revision: 1,
-            created_at: self.at,
-            updated_at: self.at,
-            secret_created_at: self.at,
-            warnings: Vec::new(),
-            last_test: None,
             next_test_at: version.probe_at,
-            expires_at: None,
             declared_expires_at: expires_at.map(stored),
-            told_health: Health::Ok,
-            deleted_at: None,
-            destroy_at: None,
+            ..Credential::new(id, path, self.at)
         };
         repeat(&mut credential, version.clone());
         let (health, tell_at) = self.told(&mut credential);

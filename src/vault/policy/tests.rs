@@ -4,7 +4,7 @@ use cedar_policy::{Context, PolicySet, Schema};
 use uuid::Uuid;
 
 use super::*;
-use crate::store::{Credential, CredentialState, Health, Path};
+use crate::store::{Credential, CredentialState, Path};
 use crate::vault::{Principal, Proof};
 
 pub(super) fn caller(role: &str, org: &str, providers: &[&str]) -> Caller {
@@ -29,29 +29,11 @@ pub(super) fn path(org: &str, provider: &str) -> Path {
 
 pub(super) fn credential(org: &str, provider: &str) -> Credential {
     Credential {
-        id: Uuid::now_v7(),
-        path: path(org, provider),
         state: CredentialState::Active,
-        disabled: false,
-        failing_since: None,
         active_version: Some(1),
-        latest_version: 1,
         fingerprint: "01234567".into(),
-        public_identity: BTreeMap::new(),
-        metadata: serde_json::Map::new(),
         labels: BTreeMap::from([("team".to_owned(), "search".to_owned())]),
-        revision: 1,
-        created_at: Timestamp::UNIX_EPOCH,
-        updated_at: Timestamp::UNIX_EPOCH,
-        expires_at: None,
-        declared_expires_at: None,
-        secret_created_at: Timestamp::UNIX_EPOCH,
-        warnings: Vec::new(),
-        last_test: None,
-        next_test_at: None,
-        told_health: Health::Ok,
-        deleted_at: None,
-        destroy_at: None,
+        ..Credential::new(Uuid::now_v7(), path(org, provider), Timestamp::UNIX_EPOCH)
     }
 }
 

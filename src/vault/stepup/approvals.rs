@@ -19,7 +19,7 @@ use super::people;
 use crate::crypto::{fingerprint, put_text};
 use crate::store::{self, Approval, ApprovalChange, Change, Path, Store};
 use crate::vault::caller::RequestDigest;
-use crate::vault::guard::Guard;
+use crate::vault::guard::{Guard, Permit};
 use crate::vault::keeper::Keeper;
 use crate::vault::names::{EVERYTHING, PLATFORM};
 use crate::vault::policy::Resource;
@@ -127,13 +127,7 @@ impl Vault {
     pub async fn approve(&self, caller: &Caller, id: &str) -> Result<Approval, Error> {
         let mut trail = Trail::begin(caller, Action::ApproveRequest);
         let result = async {
-            let approval = self.to_decide(id, &mut trail).await?;
-            let org = approval.as_ref().map_or(EVERYTHING, |approval| &approval.path.org);
-            let permit = self.guard.permit(caller, Resource::Org(org), &mut trail)?;
-            let approval = approval.ok_or_else(absent)?;
-            if !people::covers(&caller.principal, &approval) {
-                return Err(Error::Denied);
-            }
+            let (permit, approval) = self.to_decide(caller, id, &mut trail).await?;
             if !self.is_another(&caller.principal, &approval).await? {
                 return Err(Error::conflict(
                     "somebody else must approve it: it is your own request, or that of somebody whose token you \
@@ -154,13 +148,7 @@ impl Vault {
     pub async fn reject(&self, caller: &Caller, id: &str) -> Result<Approval, Error> {
         let mut trail = Trail::begin(caller, Action::RejectRequest);
         let result = async {
-            let approval = self.to_decide(id, &mut trail).await?;
-            let org = approval.as_ref().map_or(EVERYTHING, |approval| &approval.path.org);
-            let permit = self.guard.permit(caller, Resource::Org(org), &mut trail)?;
-            let approval = approval.ok_or_else(absent)?;
-            if !people::covers(&caller.principal, &approval) {
-                return Err(Error::Denied);
-            }
+            let (permit, approval) = self.to_decide(caller, id, &mut trail).await?;
             let change = Change::Approval(ApprovalChange::Reject { id: approval.id });
             self.guard.commit(&permit, change, &trail).await.map_err(decided)?;
             Ok(approval)
@@ -185,8 +173,8 @@ impl Vault {
         self.guard.finish(trail, result).await
     }
 
-    /// The approval with this id while it is to be decided, on record as what it is about.
-    async fn to_decide(&self, id: &str, trail: &mut Trail) -> Result<Option<Approval>, Error> {
+    /// The approval with this id while it is to be decided, on record as what it is about; and the caller's permit.
+    async fn to_decide(&self, caller: &Caller, id: &str, trail: &mut Trail) -> Result<(Permit, Approval), Error> {
         let id: Uuid = id
             .parse()
             .map_err(|_| Error::invalid("id", "must be an approval's id, as `strongroom approval list` shows it"))?;
@@ -198,7 +186,13 @@ impl Vault {
             }
             None => trail.org(EVERYTHING),
         }
-        Ok(approval)
+        let org = approval.as_ref().map_or(EVERYTHING, |approval| &approval.path.org);
+        let permit = self.guard.permit(caller, Resource::Org(org), trail)?;
+        let approval = approval.ok_or_else(absent)?;
+        if !people::covers(&caller.principal, &approval) {
+            return Err(Error::Denied);
+        }
+        Ok((permit, approval))
     }
 }
 

@@ -110,6 +110,34 @@ fn a_sink_that_is_away_or_blocks_holds_up_no_answer_and_loses_nothing() {
     }
 }
 
+/// Nobody reads the pipe that stdout goes to: answers go on, the lag grows, and the end does not wait.
+#[test]
+fn a_full_pipe_holds_up_no_answer_and_no_end() {
+    let home = tempfile::tempdir().unwrap();
+    // Where the daemon's stdout is kept: full, it keeps the pipe before it full too.
+    let kept = home.path().join("stdout");
+    assert!(std::process::Command::new("mkfifo").arg(&kept).status().unwrap().success());
+    let _unread = std::fs::File::options().read(true).write(true).open(&kept).unwrap();
+    let daemon = Daemon::start_with(home.path(), "[audit.stdout]\nenabled = true\n");
+    let runtime = runtime();
+    let mut client = runtime.block_on(daemon.credentials(&daemon.token));
+    runtime.block_on(client.setup_credential(setup("acme", "base", &openai_key("base")))).unwrap();
+    let lag = || {
+        let (_, metrics) = daemon.scrape("/metrics");
+        let lag =
+            metrics.lines().find_map(|line| line.strip_prefix("strongroom_audit_sink_lag_records{sink=\"stdout\"} "));
+        lag.unwrap_or_default().parse().unwrap_or(0)
+    };
+    let (end, mut answers) = (Instant::now() + Duration::from_secs(60), 0_u32);
+    // So many fit into no two pipes.
+    while answers < 1_500 || lag() < 300 {
+        assert!(Instant::now() < end, "after {answers} answers the lag is {}", lag());
+        runtime.block_on(client.decrypt_credential(decrypt("acme", "base"))).unwrap();
+        answers += 1;
+    }
+    assert!(daemon.stop().success());
+}
+
 /// Octet counting.
 fn frames(read: &mut Vec<u8>) -> Vec<u64> {
     let mut found = Vec::new();

@@ -1,6 +1,6 @@
 //! Requests as raw as they can be, and all that comes back: statuses, headers, trailers, details, bodies.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -109,8 +109,13 @@ fn put_metadata(metadata: &MetadataMap, into: &mut Vec<u8>) {
 
 /// One HTTP/1.1 exchange. Head and body go out as they are.
 pub fn http(address: &str, head: &str, body: &[u8]) -> Reply {
-    let mut stream = TcpStream::connect(address).unwrap();
+    let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    exchange(stream, head, body)
+}
+
+/// The same on a connection that is there.
+pub fn exchange(mut stream: impl Read + Write, head: &str, body: &[u8]) -> Reply {
     let head = format!("{head}host: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
     // A server that refuses early may close before it has read everything.
     let _ = stream.write_all(&[head.as_bytes(), body].concat());

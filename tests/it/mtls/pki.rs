@@ -1,5 +1,7 @@
 //! Authorities that clients come from, what they certify, and what they revoke.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
@@ -7,6 +9,7 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -77,6 +80,27 @@ pub fn client(names: &[SanType]) -> CertificateParams {
     params.not_before = (SystemTime::now() - DAY).into();
     params.not_after = (SystemTime::now() + DAY).into();
     params
+}
+
+/// The daemon's own certificate, as `server.pem` and `server.key`; and what its clients trust then.
+pub fn server(home: &Path) -> Arc<RootCertStore> {
+    let server = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
+    std::fs::write(home.join("server.pem"), server.cert.pem()).unwrap();
+    std::fs::write(home.join("server.key"), server.signing_key.serialize_pem()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(server.cert.der().clone()).unwrap();
+    Arc::new(roots)
+}
+
+/// How a client speaks TLS, as somebody or as nobody.
+pub fn tls(roots: &Arc<RootCertStore>, identity: Option<Identity>) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(Arc::clone(roots));
+    match identity {
+        Some(Identity { chain, key, .. }) => config.with_client_auth_cert(chain, key).unwrap(),
+        None => config.with_no_client_auth(),
+    }
 }
 
 pub fn uri(text: &str) -> SanType {

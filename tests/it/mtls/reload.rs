@@ -21,7 +21,7 @@ fn a_new_certificate_of_the_daemon_is_shown_from_the_next_handshake_on() {
     assert_eq!(shown(&same), old);
 
     world.write("server.key", &renewed.signing_key.serialize_pem());
-    assert!(world.reload().contains("new policies"));
+    assert!(world.reload().contains("read anew"));
     service.is_shut_out();
     let mut roots = RootCertStore::empty();
     roots.add(renewed.cert.der().clone()).unwrap();

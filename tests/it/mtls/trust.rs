@@ -75,13 +75,13 @@ fn what_is_revoked_ends_at_once_on_open_connections_too() {
 
     // A list that is not of that authority says nothing about it: nobody is known not to be revoked.
     world.write("clients.crl", &Authority::new("strangers").list(&[]));
-    assert!(world.reload().contains("new policies"));
+    assert!(world.reload().contains("read anew"));
     assert_eq!(second.list().unwrap(), 401);
     two.is_shut_out();
 
     // A list ends, too.
     world.write("clients.crl", &world.authority.list_until(&[], SystemTime::now() + Duration::from_secs(10)));
-    assert!(world.reload().contains("new policies"));
+    assert!(world.reload().contains("read anew"));
     assert_eq!((first.list().unwrap(), second.list().unwrap()), (200, 200));
     let end = Instant::now() + Duration::from_secs(60);
     while second.list().unwrap() == 200 {
@@ -103,12 +103,12 @@ fn an_authority_that_is_gone_is_gone_for_resumed_sessions_too() {
     assert_eq!((open.kind(), again.kind()), (Some(HandshakeKind::Full), Some(HandshakeKind::Full)));
 
     world.write("clients.pem", &Authority::new("others").pem());
-    assert!(world.reload().contains("new policies"));
+    assert!(world.reload().contains("read anew"));
     assert_eq!((open.list().unwrap(), again.list().unwrap()), (401, 401));
     service.is_shut_out();
 
     world.write("clients.pem", &format!("{}{}", Authority::new("others").pem(), world.authority.pem()));
-    assert!(world.reload().contains("new policies"));
+    assert!(world.reload().contains("read anew"));
     assert_eq!(service.list().unwrap(), 200);
     assert_eq!(open.list().unwrap(), 200, "the same certificate under the same authority");
     assert!(world.daemon.stop().success());
@@ -135,7 +135,7 @@ fn a_watch_ends_with_the_certificate_that_opened_it() {
         assert_eq!(changes.message().await.unwrap().unwrap().change, "setup");
 
         world.write("clients.pem", &Authority::new("others").pem());
-        assert!(world.reload().contains("new policies"));
+        assert!(world.reload().contains("read anew"));
         admin.setup_credential(setup("acme", "two", &openai_key("two"))).await.unwrap();
         let told = loop {
             match changes.message().await {
