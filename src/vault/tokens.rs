@@ -212,8 +212,8 @@ impl Vault {
     /// successors keep what the registry has lost meanwhile.
     fn check_providers(&self, token: &Token) -> Result<(), Error> {
         let registry = self.registry.load();
-        let named = token.providers.iter().filter(|provider| *provider != EVERYTHING);
-        match named.filter(|provider| registry.get(provider).is_none()).next() {
+        let mut named = token.providers.iter().filter(|provider| *provider != EVERYTHING);
+        match named.find(|provider| registry.get(provider).is_none()) {
             Some(unknown) => Err(Error::invalid("providers", not_registered(&registry, unknown))),
             None => Ok(()),
         }
