@@ -93,6 +93,7 @@ impl Breaker {
             None => {
                 if let (true, Some(open)) = (trial, &mut state.open) {
                     open.tried = false;
+                    self.show(1.0);
                 }
             }
         }
@@ -174,6 +175,24 @@ mod tests {
         opened(&breaker, now);
         drop(breaker.enter(now + SHORTEST).unwrap());
         assert!(lets_in(&breaker, now + SHORTEST));
+    }
+
+    #[test]
+    fn half_open_is_shown_only_while_somebody_tries() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let shown =
+            |value: &str| handle.render().contains(&format!("strongroom_kms_breaker{{key=\"test://key\"}} {value}\n"));
+        metrics::with_local_recorder(&recorder, || {
+            let (breaker, now) = (Breaker::new("test://key"), Instant::now());
+            assert!(shown("0"));
+            opened(&breaker, now);
+            assert!(shown("1"));
+            let trial = breaker.enter(now + SHORTEST).unwrap();
+            assert!(shown("0.5"));
+            drop(trial);
+            assert!(shown("1"));
+        });
     }
 
     #[test]

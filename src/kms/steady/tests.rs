@@ -28,7 +28,7 @@ impl Scripted {
         Arc::new(Self { next: Mutex::new(next.to_vec().into()), ever: Mutex::new(ever), asked: Mutex::default() })
     }
 
-    fn from_now_on(&self, does: Does) {
+    fn begin_to(&self, does: Does) {
         *self.ever.lock().unwrap() = does;
     }
 
@@ -129,7 +129,7 @@ async fn after_five_calls_in_vain_nobody_waits() {
 /// Opens the circuit.
 async fn broken(key: &Arc<Scripted>) -> Steady {
     let steady = steady(key);
-    key.from_now_on(Does::Hangs);
+    key.begin_to(Does::Hangs);
     join_all((0..5).map(|_| wrap(&steady))).await;
     steady
 }
@@ -138,7 +138,7 @@ async fn broken(key: &Arc<Scripted>) -> Steady {
 async fn it_recovers_by_itself() {
     let key = Scripted::new(&[], Does::Answers);
     let steady = broken(&key).await;
-    key.from_now_on(Does::Answers);
+    key.begin_to(Does::Answers);
     assert!(wrap(&steady).await.is_err());
     sleep(Duration::from_secs(1)).await;
     wrap(&steady).await.unwrap();
@@ -150,9 +150,9 @@ async fn a_refusal_is_an_answer() {
     let key = Scripted::new(&[], Does::Answers);
     let steady = broken(&key).await;
     sleep(Duration::from_secs(1)).await;
-    key.from_now_on(Does::Refuses);
+    key.begin_to(Does::Refuses);
     assert!(matches!(wrap(&steady).await, Err(Error::Refused { .. })));
-    key.from_now_on(Does::Answers);
+    key.begin_to(Does::Answers);
     wrap(&steady).await.unwrap();
 }
 
