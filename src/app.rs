@@ -79,8 +79,6 @@ pub enum Error {
     Unreadable { file: String, cause: std::io::Error },
     #[error("{}: cannot be made: {cause}", directory.display())]
     NoHome { directory: PathBuf, cause: std::io::Error },
-    #[error("{setting}: {why}")]
-    KeyUri { setting: String, why: String },
     #[error("{causes}")]
     Kms { causes: String, may_pass: bool },
     #[error("what this database keeps cannot be opened: {0}")]

@@ -49,6 +49,8 @@ pub struct Config {
     pub otlp: Otlp,
     pub memory: Memory,
     pub shutdown: Shutdown,
+    #[serde(skip)]
+    written: source::Written,
 }
 
 impl Config {
@@ -57,6 +59,11 @@ impl Config {
         let path = path.map(Path::to_path_buf).or_else(|| environment(FILE).map(PathBuf::from));
         let level = environment(LEVEL);
         source::load(path.as_deref(), level.map(|level| level.to_string_lossy().into_owned()).as_deref())
+    }
+
+    /// That a setting is wrong in a way that only its user can see.
+    pub fn wrong(&self, key: &str, why: impl Into<String>) -> Error {
+        self.written.wrong(key, why.into())
     }
 
     /// The rules that one key's type cannot say.

@@ -14,20 +14,20 @@ use crate::vault;
 pub async fn build(config: &Config) -> Result<(Keyring, Files), Error> {
     // What is spelled wrong is told before a file is made or anybody asked.
     let kms = &config.kms;
-    let orgs = kms.orgs.iter().map(|(org, uri)| (format!("kms.orgs.{org}"), uri));
-    let named = [("kms.default".to_owned(), &kms.default)].into_iter().chain(orgs);
-    for (setting, uri) in named.chain(kms.others.iter().map(|uri| ("kms.others".to_owned(), uri))) {
-        parse(&setting, uri)?;
+    parse(config, "kms.default", &kms.default)?;
+    for (org, uri) in &kms.orgs {
+        let setting = of_org(org);
+        vault::check_name("org", org).map_err(|fault| config.wrong(&setting, format!("names no org: {fault}")))?;
+        parse(config, &setting, uri)?;
+    }
+    for uri in &kms.others {
+        parse(config, "kms.others", uri)?;
     }
     let mut making = Making::begin(config)?;
     let default = making.key("kms.default", &kms.default, kms.local.create).await?;
     let mut orgs = BTreeMap::new();
     for (org, uri) in &kms.orgs {
-        let setting = format!("kms.orgs.{org}");
-        if let Err(fault) = vault::check_name("org", org) {
-            return Err(Error::KeyUri { setting, why: format!("names no org: {fault}") });
-        }
-        orgs.insert(org.clone(), making.key(&setting, uri, kms.local.create).await?);
+        orgs.insert(org.clone(), making.key(&of_org(org), uri, kms.local.create).await?);
     }
     for uri in &kms.others {
         making.key("kms.others", uri, false).await?;
@@ -81,51 +81,55 @@ impl Newer {
 }
 
 struct Making<'a> {
-    config: &'a config::Kms,
+    config: &'a Config,
     passphrase: Option<Secret>,
     /// By URI: what is named twice is one key, with one breaker.
     keys: BTreeMap<String, Arc<dyn Kms>>,
     files: Vec<(String, Arc<Local>)>,
+    google: Option<gcp::Client>,
 }
 
 impl<'a> Making<'a> {
     fn begin(config: &'a Config) -> Result<Self, Error> {
-        let config = &config.kms;
-        Ok(Self { config, passphrase: passphrase(&config.local)?, keys: BTreeMap::new(), files: Vec::new() })
+        let passphrase = passphrase(&config.kms.local)?;
+        Ok(Self { config, passphrase, keys: BTreeMap::new(), files: Vec::new(), google: None })
     }
 
     async fn key(&mut self, setting: &str, text: &str, create: bool) -> Result<Arc<dyn Kms>, Error> {
         if let Some(made) = self.keys.get(text) {
             return Ok(Arc::clone(made));
         }
-        let uri = parse(setting, text)?;
-        let unusable = |why: String| Error::KeyUri { setting: setting.to_owned(), why: format!("`{uri}`: {why}") };
+        let uri = parse(self.config, setting, text)?;
+        let unusable = |why: String| self.config.wrong(setting, format!("names `{uri}`, which cannot be asked: {why}"));
         let key: Arc<dyn Kms> = match &uri {
             KeyUri::Local { name } => self.file(name, create)?,
             KeyUri::Gcp { .. } => {
-                let endpoint = Some(self.config.gcp.endpoint.as_str()).filter(|endpoint| !endpoint.is_empty());
-                let credentials = gcp::credentials().map_err(unusable)?;
-                Arc::new(Gcp::new(&uri, endpoint, credentials).await.map_err(unusable)?)
+                let client = match &self.google {
+                    Some(client) => client.clone(),
+                    None => google(&self.config.kms.gcp).await.map_err(unusable)?,
+                };
+                self.google = Some(client.clone());
+                Arc::new(Gcp::new(&uri, client).map_err(unusable)?)
             }
             KeyUri::Aws { .. } | KeyUri::Azure { .. } | KeyUri::Transit { .. } => {
-                return Err(unusable("this version has no adapter for it".to_owned()));
+                return Err(unusable("this version has no adapter for it".to_owned()).into());
             }
         };
-        let key: Arc<dyn Kms> = Arc::new(Steady::new(key, self.config.deadline, price(&uri)));
+        let key: Arc<dyn Kms> = Arc::new(Steady::new(key, self.config.kms.deadline, price(&uri)));
         self.keys.insert(text.to_owned(), Arc::clone(&key));
         Ok(key)
     }
 
     fn file(&mut self, name: &str, create: bool) -> Result<Arc<Local>, Error> {
         let open = if create { Local::open_or_create } else { Local::open };
-        let file = Arc::new(open(&self.config.local.directory, name, self.passphrase.as_ref())?);
+        let file = Arc::new(open(&self.config.kms.local.directory, name, self.passphrase.as_ref())?);
         self.files.push((name.to_owned(), Arc::clone(&file)));
         Ok(file)
     }
 
     /// What was wrapped under another key of the directory still opens.
     async fn every_file(&mut self) -> Result<(), Error> {
-        let directory = &self.config.local.directory;
+        let directory = &self.config.kms.local.directory;
         if self.files.is_empty() && !directory.exists() {
             return Ok(());
         }
@@ -136,8 +140,18 @@ impl<'a> Making<'a> {
     }
 }
 
-fn parse(setting: &str, text: &str) -> Result<KeyUri, Error> {
-    text.parse().map_err(|wrong: WrongUri| Error::KeyUri { setting: setting.to_owned(), why: wrong.to_string() })
+/// One client for all of Google's keys: one token, one pool of connections.
+async fn google(config: &config::GcpKms) -> Result<gcp::Client, String> {
+    let endpoint = Some(config.endpoint.as_str()).filter(|endpoint| !endpoint.is_empty());
+    gcp::client(endpoint, gcp::credentials()?).await
+}
+
+fn of_org(org: &str) -> String {
+    format!("kms.orgs.{org}")
+}
+
+fn parse(config: &Config, setting: &str, text: &str) -> Result<KeyUri, Error> {
+    text.parse().map_err(|wrong: WrongUri| config.wrong(setting, format!("names {wrong}")).into())
 }
 
 /// Without the default key nothing could be stored. An org's own key, or one of the past, is no reason to leave all others

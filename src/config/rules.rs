@@ -24,7 +24,11 @@ pub(super) fn check(config: &Config) -> Result<(), Broken> {
     dependencies(config)?;
     cache(config)?;
     audit(config)?;
-    amounts(config)
+    amounts(config)?;
+    if config.kms.deadline > config.limits.deadline {
+        return broken("kms.deadline", "must not be longer than limits.deadline, or no call would see a key's failure");
+    }
+    Ok(())
 }
 
 fn tls(config: &Config) -> Result<(), Broken> {
@@ -67,9 +71,6 @@ fn addresses(config: &Config) -> Result<(), Broken> {
 fn dependencies(config: &Config) -> Result<(), Broken> {
     if config.store.url.strip_prefix("sqlite://").is_none_or(str::is_empty) {
         return broken("store.url", "must be sqlite:// and the path of a file");
-    }
-    if config.kms.deadline > config.limits.deadline {
-        return broken("kms.deadline", "must not be longer than limits.deadline, or no call would see a key's failure");
     }
     if !config.kms.gcp.endpoint.is_empty() && !is_endpoint(&config.kms.gcp.endpoint) {
         return broken("kms.gcp.endpoint", "must be https://HOST; or http:// on 127.0.0.1 or [::1], for an emulator");

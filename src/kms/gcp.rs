@@ -6,7 +6,7 @@
 //!
 //! The client speaks by a stack of its own, and only here: it trusts the system's authorities (not `outbound.authorities`),
 //! heeds the environment's proxies, and does not limit an answer's length. Whom it asks is Google or the configured endpoint;
-//! it follows no redirect. Its buffers hold the data key for as long as a call takes; freed memory is wiped.
+//! it follows no redirect. Tokens come from where the platform's credentials say, which is Google's library's affair. Its buffers hold the data key for as long as a call takes; freed memory is wiped.
 
 mod told;
 
@@ -21,14 +21,20 @@ use google_cloud_kms::model::EncryptResponse;
 use super::{Context, Error, KeyUri, Kms, Wrapped};
 use crate::crypto::Dek;
 
+/// Asked for by name, or the client would take a host from the environment (`GOOGLE_CLOUD_UNIVERSE_DOMAIN`).
+const PUBLIC: &str = "https://cloudkms.googleapis.com";
+
 /// More than Google's ciphertext of 32 bytes is long. Rows are no place for whatever an answer holds.
 const LONGEST: usize = 4096;
+
+/// Google's client, for all keys that are asked with the same credentials.
+pub type Client = KeyManagementService;
 
 pub struct Gcp {
     uri: String,
     /// As Google calls it.
     name: String,
-    client: KeyManagementService,
+    client: Client,
 }
 
 /// Those of the environment: what `GOOGLE_APPLICATION_CREDENTIALS` names, gcloud's, or the machine's.
@@ -37,20 +43,21 @@ pub fn credentials() -> Result<Credentials, String> {
     Builder::default().build().map_err(|error| format!("no usable credentials: {}", told::words(&error.to_string())))
 }
 
+/// The endpoint, if it is not Google's public one, is an origin such as `https://HOST`.
+pub async fn client(endpoint: Option<&str>, credentials: Credentials) -> Result<Client, String> {
+    prepare();
+    let builder = Client::builder().with_endpoint(endpoint.unwrap_or(PUBLIC));
+    let builder = builder.with_credentials(credentials).with_retry_policy(NeverRetry);
+    // Hidden in the client's documentation, but there: a redirect would take the data key with it.
+    let client = with_follow_redirects(builder, false).build().await;
+    client.map_err(|error| told::words(&error.to_string()))
+}
+
 impl Gcp {
-    /// The endpoint, if it is not Google's public one, is an origin such as `https://HOST`.
-    pub async fn new(uri: &KeyUri, endpoint: Option<&str>, credentials: Credentials) -> Result<Self, String> {
-        prepare();
+    pub fn new(uri: &KeyUri, client: Client) -> Result<Self, String> {
         let uri = uri.to_string();
         let name = uri.strip_prefix("gcp-kms://").ok_or("not gcp-kms://")?.to_owned();
-        let builder = KeyManagementService::builder().with_credentials(credentials).with_retry_policy(NeverRetry);
-        let builder = match endpoint {
-            Some(endpoint) => builder.with_endpoint(endpoint),
-            None => builder,
-        };
-        // Hidden in the client's documentation, but there: a redirect would take the data key with it.
-        let client = with_follow_redirects(builder, false).build().await;
-        Ok(Self { client: client.map_err(|error| told::words(&error.to_string()))?, uri, name })
+        Ok(Self { uri, name, client })
     }
 
     /// The version's number, of an answer in which nothing was altered on the way.

@@ -47,7 +47,8 @@ pub(super) fn unproven(key: String, error: &google_cloud_kms::Error) -> Error {
             // The body may quote what was sent.
             let said = words(text.split(", body=<").next().unwrap_or_default());
             return if credentials.is_transient() {
-                Error::Unavailable { key, cause: format!("its credentials cannot be had: {said}") }
+                let todo = "where no metadata server gives any, set GOOGLE_APPLICATION_CREDENTIALS";
+                Error::Unavailable { key, cause: format!("its credentials cannot be had; {todo} ({said})") }
             } else {
                 Error::Refused { key, cause: format!("its credentials are refused; renew them ({said})") }
             };

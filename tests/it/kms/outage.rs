@@ -1,5 +1,7 @@
 //! The daemon on Google's protocol, while its key service is there, while it is not, and afterwards.
 
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -152,6 +154,63 @@ fn an_orgs_own_key_is_a_matter_of_that_org() {
 
     google.trouble(Trouble::Forbidden);
     ends(&serve(home.path(), &config, &["--check"]), 65, &["useToEncrypt", &google.uri()]);
+}
+
+#[test]
+fn what_an_old_default_has_wrapped_opens_beside_the_new_one() {
+    let (home, google) = (tempfile::tempdir().unwrap(), Google::start());
+    let daemon = start(home.path(), &google);
+    let token = daemon.token.clone();
+    runtime().block_on(async {
+        let mut client = daemon.credentials(&token).await;
+        client.setup_credential(setup("acme", "old", &openai_key("old"))).await.unwrap();
+    });
+    assert!(daemon.stop().success());
+
+    let config = format!(
+        "[kms]\nothers = [{:?}]\ndeadline = \"300ms\"\n[kms.gcp]\nendpoint = {:?}\n[kms.local]\ncreate = true\n",
+        google.uri(),
+        google.endpoint()
+    );
+    google.trouble(Trouble::Forbidden);
+    // The database's own key is among what it has wrapped.
+    ends(&serve(home.path(), &config, &[]), 65, &[&google.uri(), "useToDecrypt"]);
+
+    google.trouble(Trouble::Nothing);
+    let credentials = format!("GOOGLE_APPLICATION_CREDENTIALS={}", Google::credentials(home.path()).display());
+    let daemon = Daemon::start_under(home.path(), &config, &["env", &credentials]);
+    runtime().block_on(async {
+        let mut client = daemon.credentials(&token).await;
+        let secret = client.decrypt_credential(decrypt("acme", "old")).await.unwrap().into_inner().secret.unwrap();
+        assert_eq!(secret.expose(), openai_key("old").as_bytes());
+        google.trouble(Trouble::Gone);
+        client.setup_credential(setup("new", "", &openai_key("new"))).await.unwrap();
+        client.decrypt_credential(decrypt("new", "")).await.unwrap();
+    });
+    assert!(daemon.stop().success());
+}
+
+/// Data keys go where the configuration says. A proxy hears where they would have gone.
+#[test]
+fn no_variable_of_the_environment_moves_googles_address() {
+    let home = tempfile::tempdir().unwrap();
+    let account = std::fs::read_to_string(Google::credentials(home.path())).unwrap();
+    std::fs::write(home.path().join("moved.json"), account.replace("googleapis.com", "example.com")).unwrap();
+    std::fs::create_dir_all(home.path().join("strongroom-data")).unwrap();
+    let config = "[kms]\ndefault = \"gcp-kms://projects/p/locations/l/keyRings/r/cryptoKeys/k\"\ndeadline = \"1s\"\n";
+    std::fs::write(home.path().join("strongroom.toml"), format!("{PORTS}{config}")).unwrap();
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", proxy.local_addr().unwrap());
+    let heard = std::thread::spawn(move || {
+        let mut line = String::new();
+        BufReader::new(proxy.accept().unwrap().0).read_line(&mut line).unwrap();
+        line
+    });
+    let mut check = Command::new(program());
+    check.args(["serve", "--check", "--config", "strongroom.toml"]).current_dir(home.path()).stdin(Stdio::null());
+    check.env("GOOGLE_APPLICATION_CREDENTIALS", "moved.json").env("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "example.com");
+    ends(&check.env("HTTPS_PROXY", address).env_remove("NO_PROXY").output().unwrap(), 9, &["no connection"]);
+    assert_eq!(heard.join().unwrap(), "CONNECT cloudkms.googleapis.com:443 HTTP/1.1\r\n");
 }
 
 #[test]

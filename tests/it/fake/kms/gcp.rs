@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use google_cloud_auth::credentials::service_account;
 use serde_json::{Value, json};
-use strongroom::kms::gcp::Gcp;
+use strongroom::kms::gcp::{self, Gcp};
 use strongroom::kms::{KeyUri, Kms};
 
 use super::super::serve::{self, Running};
@@ -100,9 +100,9 @@ impl Google {
         // The suite's cases may run on a runtime already.
         let made = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(Gcp::new(&uri, Some(&endpoint), credentials)).unwrap()
+            runtime.block_on(gcp::client(Some(&endpoint), credentials)).unwrap()
         });
-        Arc::new(made.join().unwrap())
+        Arc::new(Gcp::new(&uri, made.join().unwrap()).unwrap())
     }
 }
 
