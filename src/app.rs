@@ -25,7 +25,7 @@ use crate::providers::probe::Live;
 use crate::providers::{self, Registry};
 use crate::store::{Sqlite, Store};
 use crate::vault::policy::{LoadError, Vocabulary};
-use crate::vault::{self, Allowance, Allowances, Limits, Parts, Policies, Testing, Vault};
+use crate::vault::{self, Admission, Allowance, Allowances, Limits, Parts, Policies, Testing, Vault};
 use crate::{http, memory, sinks, telemetry};
 
 /// A daemon that is ready to open its doors.
@@ -40,6 +40,7 @@ pub struct App {
     tokens: Arc<Tokens>,
     /// Where checkpoints go besides the store.
     passed_on: Vec<sinks::checkpoints::Place>,
+    admission: Admission,
     closing: watch::Sender<bool>,
 }
 
@@ -187,6 +188,7 @@ impl App {
         }
         let passed_on = checkpoints(&config)?;
 
+        let admission = admission(&callers, authorities.as_deref());
         let failures = config.limits.failed_authentications;
         let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault), callers, client, failures);
         authenticator.trust(authorities);
@@ -195,8 +197,7 @@ impl App {
         let settings =
             api::Settings { request_bytes: config.limits.request_bytes.length(), deadline: config.limits.deadline };
         let api = Api::new(Arc::clone(&vault), Arc::clone(&authenticator), Arc::clone(&tokens), settings, is_closing)?;
-        let key_files = Arc::new(key_files);
-        Ok(Self { config, tls, api, vault, key_files, store, authenticator, tokens, passed_on, closing })
+        Ok(Self { config, tls, api, vault, key_files, store, authenticator, tokens, passed_on, admission, closing })
     }
 
     /// Opens the doors without letting anybody in yet.
@@ -214,7 +215,7 @@ impl App {
             unix,
         };
         self.vault.keep_a_sample().await?;
-        self.vault.record_rules().await?;
+        self.vault.record_rules(self.admission.clone()).await?;
         Ok(doors)
     }
 
@@ -282,10 +283,9 @@ impl App {
                 let policies = policies(&config, &registry, &callers)?;
                 let authorities = authorities(&config)?;
                 let handshakes = tls(&config, authorities.as_deref())?;
-                // A passphrase is slow to hash.
-                let keys = tokio::task::spawn_blocking(move || key_files.read_again());
-                let keys = keys.await.map_err(vault::Error::bug)??;
-                let rules = vault.replace_rules(policies, registry).await?;
+                let keys = key_files.read_again().await?;
+                let admission = admission(&callers, authorities.as_deref());
+                let rules = vault.replace_rules(policies, registry, admission).await?;
                 if let (Some(door), Some(handshakes)) = (&door, handshakes) {
                     door.replace(handshakes);
                 }
@@ -394,6 +394,12 @@ fn authorities(config: &Config) -> Result<Option<Arc<Authorities>>, Error> {
     let (bundle, lists) = (&config.tls.client_authorities, &config.tls.client_crl);
     let read = |bundle: &PathBuf| Authorities::read(bundle, lists.as_deref()).map(Arc::new);
     Ok(bundle.as_ref().map(read).transpose()?)
+}
+
+/// What records call them.
+fn admission(callers: &Callers, authorities: Option<&Authorities>) -> Admission {
+    let authorities = authorities.map(|authorities| authorities.digest.clone()).unwrap_or_default();
+    Admission { callers: callers.digest.clone(), authorities }
 }
 
 fn tls(config: &Config, clients: Option<&Authorities>) -> Result<Option<Arc<ServerConfig>>, Error> {

@@ -11,7 +11,7 @@ use crate::kms::{self, KeyUri, Keyring, Kms, Local, Steady, WrongUri};
 use crate::vault;
 
 /// The keys, and the files that some of them are in.
-pub async fn build(config: &Config) -> Result<(Keyring, Files), Error> {
+pub async fn build(config: &Config) -> Result<(Keyring, Arc<Files>), Error> {
     // What is spelled wrong is told before a file is made or anybody asked.
     let kms = &config.kms;
     parse(config, "kms.default", &kms.default)?;
@@ -34,7 +34,8 @@ pub async fn build(config: &Config) -> Result<(Keyring, Files), Error> {
     }
     making.every_file().await?;
     let Making { keys, files, .. } = making;
-    Ok((Keyring::new(default, orgs, keys.into_values()), Files { config: kms.local.clone(), files }))
+    let files = Arc::new(Files { config: kms.local.clone(), files });
+    Ok((Keyring::new(default, orgs, keys.into_values()), files))
 }
 
 /// Adds a version to a local key.
@@ -57,7 +58,12 @@ pub struct Files {
 
 impl Files {
     /// Reads them again: all of them, or the error of the first that does not open what it opened before.
-    pub fn read_again(&self) -> Result<Newer, Error> {
+    pub async fn read_again(self: Arc<Self>) -> Result<Newer, Error> {
+        // A passphrase is slow to hash.
+        tokio::task::spawn_blocking(move || self.read()).await.map_err(vault::Error::bug)?
+    }
+
+    fn read(&self) -> Result<Newer, Error> {
         let passphrase = passphrase(&self.config)?;
         let mut newer = Vec::new();
         for (name, file) in &self.files {
@@ -210,13 +216,13 @@ mod tests {
 
         assert_eq!(rotate(&config, "default").unwrap().newest(), 2);
         assert_eq!(ring.wrap(&DEK, &context).await.unwrap().key_version, "1", "not before it is told");
-        files.read_again().unwrap().take_over();
+        Arc::clone(&files).read_again().await.unwrap().take_over();
         let new = ring.wrap(&DEK, &context).await.unwrap();
         assert_eq!(new.key_version, "2");
 
         // A backup from before the rotation would lose what was wrapped since.
         std::fs::write(&file, before).unwrap();
-        let error = files.read_again().err().unwrap().to_string();
+        let error = files.read_again().await.err().unwrap().to_string();
         assert!(error.contains("default.key: version 2 is another one or gone"), "{error}");
         for wrapped in [old, new] {
             assert_eq!(ring.unwrap(&[wrapped], &context).await.unwrap().expose(), DEK.expose());

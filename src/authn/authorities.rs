@@ -7,12 +7,14 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use sha2::{Digest as _, Sha256};
 use x509_cert::Certificate;
 use x509_cert::crl::CertificateList;
 use x509_cert::der::Decode as _;
@@ -26,15 +28,18 @@ pub struct Authorities {
     verifier: Arc<dyn ClientCertVerifier>,
     /// When each revocation list has to be replaced by a newer one, in seconds of Unix time.
     renewals: Vec<u64>,
+    /// Of all that was read, in hexadecimal.
+    pub digest: String,
 }
 
 impl Authorities {
     /// Reads a PEM bundle of authorities, and the PEM file of their revocation lists. With lists, each certificate below
     /// an authority must be on record as not revoked: an authority without a list that is current vouches for nobody.
     pub fn read(bundle: &Path, lists: Option<&Path>) -> Result<Self, LoadError> {
-        let mut roots = RootCertStore::empty();
+        let (mut roots, mut digest) = (RootCertStore::empty(), Sha256::new());
         each(bundle, "CERTIFICATE", |der: CertificateDer<'static>| {
             check_authority(&der)?;
+            digest.update(&der);
             roots.add(der).map_err(|error| error.to_string())
         })?;
         let (roots, provider) = (Arc::new(roots), Arc::new(aws_lc_rs::default_provider()));
@@ -44,6 +49,7 @@ impl Authorities {
             each(lists, "X509 CRL", |der: CertificateRevocationListDer<'static>| {
                 let list: CertificateList = CertificateList::from_der(&der).map_err(|_| "is no revocation list")?;
                 renewals.extend(list.tbs_cert_list.next_update.map(|time| time.to_unix_duration().as_secs()));
+                digest.update(&der);
                 // One by one, so that the one that cannot be used is named.
                 builder().with_crls([der.clone()]).build().map_err(|error| error.to_string())?;
                 crls.push(der);
@@ -52,7 +58,7 @@ impl Authorities {
         }
         let builder = builder().with_crls(crls).enforce_revocation_expiration().allow_unauthenticated();
         let verifier = builder.build().map_err(|error| wrong(bundle, None, error.to_string()))?;
-        Ok(Self { verifier, renewals })
+        Ok(Self { verifier, renewals, digest: HEXLOWER.encode(&digest.finalize()) })
     }
 
     /// For handshakes.

@@ -41,6 +41,8 @@ pub type Attributes = BTreeMap<String, String>;
 pub struct Callers {
     issuers: Vec<Issuer>,
     callers: Vec<Binding>,
+    /// Of the file as it was read, in hexadecimal.
+    pub digest: String,
 }
 
 /// As it is written.
@@ -110,7 +112,8 @@ impl Callers {
         let written: File = toml::from_str(text).map_err(|error| {
             wrong(error.span().map(|span| span.start), error.message().trim_end().replace('\n', "; "))
         })?;
-        let mut all = Self::default();
+        let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(text));
+        let mut all = Self { digest, ..Self::default() };
         for issuer in written.issuer {
             let at = issuer.span().start;
             all.add_issuer(issuer.into_inner()).map_err(|why| wrong(Some(at), why))?;

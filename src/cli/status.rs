@@ -1,8 +1,9 @@
 //! What the server answered instead of a result: which exit code it means, and the command that helps.
 
+use std::error::Error as _;
 use std::time::Duration;
 
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::{ErrorInfo, StatusExt as _};
 
 use super::error::{Exit, Failure};
@@ -39,9 +40,8 @@ fn by_reason(reason: &str) -> Option<Exit> {
 /// For answers without a reason of ours: from a proxy, from the gRPC library, or from a newer server.
 fn by_code(status: &Status) -> Exit {
     match status.code() {
+        _ if broken(status).is_some() => Exit::NoConnection,
         Code::Cancelled | Code::DeadlineExceeded | Code::ResourceExhausted => Exit::Unavailable,
-        // The library keeps a source only for what went wrong between here and the server.
-        _ if std::error::Error::source(status).is_some() => Exit::NoConnection,
         Code::InvalidArgument | Code::OutOfRange => Exit::Invalid,
         Code::Unauthenticated => Exit::Unauthenticated,
         Code::PermissionDenied => Exit::Denied,
@@ -56,8 +56,23 @@ fn by_code(status: &Status) -> Exit {
     }
 }
 
+/// What broke between here and the server: the library keeps a source for nothing else, but for a time that is up. The
+/// innermost cause says something; the outer ones say "transport error".
+fn broken(status: &Status) -> Option<String> {
+    let mut cause = status.source()?;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    (!cause.is::<TimeoutExpired>()).then(|| cause.to_string())
+}
+
 fn words(status: &Status, info: Option<&ErrorInfo>, exit: Exit) -> String {
     let mut words = match status.message() {
+        _ if exit == Exit::NoConnection
+            && let Some(cause) = broken(status) =>
+        {
+            format!("the connection broke: {cause}")
+        }
         "" => format!("the server answered {:?} and no more", status.code()),
         message => message.to_owned(),
     };
@@ -122,7 +137,10 @@ fn advice(exit: Exit, status: &Status, info: Option<&ErrorInfo>, wait: Option<Du
         Exit::NoConnection if status.code() == Code::Unimplemented => {
             "is that the gRPC port (7300, not 8000) of a strongroom that is as new as this program?".into()
         }
-        Exit::NoConnection => "is the server running? Try the command again".into(),
+        // A certificate is refused after the handshake is over for us: often all that is seen is the end.
+        Exit::NoConnection => "is the server running? If you come with a certificate, it may have refused that: its log \
+             says so, and why"
+            .into(),
         _ => return None,
     })
 }

@@ -47,6 +47,7 @@ pub use error::{Dependency, Error};
 pub use names::check as check_name;
 pub use policy::Policies;
 pub use request::*;
+pub use rules::Admission;
 pub use schedule::Testing;
 pub use tokens::Rotated;
 use tokio::sync::Semaphore;
@@ -94,6 +95,7 @@ pub struct Vault {
     ledger: Ledger,
     cache: Cache,
     registry: ArcSwap<Registry>,
+    admission: ArcSwap<Admission>,
     probe: Arc<dyn Probe>,
     testing: Testing,
     pace: Pace,
@@ -116,6 +118,7 @@ impl Vault {
             ledger: Ledger::new(auditing),
             cache: Cache::new(limits),
             registry: ArcSwap::from_pointee(registry),
+            admission: ArcSwap::default(),
             store,
             probe,
             testing,

@@ -1,5 +1,5 @@
-//! Which rules are in force: policies and providers. No other ones decide anything before a record says so, and what was
-//! changed while nobody served is recorded at the next start.
+//! Which rules are in force: policies, providers, and who may come in. No other ones decide anything before a record says
+//! so, and what was changed while nobody served is recorded at the next start.
 
 use std::sync::Arc;
 
@@ -10,21 +10,37 @@ use crate::vault::names::EVERYTHING;
 use crate::vault::trail::Trail;
 use crate::vault::{Action, Caller, Error, Policies, Vault};
 
+/// Who may come in besides those with an API token, by the digests of the files that say so. Empty where there is none.
+#[derive(Clone, Debug, Default)]
+pub struct Admission {
+    /// callers.toml.
+    pub callers: String,
+    /// Whose certificates clients may come with, and what those have revoked.
+    pub authorities: String,
+}
+
 impl Vault {
     /// Takes new rules, and answers what they are known by. They hold from the next request on; without a record the old
-    /// ones stay.
-    pub async fn replace_rules(&self, policies: Policies, registry: Registry) -> Result<String, Error> {
-        let (before, after) = (self.rules(), known_by(&policies.digest, &registry.digest));
+    /// ones stay. `admission` is in force as soon as the caller of this makes it so.
+    pub async fn replace_rules(
+        &self,
+        policies: Policies,
+        registry: Registry,
+        admission: Admission,
+    ) -> Result<String, Error> {
+        let (before, after) = (self.rules(), known_by(&policies.digest, &registry.digest, &admission));
         if before != after {
             self.record_rules_change(&before, &after).await?;
         }
         self.guard.replace(policies);
         self.registry.store(Arc::new(registry));
+        self.admission.store(Arc::new(admission));
         Ok(after)
     }
 
     /// At the start: the rules may be others than those that were recorded last.
-    pub async fn record_rules(&self) -> Result<(), Error> {
+    pub async fn record_rules(&self, admission: Admission) -> Result<(), Error> {
+        self.admission.store(Arc::new(admission));
         let (before, after) = (self.store.rules().await?.unwrap_or_default(), self.rules());
         if before == after { Ok(()) } else { self.record_rules_change(&before, &after).await }
     }
@@ -38,10 +54,11 @@ impl Vault {
     }
 
     fn rules(&self) -> String {
-        known_by(&self.guard.digest(), &self.registry.load().digest)
+        known_by(&self.guard.digest(), &self.registry.load().digest, &self.admission.load())
     }
 }
 
-fn known_by(policies: &str, providers: &str) -> String {
-    format!("policies={policies} providers={providers}")
+fn known_by(policies: &str, providers: &str, admission: &Admission) -> String {
+    let Admission { callers, authorities } = admission;
+    format!("policies={policies} providers={providers} callers={callers} authorities={authorities}")
 }

@@ -15,6 +15,8 @@ use crate::daemon::{Bearer, Daemon, decrypt, openai_key, runtime, setup};
 struct World {
     daemon: Daemon,
     service: String,
+    /// Mints what the runs of acme get: an administrator of that.
+    starter: String,
     _home: tempfile::TempDir,
 }
 
@@ -27,7 +29,8 @@ impl World {
             admin.setup_credential(setup(org, name, &openai_key(name))).await.unwrap();
         }
         let service = daemon.issue("service", "acme", &[]).await;
-        Self { daemon, service, _home: home }
+        let starter = daemon.issue("admin", "acme", &[]).await;
+        Self { daemon, service, starter, _home: home }
     }
 
     async fn grants(
@@ -43,7 +46,7 @@ impl World {
     }
 
     async fn minted(&self, request: MintGrantRequest) -> (String, Grant) {
-        self.mint(&self.service, request).await.unwrap()
+        self.mint(&self.starter, request).await.unwrap()
     }
 
     /// How a decrypt ends, with a grant beside the token where one is given.
@@ -246,11 +249,11 @@ fn a_grant_ends() {
         assert_eq!(world.decrypt(&grant, None, "acme", "one").await, Code::Unauthenticated);
 
         // With the token that minted it, or an ancestor of that.
-        let (service, token) = world.token(role("service", "acme", &[])).await;
+        let (parent, token) = world.token(role("admin", "acme", &[])).await;
         let derive = strongroom::pb::v1::DeriveTokenRequest { name: "job".into(), ..Default::default() };
-        let child = world.daemon.admin(&service).await.derive_token(derive).await.unwrap().into_inner();
+        let child = world.daemon.admin(&parent).await.derive_token(derive).await.unwrap().into_inner();
         let child = child.token.unwrap().expose_text().unwrap().to_owned();
-        let (by_parent, _) = world.mint(&service, MintGrantRequest { uses: 5, ..one() }).await.unwrap();
+        let (by_parent, _) = world.mint(&parent, MintGrantRequest { uses: 5, ..one() }).await.unwrap();
         let (by_child, info) = world.mint(&child, MintGrantRequest { uses: 5, ..one() }).await.unwrap();
         let lives = info.expires_at.unwrap().seconds - info.created_at.unwrap().seconds;
         assert!(lives <= 900, "no longer than the child");
@@ -295,8 +298,10 @@ fn only_who_may_on_each_credential_mints() {
         for (who, org, providers) in [
             ("pipeline", "acme", &["openai"][..]),
             ("operator", "acme", &[]),
-            ("service", "acme", &["github"]),
-            ("service", "globex", &[]),
+            // It has a grant before whoever it hands it to, and must not read anything back.
+            ("service", "acme", &[]),
+            ("admin", "acme", &["github"]),
+            ("admin", "globex", &[]),
         ] {
             let (token, _) = world.token(role(who, org, providers)).await;
             let absent = MintGrantRequest { credentials: vec![named("one"), named("none")], ..one() };
@@ -305,7 +310,7 @@ fn only_who_may_on_each_credential_mints() {
             }
         }
         let twice = MintGrantRequest { credentials: vec![named("one"), named("one")], ..one() };
-        assert_eq!(world.mint(&world.service, twice).await.unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(world.mint(&world.starter, twice).await.unwrap_err().code(), Code::InvalidArgument);
         let list = ListGrantsRequest { org: "acme".into(), run: "run-7".into(), page_size: 1, ..Default::default() };
         let page = world.grants(&world.service).await.list_grants(list.clone()).await.unwrap().into_inner();
         assert_eq!((page.grants.len(), page.grants[0].id.as_str()), (1, info.id.as_str()));
@@ -322,7 +327,7 @@ fn a_run_takes_its_grant_from_the_environment() {
     runtime().block_on(async {
         let world = World::new().await;
         let mint = ["grant", "mint", "acme", "--run", "run-7", "--credential", "default/openai/one", "--uses", "3"];
-        let minted = world.daemon.cli(&world.service, &mint, None);
+        let minted = world.daemon.cli(&world.starter, &mint, None);
         let line = String::from_utf8(minted.stdout).unwrap();
         let grant = line.trim().strip_prefix("export STRONGROOM_GRANT=").unwrap_or_else(|| panic!("{line}")).to_owned();
         let file = world.daemon.home.join("grant");
@@ -353,7 +358,7 @@ fn a_run_takes_its_grant_from_the_environment() {
 
         let body =
             serde_json::json!({"org": "acme", "run": "r", "credentials": [{"provider": "openai", "name": "one"}]});
-        let (status, reply) = world.daemon.http("POST", "/admin/grants", &world.service, Some(&body.to_string()));
+        let (status, reply) = world.daemon.http("POST", "/admin/grants", &world.starter, Some(&body.to_string()));
         assert_eq!(status, 200, "{reply}");
         let grant = serde_json::from_str::<serde_json::Value>(&reply).unwrap()["grant"].as_str().unwrap().to_owned();
         let path = "/integrations/acme/openai/decrypt?name=one";

@@ -51,6 +51,12 @@ pub const TEMPLATES: &[Template] = &[
         write: pipeline_decrypts,
     },
     Template {
+        name: "caller-mints",
+        title: "one caller starts the runs of an org, and mints grants for them; it could use each of them first",
+        asks: "--org --caller; [--provider] [--project]",
+        write: caller_mints,
+    },
+    Template {
         name: "service-stores",
         title: "the services of an org set up and look after its credentials; none is ever read back",
         asks: "--org; [--provider] [--project]",
@@ -138,11 +144,21 @@ fn pipeline_decrypts(values: &Values) -> Result<String, String> {
     ))
 }
 
+fn caller_mints(values: &Values) -> Result<String, String> {
+    let (org, caller) = (need("org", &values.org)?, need("caller", &values.caller)?);
+    Ok(format!(
+        "// One caller starts the runs of {org}, and mints grants for them.\n@id({})\npermit (\n  \
+         principal == Strongroom::Caller::{},\n  action in [Strongroom::Action::\"mintGrant\", \
+         Strongroom::Action::\"revokeGrant\"],\n  resource\n)\n{};\n",
+        id("caller-mints", [org]),
+        literal(caller),
+        when(&own_credentials(org, values)),
+    ))
+}
+
 fn service_stores(values: &Values) -> Result<String, String> {
     let org = need("org", &values.org)?;
-    let mut one = own(org);
-    one.extend(values.provider.iter().map(|provider| format!("resource.provider == {}", literal(provider))));
-    one.extend(values.project.iter().map(|project| format!("resource.project == {}", literal(project))));
+    let one = own_credentials(org, values);
     let about_one = ["setup", "validate", "get", "delete", "undelete", "updateMetadata", "listVersions", "activate"];
     Ok(format!(
         "// The services of {org} set up and look after its credentials. They read none back.\n{}\n{}",
@@ -215,6 +231,14 @@ fn permit(id: &str, role: &str, actions: &[&str], conditions: &[String]) -> Stri
 /// Both are of the org: such a permit crosses to no other tenant, with or without a forbid beside it.
 fn own(org: &str) -> Vec<String> {
     vec![format!("principal.org == {}", literal(org)), format!("resource.org == {}", literal(org))]
+}
+
+/// Of all that is the org's, or of one provider or project.
+fn own_credentials(org: &str, values: &Values) -> Vec<String> {
+    let mut conditions = own(org);
+    conditions.extend(values.provider.iter().map(|provider| format!("resource.provider == {}", literal(provider))));
+    conditions.extend(values.project.iter().map(|project| format!("resource.project == {}", literal(project))));
+    conditions
 }
 
 fn claim(name: &str, value: &str) -> String {

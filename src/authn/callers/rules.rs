@@ -1,6 +1,6 @@
 //! What callers.toml must be beyond its shape: names that exist, callers that are somebody, and nobody let in by mistake.
 
-use super::{Binding, Callers, pattern};
+use super::{Binding, Callers, Values, is_like, pattern};
 use crate::authn::jwt::{Issuer, SUBJECT, Written};
 use crate::authn::{mtls, token, unix};
 use crate::vault::meant;
@@ -51,12 +51,31 @@ impl Callers {
             },
         }
         caller.check_rights()?;
+        for other in &self.callers {
+            for (one, same) in [(other, &caller), (&caller, other)] {
+                if one.covers(same) {
+                    let why = format!(
+                        "when: whoever fits `{}` fits `{}` too, and where two fit nobody comes in: say how they differ",
+                        same.name, one.name
+                    );
+                    return Err(why);
+                }
+            }
+        }
         self.callers.push(caller);
         Ok(())
     }
 }
 
 impl Binding {
+    /// Whether the other's callers all fit here as well.
+    fn covers(&self, other: &Self) -> bool {
+        let covered = |(name, values): (&String, &Values)| {
+            other.when.get(name).is_some_and(|others| others.all().all(|value| values.cover(value)))
+        };
+        self.from == other.from && self.when.iter().all(covered)
+    }
+
     fn check_when(&self) -> Result<(), String> {
         if self.when.is_empty() {
             return Err("when: must ask for something, or everybody would be this caller".to_owned());
@@ -122,5 +141,17 @@ impl Binding {
             }
         }
         Ok(())
+    }
+}
+
+impl Values {
+    /// Whether whatever this value or pattern stands for is one of ours.
+    fn cover(&self, value: &str) -> bool {
+        let covers = |one: &str| match (pattern(one), pattern(value)) {
+            (Some(start), Some(other)) => other.starts_with(start),
+            (None, Some(_)) => false,
+            (_, None) => is_like(one, value),
+        };
+        self.all().any(covers)
     }
 }

@@ -17,7 +17,7 @@ const FILE: &str = r#"
     [[caller]]
     name = "anything of that repository"
     from = "github"
-    when = { repository_id = "4711", ref = "refs/tags/v1" }
+    when = { repository_id = "4711", environment = "prod" }
     role = "pipeline"
     org = "acme"
     providers = ["*"]
@@ -38,8 +38,36 @@ fn exactly_one_must_fit() {
         assert_eq!(find("github", &[("repository_id", "4711"), ("ref", refused)]), Err(Unknown::None), "{refused}");
     }
     assert_eq!(find("github", &[("ref", "refs/heads/main")]), Err(Unknown::None));
-    let both = find("github", &[("repository_id", "4711"), ("ref", "refs/tags/v1")]);
+    let both = find("github", &[("repository_id", "4711"), ("ref", "refs/tags/v1"), ("environment", "prod")]);
     assert!(matches!(both, Err(Unknown::Ambiguous(names)) if names.len() == 2));
+}
+
+/// Two that always fit together are a slip: whoever is meant would never come in.
+#[test]
+fn a_caller_within_another_is_refused() {
+    let second = |when: &str| {
+        let text = FILE.replace(r#"{ repository_id = "4711", environment = "prod" }"#, when);
+        Callers::parse("callers.toml", &text).map(drop).map_err(|error| error.to_string())
+    };
+    let [both, deploy, other] =
+        ["where two fit nobody comes in", "whoever fits `deploy`", "whoever fits `anything of that repository`"];
+    for (when, words) in [
+        (r#"{ repository_id = "4711", ref = ["refs/heads/main", "refs/tags/*"] }"#, both),
+        (r#"{ repository_id = "4711", ref = "refs/tags/v1" }"#, other),
+        (r#"{ repository_id = "4711", ref = "refs/tags/v1/*", environment = "prod" }"#, other),
+        (r#"{ repository_id = "4711" }"#, deploy),
+        (r#"{ repository_id = ["4711", "4712"], ref = ["refs/heads/*", "refs/tags/*"] }"#, deploy),
+    ] {
+        let refused = second(when).expect_err(when);
+        assert!(refused.starts_with("callers.toml:15: when: ") && refused.contains(words), "{refused}");
+    }
+    for when in [
+        r#"{ repository_id = "4712" }"#,
+        r#"{ repository_id = "4711", ref = ["refs/heads/next", "refs/tags/v1"] }"#,
+        r#"{ repository_id = "4711", ref = "refs/heads/*" }"#,
+    ] {
+        second(when).expect(when);
+    }
 }
 
 #[test]

@@ -14,8 +14,8 @@ fn a_grant_opens_nothing_in_another_run() {
     play.publish_keys(&[&signer]);
     let daemon = play.start("");
     runtime().block_on(async {
-        let service = daemon.issue("service", "acme", &[]).await;
-        let mut grants = GrantServiceClient::with_interceptor(daemon.channel().await, Bearer::new(&service));
+        let starter = daemon.issue("admin", "acme", &[]).await;
+        let mut grants = GrantServiceClient::with_interceptor(daemon.channel().await, Bearer::new(&starter));
         let request = MintGrantRequest {
             org: "acme".into(),
             run: "4711".into(),

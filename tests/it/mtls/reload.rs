@@ -31,6 +31,30 @@ fn a_new_certificate_of_the_daemon_is_shown_from_the_next_handshake_on() {
     assert!(world.daemon.stop().success());
 }
 
+/// Who may come in is as much a rule as what they may.
+#[test]
+fn another_set_of_callers_or_authorities_is_on_record() {
+    let world = World::new();
+    let parts = |record: &serde_json::Value, side: &str| -> Vec<String> {
+        record[side].as_str().unwrap().split(' ').map(ToOwned::to_owned).collect()
+    };
+    let others = |record: &serde_json::Value| -> Vec<String> {
+        let (before, after) = (parts(record, "before"), parts(record, "after"));
+        let others = after.iter().filter(|part| !before.contains(part));
+        others.map(|part| part.split_once('=').unwrap().0.to_owned()).collect()
+    };
+    world.write("callers.toml", &CALLERS.replace("test.acme.test", "test2.acme.test"));
+    assert!(world.reload().contains("read anew"));
+    assert_eq!(others(&world.last_record("replacePolicies")), ["callers"]);
+    world.write("clients.pem", &format!("{}{}", world.authority.pem(), Authority::new("more").pem()));
+    assert!(world.reload().contains("read anew"));
+    let last = world.last_record("replacePolicies");
+    assert_eq!(others(&last), ["authorities"]);
+    assert!(world.reload().contains("read anew"));
+    assert_eq!(world.last_record("replacePolicies"), last, "nothing has changed");
+    assert!(world.daemon.stop().success());
+}
+
 #[test]
 fn what_is_wrong_is_named_and_changes_nothing() {
     let world = World::with("client_crl = \"clients.crl\"");

@@ -11,7 +11,7 @@ use tonic::Code;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 use super::*;
-use crate::daemon::{Bearer, openai_key, runtime, setup};
+use crate::daemon::{Bearer, openai_key, program, runtime, setup};
 
 #[test]
 fn a_certificate_that_is_not_trusted_ends_the_connection() {
@@ -30,6 +30,30 @@ fn a_certificate_that_is_not_trusted_ends_the_connection() {
     shut_out(&world.authority, &|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
     world.daemon.logged(|line| line.contains("a client's certificate was refused") && line.contains("xpired"));
     assert_eq!(world.client(Some(world.service())).list().unwrap(), 200);
+    assert!(world.daemon.stop().success());
+}
+
+/// TLS 1.3 tells it late, so that it is seen now as an alert and now as the end of the connection.
+#[test]
+fn who_comes_with_a_refused_certificate_is_told_where_to_look() {
+    let world = World::new();
+    std::fs::copy(world.home.path().join("server.pem"), world.home.path().join("roots.pem")).unwrap();
+    let mut expired = client(&[uri("spiffe://acme.test/ns/prod/api")]);
+    expired.not_after = (SystemTime::now() - Duration::from_secs(60)).into();
+    for _ in 0..8 {
+        let identity = world.authority.certify(&expired);
+        world.write("client.pem", &identity.pem);
+        world.write("client.key", &identity.key_pem);
+        let mut command = std::process::Command::new(program());
+        let files = [("CA", "roots.pem"), ("CLIENT_CERT", "client.pem"), ("CLIENT_KEY", "client.key")];
+        command.envs(files.map(|(name, file)| (format!("STRONGROOM_{name}"), world.home.path().join(file))));
+        let addr = world.daemon.addr.replace("http://", "https://");
+        let out = command.args(["--addr", &addr, "list", "acme"]).output().unwrap();
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(11), "{said}");
+        assert!(said.starts_with("error: the connection broke: ") && said.contains("certificate"), "{said}");
+        assert!(!said.contains("--timeout") && !said.contains("transport error"), "{said}");
+    }
     assert!(world.daemon.stop().success());
 }
 

@@ -1,7 +1,7 @@
 //! What a list tells besides its rows, and what a verification says of a log that it cannot read.
 
 use strongroom::vault::policy::Vocabulary;
-use strongroom::vault::{Error, List};
+use strongroom::vault::{Admission, Error, List};
 
 use super::*;
 
@@ -68,7 +68,11 @@ async fn new_rules_overtake_a_slow_unwrap() {
     std::fs::create_dir(&rules).unwrap();
     std::fs::write(rules.join("none.cedar"), "forbid (principal, action, resource);").unwrap();
     vault
-        .replace_rules(Policies::load(&rules, &Vocabulary::default()).unwrap(), Registry::embedded().unwrap())
+        .replace_rules(
+            Policies::load(&rules, &Vocabulary::default()).unwrap(),
+            Registry::embedded().unwrap(),
+            Admission::default(),
+        )
         .await
         .unwrap();
     keys.gate.add_permits(1000);

@@ -2,7 +2,7 @@
 
 use strongroom::store::{AuditFilter, Store as _};
 use strongroom::vault::policy::Vocabulary;
-use strongroom::vault::{Activate, Dependency, Error, Record};
+use strongroom::vault::{Activate, Admission, Dependency, Error, Record};
 
 use super::*;
 
@@ -31,17 +31,19 @@ async fn changes(home: &File) -> Vec<(String, String)> {
 async fn every_change_of_the_rules_is_on_record_with_the_old_and_the_new() {
     let home = tempfile::tempdir().unwrap();
     let keys = Keys::new(home.path());
-    let name = |policies: &Policies| format!("policies={} providers={}", policies.digest, unhurried().digest);
+    let name = |policies: &Policies| {
+        format!("policies={} providers={} callers= authorities=", policies.digest, unhurried().digest)
+    };
     let (usual, nothing) = (name(&Policies::embedded().unwrap()), name(&rules(home.path(), NOTHING)));
     {
         let vault = vault(home.path(), &keys, nobody(), LIMITS);
-        vault.record_rules().await.unwrap();
-        vault.record_rules().await.unwrap();
-        vault.replace_rules(rules(home.path(), NOTHING), unhurried()).await.unwrap();
-        vault.replace_rules(rules(home.path(), NOTHING), unhurried()).await.unwrap();
+        vault.record_rules(Admission::default()).await.unwrap();
+        vault.record_rules(Admission::default()).await.unwrap();
+        vault.replace_rules(rules(home.path(), NOTHING), unhurried(), Admission::default()).await.unwrap();
+        vault.replace_rules(rules(home.path(), NOTHING), unhurried(), Admission::default()).await.unwrap();
     }
     // Changed while nobody served.
-    vault(home.path(), &keys, nobody(), LIMITS).record_rules().await.unwrap();
+    vault(home.path(), &keys, nobody(), LIMITS).record_rules(Admission::default()).await.unwrap();
     let expected = [(String::new(), usual.clone()), (usual.clone(), nothing.clone()), (nothing, usual)];
     assert_eq!(changes(home.path()).await, expected);
 }
@@ -53,11 +55,12 @@ async fn rules_that_cannot_be_recorded_do_not_hold() {
     vault.setup(&admin(), setup(path("acme", "a"), &openai_key("a"), true)).await.unwrap();
     let database = rusqlite::Connection::open(home.path().join("strongroom.db")).unwrap();
     database.execute_batch("ALTER TABLE audit_log RENAME TO elsewhere").unwrap();
-    let refused = vault.replace_rules(rules(home.path(), NOTHING), unhurried()).await.unwrap_err();
+    let refused =
+        vault.replace_rules(rules(home.path(), NOTHING), unhurried(), Admission::default()).await.unwrap_err();
     assert!(matches!(refused, Error::Unavailable { what: Dependency::Audit, .. }), "{refused}");
     database.execute_batch("ALTER TABLE elsewhere RENAME TO audit_log").unwrap();
     vault.decrypt(&admin(), decrypt(path("acme", "a"))).await.unwrap();
-    vault.replace_rules(rules(home.path(), NOTHING), unhurried()).await.unwrap();
+    vault.replace_rules(rules(home.path(), NOTHING), unhurried(), Admission::default()).await.unwrap();
     assert!(matches!(vault.decrypt(&admin(), decrypt(path("acme", "a"))).await.unwrap_err(), Error::Denied));
 }
 
@@ -76,7 +79,7 @@ async fn what_a_second_factor_would_open_does_not_tell_what_is_there() {
         ("context.proof == \"mtls\"".to_owned(), "DENIED"),
     ] {
         let text = format!("permit (principal, action, resource is Strongroom::Credential) when {{ {condition} }};");
-        vault.replace_rules(rules(home.path(), &text), unhurried()).await.unwrap();
+        vault.replace_rules(rules(home.path(), &text), unhurried(), Admission::default()).await.unwrap();
         for name in ["there", "absent"] {
             let about = || path("acme", name);
             let told = [
@@ -95,7 +98,7 @@ async fn what_a_second_factor_would_open_does_not_tell_what_is_there() {
     let text = format!(
         "{EVERYTHING} forbid (principal, action == Strongroom::Action::\"decrypt\", resource) unless {{ {fresh} }};"
     );
-    vault.replace_rules(rules(home.path(), &text), unhurried()).await.unwrap();
+    vault.replace_rules(rules(home.path(), &text), unhurried(), Admission::default()).await.unwrap();
     let caller = admin();
     let told = |name| vault.decrypt(&caller, decrypt(path("acme", name)));
     assert_eq!(told("there").await.err().unwrap().reason(), "STEP_UP_REQUIRED");
