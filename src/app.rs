@@ -1,5 +1,6 @@
 //! The list of parts, and how they are put together. Everything that can be refused is refused before a port opens.
 
+pub mod keys;
 pub mod policy;
 
 use std::net::SocketAddr;
@@ -19,8 +20,7 @@ use crate::authn::token::Tokens;
 use crate::authn::{self, Authenticator, Authorities, Callers};
 use crate::config::{self, Config};
 use crate::crypto::Secret;
-use crate::kms::local::{self, Local};
-use crate::kms::{Keyring, Kms};
+use crate::kms::local;
 use crate::providers::probe::Live;
 use crate::providers::{self, Registry};
 use crate::store::{Sqlite, Store};
@@ -34,6 +34,7 @@ pub struct App {
     tls: Option<Arc<Tls>>,
     api: Arc<Api>,
     vault: Arc<Vault>,
+    key_files: Arc<keys::Files>,
     store: Arc<dyn Store>,
     authenticator: Arc<Authenticator>,
     tokens: Arc<Tokens>,
@@ -79,8 +80,10 @@ pub enum Error {
     Unreadable { file: String, cause: std::io::Error },
     #[error("{}: cannot be made: {cause}", directory.display())]
     NoHome { directory: PathBuf, cause: std::io::Error },
-    #[error("kms.default: `{0}` is not a key that this program knows; it knows local://NAME")]
-    UnknownKms(String),
+    #[error("{causes}")]
+    Kms { causes: String, may_pass: bool },
+    #[error("what this database keeps cannot be opened: {0}")]
+    Unopened(String),
     #[error("store.url: `{0}` is not a store that this program knows; it knows sqlite://PATH")]
     UnknownStore(String),
     #[error("{0}")]
@@ -133,7 +136,7 @@ impl App {
         let registry = registry(&config)?;
         let callers = callers(&config, &registry)?;
         let policies = policies(&config, &registry, &callers)?;
-        let keyring = keyring(&config)?;
+        let (keyring, key_files) = keys::build(&config).await?;
         let store = store(&config)?;
         let owner_hosts = http::Hosts::new(config.outbound.owner_hosts.clone())
             .map_err(|why| Error::Outbound(http::Wrong::new("owner_hosts", why)))?;
@@ -171,9 +174,13 @@ impl App {
             testing,
             auditing: vault::Auditing { checkpoint_every: config.audit.checkpoint_every, keep: config.audit.keep },
         })?;
-        vault.check_keys().await?;
-        if !vault.opens_what_is_kept().await? {
-            return Err(Error::OtherKey { key: config.kms.default });
+        let (needed, wanted): (Vec<_>, Vec<_>) =
+            vault.check_keys().await.into_iter().partition(|error| error.key() == config.kms.default);
+        keys::start_without(&needed, &wanted)?;
+        match vault.opens_what_is_kept().await {
+            Ok(true) => {}
+            Ok(false) => return Err(Error::OtherKey { key: config.kms.default }),
+            Err(fault) => return Err(Error::Unopened(fault.cause().map_or_else(|| fault.to_string(), str::to_owned))),
         }
 
         if let Some(file) = &config.audit.checkpoint_file {
@@ -190,7 +197,7 @@ impl App {
         let settings =
             api::Settings { request_bytes: config.limits.request_bytes.length(), deadline: config.limits.deadline };
         let api = Api::new(Arc::clone(&vault), Arc::clone(&authenticator), Arc::clone(&tokens), settings, is_closing)?;
-        Ok(Self { config, tls, api, vault, store, authenticator, tokens, passed_on, admission, closing })
+        Ok(Self { config, tls, api, vault, key_files, store, authenticator, tokens, passed_on, admission, closing })
     }
 
     /// Opens the doors without letting anybody in yet.
@@ -261,13 +268,14 @@ impl App {
         Ok(())
     }
 
-    /// Reads policies, providers, callers and the files of TLS anew. When one of them is wrong, or the change cannot be
-    /// recorded, all stay as they are.
+    /// Reads policies, providers, callers, key files and the files of TLS anew. When one of them is wrong, or the change
+    /// cannot be recorded, all stay as they are.
     pub fn reloader(&self) -> impl Fn() -> BoxFuture<'static, Result<(), Error>> + Send + Sync + 'static {
         let (config, vault) = (Arc::new(self.config.clone()), Arc::clone(&self.vault));
         let (authenticator, door) = (Arc::clone(&self.authenticator), self.tls.clone());
+        let key_files = Arc::clone(&self.key_files);
         move || {
-            let (config, vault) = (Arc::clone(&config), Arc::clone(&vault));
+            let (config, vault, key_files) = (Arc::clone(&config), Arc::clone(&vault), Arc::clone(&key_files));
             let (authenticator, door) = (Arc::clone(&authenticator), door.clone());
             Box::pin(async move {
                 let registry = registry(&config)?;
@@ -275,6 +283,7 @@ impl App {
                 let policies = policies(&config, &registry, &callers)?;
                 let authorities = authorities(&config)?;
                 let handshakes = tls(&config, authorities.as_deref())?;
+                let keys = key_files.read_again().await?;
                 let admission = admission(&callers, authorities.as_deref());
                 let rules = vault.replace_rules(policies, registry, admission).await?;
                 if let (Some(door), Some(handshakes)) = (&door, handshakes) {
@@ -282,7 +291,11 @@ impl App {
                 }
                 authenticator.trust(authorities);
                 authenticator.replace(callers);
-                tracing::info!(rules, "policies, providers, callers and TLS files were read anew and are in force");
+                keys.take_over();
+                tracing::info!(
+                    rules,
+                    "policies, providers, callers, key files and TLS files were read anew and are in force"
+                );
                 Ok(())
             })
         }
@@ -315,7 +328,7 @@ impl App {
     pub async fn check(&self) -> Result<(), Error> {
         self.knows_nobody().await?;
         self.vault.ready().await?;
-        Ok(self.vault.check_keys().await?)
+        keys::all_do_their_part(&self.vault.check_keys().await)
     }
 }
 
@@ -454,24 +467,6 @@ fn client(outbound: &config::Outbound) -> Result<http::Client, Error> {
         ..http::Settings::default()
     };
     authorities.map(settings).and_then(http::Client::new).map_err(|wrong| Error::Outbound(named(wrong)))
-}
-
-fn keyring(config: &Config) -> Result<Keyring, Error> {
-    let uri = &config.kms.default;
-    let name = uri.strip_prefix("local://").ok_or_else(|| Error::UnknownKms(uri.clone()))?;
-    let config::LocalKms { directory, passphrase_file, create } = &config.kms.local;
-    let passphrase = match passphrase_file {
-        // An editor ends a file with a newline; nobody means it.
-        Some(file) => Some(Secret::from(read(file)?.trim_end_matches(['\r', '\n']).to_owned())),
-        None => None,
-    };
-    let open = if *create { Local::open_or_create } else { Local::open };
-    let default = open(directory, name, passphrase.as_ref())?;
-    // What was wrapped under another key of the directory still opens.
-    let unlisted = |cause| unreadable(directory, cause);
-    let others = Local::names(directory).map_err(unlisted)?.into_iter().filter(|other| other != name);
-    let others = others.map(|other| Ok(Arc::new(Local::open(directory, &other, passphrase.as_ref())?) as Arc<dyn Kms>));
-    Ok(Keyring::new(Arc::new(default), others.collect::<Result<Vec<_>, Error>>()?))
 }
 
 fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {

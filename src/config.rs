@@ -6,6 +6,7 @@
 //! This file is the only one that reads the environment.
 
 mod audit;
+mod kms;
 mod rules;
 mod size;
 mod source;
@@ -19,6 +20,7 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration
 use serde::{Deserialize, Serialize};
 
 pub use audit::{Audit, AuditFile, AuditOtlp, AuditStdout, AuditSyslog};
+pub use kms::{GcpKms, Kms, LocalKms};
 pub use rules::LONGEST_TTL;
 pub use size::Size;
 pub use source::Error;
@@ -47,6 +49,8 @@ pub struct Config {
     pub otlp: Otlp,
     pub memory: Memory,
     pub shutdown: Shutdown,
+    #[serde(skip)]
+    written: source::Written,
 }
 
 impl Config {
@@ -55,6 +59,11 @@ impl Config {
         let path = path.map(Path::to_path_buf).or_else(|| environment(FILE).map(PathBuf::from));
         let level = environment(LEVEL);
         source::load(path.as_deref(), level.map(|level| level.to_string_lossy().into_owned()).as_deref())
+    }
+
+    /// That a setting is wrong in a way that only its user can see.
+    pub fn wrong(&self, key: &str, why: impl Into<String>) -> Error {
+        self.written.wrong(key, why.into())
     }
 
     /// The rules that one key's type cannot say.
@@ -128,37 +137,6 @@ pub struct Store {
 impl Default for Store {
     fn default() -> Self {
         Self { url: "sqlite://strongroom-data/strongroom.db".into() }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Kms {
-    /// The URI of the key that new versions are wrapped with.
-    pub default: String,
-    pub local: LocalKms,
-}
-
-impl Default for Kms {
-    fn default() -> Self {
-        Self { default: "local://default".into(), local: LocalKms::default() }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LocalKms {
-    pub directory: PathBuf,
-    #[serde(with = "source::maybe_path")]
-    pub passphrase_file: Option<PathBuf>,
-    /// Off by default: with an unmounted or mistyped directory, a daemon that makes keys would start with a fresh key,
-    /// open nothing that was stored before, and seal new credentials under a key that nobody has a copy of.
-    pub create: bool,
-}
-
-impl Default for LocalKms {
-    fn default() -> Self {
-        Self { directory: "strongroom-data/keys".into(), passphrase_file: None, create: false }
     }
 }
 

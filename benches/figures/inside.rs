@@ -33,7 +33,7 @@ impl Inside {
         let key = Local::open_or_create(home, "inside", None).unwrap();
         let vault = Vault::new(Parts {
             store: Arc::clone(&store),
-            keyring: Keyring::new(Arc::new(key), []),
+            keyring: Keyring::new(Arc::new(key), [].into(), []),
             registry,
             policies: Policies::embedded().unwrap(),
             probe,

@@ -69,7 +69,7 @@ impl Exit {
             Self::Corrupt | Self::Bug => (10, "stored data is damaged, or strongroom has a fault: call the operator"),
             Self::NoConnection => (11, "the server cannot be reached"),
             Self::Configuration => (64, "serve: the configuration is wrong"),
-            Self::Key => (65, "serve: the key file is missing, wrong or open to others"),
+            Self::Key => (65, "serve: the key file is missing, wrong or open to others, or a KMS refuses its key"),
             Self::Schema => (66, "serve: the database was written by a newer strongroom"),
             Self::Store => (67, "serve: the database cannot be opened or written"),
             Self::Port => (68, "serve: an address cannot be listened on"),

@@ -13,6 +13,7 @@ mod explain;
 mod grant;
 mod input;
 mod local;
+mod local_key;
 mod metadata;
 mod output;
 mod policy;
@@ -73,6 +74,7 @@ enum Command {
     Audit(audit::Audit),
     Providers(providers::Providers),
     Policy(policy::Policy),
+    LocalKey(local_key::LocalKey),
     Fingerprint(local::Fingerprint),
     Completions(local::Completions),
 }
@@ -132,6 +134,7 @@ impl Command {
             Self::Audit(command) => command.run(context).await,
             Self::Providers(command) => command.run(context).await,
             Self::Policy(command) => command.run(context).await,
+            Self::LocalKey(command) => command.run(),
             Self::Fingerprint(command) => command.run(context),
             Self::Completions(command) => command.run(context),
         }

@@ -13,7 +13,7 @@ use crate::crypto::Secret;
 /// Long enough to look around, short enough to be forgotten.
 const FIRST_TOKEN: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Run the daemon until SIGTERM or Ctrl-C. SIGHUP reads policies, providers, callers and the files of TLS anew.
+/// Run the daemon until SIGTERM or Ctrl-C. SIGHUP reads policies, providers, callers, key files and the files of TLS anew.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  strongroom serve --dev")]
 pub(super) struct Serve {
@@ -123,9 +123,7 @@ impl From<Error> for Failure {
                 (Exit::Configuration, "mend the file; `strongroom serve --check` tells when it is right")
             }
             Error::Expectations(_) => (Exit::Configuration, "mend the file"),
-            Error::UnknownKms(_) | Error::UnknownStore(_) | Error::Outbound(_) => {
-                (Exit::Configuration, "mend the configuration file")
-            }
+            Error::UnknownStore(_) | Error::Outbound(_) => (Exit::Configuration, "mend the configuration file"),
             Error::Strangers { .. } => (
                 Exit::Configuration,
                 "start once on 127.0.0.1 and issue the admin's token there, or name callers in authn.callers, or set \
@@ -140,6 +138,9 @@ impl From<Error> for Failure {
                 Exit::Diverged,
                 "keep both as they are and find out why; if a backup was put back on purpose, move the file away",
             ),
+            Error::Kms { may_pass: true, .. } => (Exit::Unavailable, "try again when the key's service answers"),
+            Error::Kms { .. } => (Exit::Key, "docs/keys.md tells what each key needs"),
+            Error::Unopened(_) => (Exit::Key, "the data was left as it is"),
             Error::OtherKey { .. } => (Exit::Key, "the data was left as it is"),
             Error::NoHome { .. } | Error::Store { .. } => {
                 (Exit::Store, "the directory must be there, writable, and used by one daemon")

@@ -1,6 +1,6 @@
 //! The rules that one key's type cannot say. All are checked before a port opens or a file is made.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::Config;
@@ -24,7 +24,11 @@ pub(super) fn check(config: &Config) -> Result<(), Broken> {
     dependencies(config)?;
     cache(config)?;
     audit(config)?;
-    amounts(config)
+    amounts(config)?;
+    if config.kms.deadline > config.limits.deadline {
+        return broken("kms.deadline", "must not be longer than limits.deadline, or no call would see a key's failure");
+    }
+    Ok(())
 }
 
 fn tls(config: &Config) -> Result<(), Broken> {
@@ -68,8 +72,8 @@ fn dependencies(config: &Config) -> Result<(), Broken> {
     if config.store.url.strip_prefix("sqlite://").is_none_or(str::is_empty) {
         return broken("store.url", "must be sqlite:// and the path of a file");
     }
-    if config.kms.default.strip_prefix("local://").is_none_or(str::is_empty) {
-        return broken("kms.default", "must be local:// and the name of a key");
+    if !config.kms.gcp.endpoint.is_empty() && !is_endpoint(&config.kms.gcp.endpoint) {
+        return broken("kms.gcp.endpoint", "must be https://HOST; or http:// on 127.0.0.1 or [::1], for an emulator");
     }
     if !config.otlp.endpoint.is_empty()
         && !["http://", "https://"].iter().any(|scheme| config.otlp.endpoint.starts_with(scheme))
@@ -80,6 +84,16 @@ fn dependencies(config: &Config) -> Result<(), Broken> {
         return broken("outbound.proxy", "must be http://HOST:PORT: what goes through it is encrypted end to end");
     }
     Ok(())
+}
+
+/// Data keys travel there: in plaintext on this machine alone.
+fn is_endpoint(endpoint: &str) -> bool {
+    let Ok(uri) = endpoint.parse::<http::Uri>() else { return false };
+    let bare = uri.path_and_query().is_none_or(|path| path == "/");
+    let host = uri.host().unwrap_or_default();
+    let here = host.trim_start_matches('[').trim_end_matches(']').parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    let named = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    bare && named && (uri.scheme_str() == Some("https") || uri.scheme_str() == Some("http") && here)
 }
 
 fn cache(config: &Config) -> Result<(), Broken> {
@@ -128,6 +142,7 @@ fn amounts(config: &Config) -> Result<(), Broken> {
     let times = [
         ("limits.deadline", limits.deadline),
         ("limits.handshake", limits.handshake),
+        ("kms.deadline", config.kms.deadline),
         ("probe.timeout", config.probe.timeout),
         ("probe.every", config.probe.every),
         ("audit.checkpoint_every", config.audit.checkpoint_every),
@@ -228,12 +243,38 @@ mod tests {
     }
 
     #[test]
-    fn unknown_stores_and_keys_are_refused() {
+    fn unknown_stores_are_refused() {
         for url in ["", "sqlite://", "postgres://user:word@host/db", "strongroom.db"] {
             assert_eq!(refused(|config| config.store.url = url.into()), "store.url");
         }
-        assert_eq!(refused(|config| config.kms.default = "default".into()), "kms.default");
         assert_eq!(refused(|config| config.otlp.endpoint = "127.0.0.1:4317".into()), "otlp.endpoint");
+    }
+
+    #[test]
+    fn data_keys_travel_encrypted_or_stay_here() {
+        for endpoint in [
+            "http://kms.example.com",
+            "http://127.0.0.1.example.com",
+            "http://localhost:9010",
+            "http://10.0.0.1:80",
+            "https://user@kms.example.com",
+            "https://kms.example.com/v1",
+            "kms.example.com",
+            "ftp://127.0.0.1",
+        ] {
+            assert_eq!(refused(|config| config.kms.gcp.endpoint = endpoint.into()), "kms.gcp.endpoint", "{endpoint}");
+        }
+        let mut config = Config::default();
+        for endpoint in ["https://kms-p.p.googleapis.com", "http://127.0.0.1:9010", "http://[::1]:9010/"] {
+            config.kms.gcp.endpoint = endpoint.into();
+            assert_eq!(check(&config), Ok(()), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_waited_for_no_longer_than_a_call_may_take() {
+        assert_eq!(refused(|config| config.kms.deadline = Duration::from_secs(31)), "kms.deadline");
+        assert_eq!(refused(|config| config.kms.deadline = Duration::ZERO), "kms.deadline");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From a file's text to a checked configuration, with errors that name the file, the line and the key.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,32 @@ pub enum Error {
 pub struct Place {
     pub file: Option<PathBuf>,
     pub line: Option<usize>,
+}
+
+/// Where every setting stands in the file, for those who find out later that one is wrong.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Written {
+    file: Option<PathBuf>,
+    lines: BTreeMap<String, usize>,
+}
+
+/// What is configured is the same, wherever it is written.
+impl PartialEq for Written {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Written {
+    fn read((file, text): (&Path, &str)) -> Self {
+        let lines = every_key(text).into_iter().map(|(name, key, _)| (name, line_of(text, key.start)));
+        Self { file: Some(file.into()), lines: lines.collect() }
+    }
+
+    pub fn wrong(&self, key: &str, why: String) -> Error {
+        let place = Place { file: self.file.clone(), line: self.lines.get(key).copied() };
+        Error::Invalid { place, key: Some(key.to_owned()), why }
+    }
 }
 
 impl fmt::Display for Place {
@@ -73,6 +100,7 @@ pub(super) fn load(path: Option<&Path>, level: Option<&str>) -> Result<Config, E
         config.log.level = named_level(level)?;
     }
     rules::check(&config).map_err(|broken| Error::from_rule(source, broken))?;
+    config.written = source.map(Written::read).unwrap_or_default();
     Ok(config)
 }
 
@@ -212,6 +240,19 @@ mod tests {
     fn a_broken_rule_is_named_with_its_line() {
         let message = message("[log]\nlevel = \"warn\"\n[cache]\n\nttl = \"301s\"");
         assert!(message.starts_with("some/strongroom.toml:5: cache.ttl is longer than 300s"), "{message}");
+    }
+
+    #[test]
+    fn what_is_found_wrong_later_is_named_with_its_line() {
+        let written = Written::read((FILE.as_ref(), "[kms]\n\nothers = [\n]\n[kms.orgs]\n\"a/b\" = \"local://x\"\n"));
+        for (key, message) in [
+            ("kms.others", "some/strongroom.toml:3: kms.others is no good"),
+            ("kms.orgs.a/b", "some/strongroom.toml:6: kms.orgs.a/b is no good"),
+            ("kms.default", "some/strongroom.toml: kms.default is no good"),
+        ] {
+            assert_eq!(written.wrong(key, "is no good".into()).to_string(), message);
+        }
+        assert_eq!(Written::default().wrong("kms.default", "is it".into()).to_string(), "kms.default is it");
     }
 
     #[test]

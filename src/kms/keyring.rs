@@ -3,34 +3,70 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use subtle::ConstantTimeEq as _;
 
 use super::{Context, Error, Kms, Wrapped};
 use crate::crypto::{self, Dek};
 
-/// Several keys live side by side: new data keys are wrapped under the default, old ones open under their own.
+/// Several keys live side by side: new data keys are wrapped under their org's own key or the default, old ones open under
+/// the keys that wrapped them.
 #[derive(Clone)]
 pub struct Keyring {
     default: Arc<dyn Kms>,
+    orgs: BTreeMap<String, Arc<dyn Kms>>,
     keys: BTreeMap<String, Arc<dyn Kms>>,
 }
 
 impl Keyring {
-    /// `others` are the keys that rows may name besides the default.
-    pub fn new(default: Arc<dyn Kms>, others: impl IntoIterator<Item = Arc<dyn Kms>>) -> Self {
-        let keys = others.into_iter().chain([default.clone()]).map(|key| (key.uri().to_owned(), key)).collect();
-        Self { default, keys }
+    /// `orgs` are the keys of those who brought their own; `others` are what wraps may name besides.
+    pub fn new(
+        default: Arc<dyn Kms>,
+        orgs: BTreeMap<String, Arc<dyn Kms>>,
+        others: impl IntoIterator<Item = Arc<dyn Kms>>,
+    ) -> Self {
+        let all = others.into_iter().chain(orgs.values().cloned()).chain([Arc::clone(&default)]);
+        let keys = all.map(|key| (key.uri().to_owned(), key)).collect();
+        Self { default, orgs, keys }
     }
 
-    /// Wraps under the default key.
+    /// Wraps under the key of the context's org.
     pub async fn wrap(&self, dek: &Dek, context: &Context) -> Result<Wrapped, Error> {
-        self.default.wrap(dek, context).await
+        self.key_of(context).wrap(dek, context).await
     }
 
-    /// Unwraps under the key that the wrap names.
-    pub async fn unwrap(&self, wrapped: &Wrapped, context: &Context) -> Result<Dek, Error> {
-        let key = self.keys.get(&wrapped.key).ok_or_else(|| Error::Unknown { key: wrapped.key.clone() })?;
-        key.unwrap(wrapped, context).await
+    /// Unwraps what was wrapped several times over: any of the wraps will do, the org's own key is asked first, then the
+    /// default. When none opens, the most hopeful of the reasons is told: what may pass, before what somebody must mend.
+    pub async fn unwrap(&self, wraps: &[Wrapped], context: &Context) -> Result<Dek, Error> {
+        let rank = |wrap: &Wrapped| (wrap.key != self.key_of(context).uri(), wrap.key != self.default.uri());
+        let mut wraps: Vec<&Wrapped> = wraps.iter().collect();
+        wraps.sort_by_key(|wrap| rank(wrap));
+        let (mut reason, mut unknown) = (None::<Error>, Vec::new());
+        for wrap in wraps {
+            let Some(key) = self.keys.get(&wrap.key) else {
+                unknown.push(wrap.key.as_str());
+                continue;
+            };
+            match key.unwrap(wrap, context).await {
+                Ok(dek) => return Ok(dek),
+                Err(error) if reason.as_ref().is_none_or(|reason| hope(&error) > hope(reason)) => reason = Some(error),
+                Err(_) => {}
+            }
+        }
+        match reason {
+            Some(reason) if unknown.is_empty() || !matches!(reason, Error::Mismatch { .. }) => Err(reason),
+            _ => Err(Error::Unknown { key: unknown.join(" and ") }),
+        }
+    }
+
+    /// The URI of the key that new data keys of this context are wrapped under.
+    pub fn newest(&self, context: &Context) -> &str {
+        self.key_of(context).uri()
+    }
+
+    /// The default key's URI.
+    pub fn default(&self) -> &str {
+        self.default.uri()
     }
 
     /// The URIs, sorted.
@@ -38,90 +74,34 @@ impl Keyring {
         self.keys.keys().map(String::as_str)
     }
 
-    /// Has every key wrap and unwrap something. The error names the first that cannot.
-    pub async fn check(&self) -> Result<(), Error> {
-        let context = Context::new(vec![("purpose", "check".to_owned())]);
-        for (uri, key) in &self.keys {
-            let random = crypto::random().map_err(|e| Error::Unavailable { key: uri.clone(), cause: e.to_string() })?;
-            let dek = Dek::new(random);
-            let opened = key.unwrap(&key.wrap(&dek, &context).await?, &context).await?;
-            if !bool::from(opened.expose().ct_eq(dek.expose())) {
-                return Err(Error::Mismatch { key: uri.clone() });
-            }
-        }
-        Ok(())
+    /// Has every key wrap and unwrap something, all at once. What cannot is named, in the order of the URIs.
+    pub async fn check(&self) -> Vec<Error> {
+        join_all(self.keys.values().map(|key| check(&**key))).await.into_iter().filter_map(Result::err).collect()
+    }
+
+    fn key_of(&self, context: &Context) -> &Arc<dyn Kms> {
+        let org = context.parts().find(|(part, _)| *part == "org");
+        org.and_then(|(_, org)| self.orgs.get(org)).unwrap_or(&self.default)
+    }
+}
+
+async fn check(key: &dyn Kms) -> Result<(), Error> {
+    let context = Context::new(vec![("purpose", "check".to_owned())]);
+    let uri = || key.uri().to_owned();
+    let random = crypto::random().map_err(|e| Error::Unavailable { key: uri(), cause: e.to_string() })?;
+    let dek = Dek::new(random);
+    let opened = key.unwrap(&key.wrap(&dek, &context).await?, &context).await?;
+    let same = bool::from(opened.expose().ct_eq(dek.expose()));
+    if same { Ok(()) } else { Err(Error::Mismatch { key: uri() }) }
+}
+
+const fn hope(error: &Error) -> u8 {
+    match error {
+        Error::Unavailable { .. } => 2,
+        Error::Refused { .. } => 1,
+        Error::Mismatch { .. } | Error::Unknown { .. } => 0,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use async_trait::async_trait;
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::kms::Local;
-
-    const DEK: Dek = Dek::new([5; 32]);
-
-    fn local(dir: &TempDir, name: &str) -> Arc<dyn Kms> {
-        Arc::new(Local::open_or_create(dir.path(), name, None).unwrap())
-    }
-
-    #[tokio::test]
-    async fn old_wraps_open_under_a_new_default() {
-        let dir = TempDir::new().unwrap();
-        let context = Context::for_org_key("acme");
-        let before = Keyring::new(local(&dir, "old"), []);
-        let wrapped = before.wrap(&DEK, &context).await.unwrap();
-
-        let after = Keyring::new(local(&dir, "new"), [local(&dir, "old")]);
-        assert_eq!(after.keys().collect::<Vec<_>>(), ["local://new", "local://old"]);
-        assert_eq!(after.unwrap(&wrapped, &context).await.unwrap().expose(), DEK.expose());
-        assert_eq!(after.wrap(&DEK, &context).await.unwrap().key, "local://new");
-        after.check().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_key_that_is_not_configured_is_named() {
-        let dir = TempDir::new().unwrap();
-        let context = Context::for_org_key("acme");
-        let wrapped = Keyring::new(local(&dir, "gone"), []).wrap(&DEK, &context).await.unwrap();
-        let error = Keyring::new(local(&dir, "here"), []).unwrap(&wrapped, &context).await.unwrap_err();
-        assert_eq!(error.to_string(), "local://gone is not configured");
-    }
-
-    #[tokio::test]
-    async fn a_wrap_that_claims_another_key_does_not_open() {
-        let dir = TempDir::new().unwrap();
-        let context = Context::for_org_key("acme");
-        let ring = Keyring::new(local(&dir, "one"), [local(&dir, "two")]);
-        let wrapped = Wrapped { key: "local://two".into(), ..ring.wrap(&DEK, &context).await.unwrap() };
-        assert!(matches!(ring.unwrap(&wrapped, &context).await, Err(Error::Mismatch { key }) if key == "local://two"));
-    }
-
-    /// A service that answers, but wrongly.
-    struct Forgetful;
-
-    #[async_trait]
-    impl Kms for Forgetful {
-        fn uri(&self) -> &str {
-            "test://forgetful"
-        }
-
-        async fn wrap(&self, _: &Dek, _: &Context) -> Result<Wrapped, Error> {
-            Ok(Wrapped { key: self.uri().into(), key_version: "1".into(), bytes: vec![] })
-        }
-
-        async fn unwrap(&self, _: &Wrapped, _: &Context) -> Result<Dek, Error> {
-            Ok(DEK)
-        }
-    }
-
-    #[tokio::test]
-    async fn check_finds_a_key_that_does_not_give_back_what_it_took() {
-        let dir = TempDir::new().unwrap();
-        let ring = Keyring::new(local(&dir, "good"), [Arc::new(Forgetful) as Arc<dyn Kms>]);
-        let error = ring.check().await.unwrap_err();
-        assert!(matches!(error, Error::Mismatch { key } if key == "test://forgetful"));
-    }
-}
+mod tests;

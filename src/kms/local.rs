@@ -9,7 +9,7 @@
 //!        └─────┴──────────────────────────────────────┘
 //! ```
 //!
-//! The key file is drawn in `keyfile.rs`. Its file operations block: they are for when the daemon starts.
+//! The key file is drawn in `keyfile.rs`. Its file operations block: they are for when the daemon starts, or reads it again.
 
 mod disk;
 mod keyfile;
@@ -17,7 +17,9 @@ mod keyfile;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::{Context, Kms, Wrapped};
@@ -32,7 +34,8 @@ type Key = Zeroizing<[u8; 32]>;
 /// An opened key file.
 pub struct Local {
     uri: String,
-    keys: BTreeMap<u32, Key>,
+    file: PathBuf,
+    keys: ArcSwap<BTreeMap<u32, Key>>,
 }
 
 impl Local {
@@ -55,7 +58,10 @@ impl Local {
         let keys = disk::read(&file)
             .and_then(|text| KeyFile::parse(&text))
             .and_then(|keyfile| keyfile.keys(keyfile.unlock(passphrase)?.as_ref()));
-        Ok(Self { uri: format!("local://{name}"), keys: keys.map_err(|fault| fault.of(&file))? })
+        match keys {
+            Ok(keys) => Ok(Self { uri: format!("local://{name}"), file, keys: ArcSwap::from_pointee(keys) }),
+            Err(fault) => Err(fault.of(&file)),
+        }
     }
 
     /// Makes `dir/NAME.key` with one new key in it. Never overwrites one.
@@ -81,7 +87,7 @@ impl Local {
         }
     }
 
-    /// Adds a version, which wraps from now on; the older ones still open. A daemon that runs has to be restarted.
+    /// Adds a version, which wraps from now on; the older ones still open. A daemon that runs has to read the file again.
     pub fn rotate(dir: &Path, name: &str, passphrase: Option<&Secret>) -> Result<Self, Error> {
         let file = path(dir, name)?;
         let rotated = || -> Result<(), Fault> {
@@ -95,6 +101,26 @@ impl Local {
         };
         rotated().map_err(|fault| fault.of(&file))?;
         Self::open(dir, name, passphrase)
+    }
+
+    /// The newest version's number.
+    pub fn newest(&self) -> u32 {
+        self.keys.load().last_key_value().map_or(0, |(version, _)| *version)
+    }
+
+    /// Whether all that this one opens would still open.
+    pub fn is_followed_by(&self, newer: &Self) -> Result<(), Error> {
+        let newer = newer.keys.load();
+        let same = |version, key: &Key| newer.get(version).is_some_and(|now| bool::from(now.ct_eq(&**key)));
+        match self.keys.load().iter().find(|(version, key)| !same(*version, key)) {
+            Some((version, _)) => Err(Fault::Lost(*version).of(&self.file)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the keys of another reading of the same file.
+    pub fn follow(&self, newer: &Self) {
+        self.keys.store(newer.keys.load_full());
     }
 
     fn mismatch(&self) -> super::Error {
@@ -113,7 +139,8 @@ impl Kms for Local {
     }
 
     async fn wrap(&self, dek: &Dek, context: &Context) -> Result<Wrapped, super::Error> {
-        let (version, key) = self.keys.last_key_value().ok_or_else(|| self.unavailable("the key file is empty"))?;
+        let keys = self.keys.load();
+        let (version, key) = keys.last_key_value().ok_or_else(|| self.unavailable("the key file is empty"))?;
         let salt = crypto::random().map_err(|error| self.unavailable(error))?;
         let sealed = crypto::wrap(key, salt, &context.canonical(), dek.expose()).map_err(|e| self.unavailable(e))?;
         let bytes = [&[FORMAT], sealed.as_slice()].concat();
@@ -124,7 +151,8 @@ impl Kms for Local {
         if wrapped.key != self.uri {
             return Err(self.mismatch());
         }
-        let Some((_, key)) = self.keys.iter().find(|(version, _)| version.to_string() == wrapped.key_version) else {
+        let keys = self.keys.load();
+        let Some((_, key)) = keys.iter().find(|(version, _)| version.to_string() == wrapped.key_version) else {
             let cause = format!("the key file has no version {}; restore it from a backup", wrapped.key_version);
             return Err(super::Error::Refused { key: self.uri.clone(), cause });
         };
@@ -136,7 +164,7 @@ impl Kms for Local {
 
 impl std::fmt::Debug for Local {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Local({}, {} versions)", self.uri, self.keys.len())
+        write!(f, "Local({}, {} versions)", self.uri, self.keys.load().len())
     }
 }
 
@@ -164,6 +192,8 @@ pub enum Fault {
     Damaged(String),
     #[error("written by a newer strongroom: format {0}")]
     Newer(u32),
+    #[error("version {0} is another one or gone, and what it has wrapped would not open; restore it from a backup")]
+    Lost(u32),
     #[error("the passphrase is wrong")]
     WrongPassphrase,
     #[error("it is under a passphrase, and none is configured")]

@@ -1,10 +1,14 @@
 //! The keys that wrap data keys. An adapter wraps and unwraps 32 bytes; the envelope is written once, above it.
 //!
-//! A [`Keyring`] holds the configured keys. New data keys are wrapped under its default; a stored one names its own.
+//! A [`Keyring`] holds the configured keys. New data keys are wrapped under its default or their org's own; a stored one
+//! names the keys that wrapped it. An adapter makes one attempt; [`Steady`] around it has the patience.
 
+mod breaker;
 mod context;
+pub mod gcp;
 mod keyring;
 pub mod local;
+mod steady;
 mod uri;
 
 use async_trait::async_trait;
@@ -14,6 +18,7 @@ use crate::crypto::Dek;
 pub use context::Context;
 pub use keyring::Keyring;
 pub use local::Local;
+pub use steady::Steady;
 pub use uri::{KeyUri, WrongUri};
 
 /// A data key that only the KMS can open. Names the key that wrapped it.
@@ -39,8 +44,28 @@ pub enum Error {
     #[error("{key} did not wrap this data key for this credential")]
     Mismatch { key: String },
     /// A row names a key that the configuration does not.
-    #[error("{key} is not configured")]
+    #[error("{key} is not configured: name it in kms.others")]
     Unknown { key: String },
+}
+
+impl Error {
+    /// The key's URI.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Unavailable { key, .. }
+            | Self::Refused { key, .. }
+            | Self::Mismatch { key }
+            | Self::Unknown { key } => key,
+        }
+    }
+
+    /// In the service's words, where it had some.
+    pub fn cause(&self) -> &str {
+        match self {
+            Self::Unavailable { cause, .. } | Self::Refused { cause, .. } => cause,
+            Self::Mismatch { .. } | Self::Unknown { .. } => "",
+        }
+    }
 }
 
 /// A key in a key management service.

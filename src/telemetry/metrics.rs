@@ -65,7 +65,16 @@ fn describe() {
     describe_counter!("strongroom_cache_hits_total", "Decrypts answered from the cache.");
     describe_counter!("strongroom_cache_misses_total", "Decrypts that had to open a blob.");
     describe_gauge!("strongroom_cache_bytes", Unit::Bytes, "Plaintext in the cache.");
-    describe_counter!("strongroom_kms_calls_total", "Calls to the KMS, by op and outcome.");
+    describe_counter!("strongroom_kms_calls_total", "Calls to a KMS, tries included, by key, op and outcome.");
+    describe_histogram!("strongroom_kms_seconds", Unit::Seconds, "How long a KMS took to answer, by key and op.");
+    describe_counter!(
+        "strongroom_kms_cost_microdollars_total",
+        "What those calls cost by the public price lists, in millionths of a dollar, by key: an estimate."
+    );
+    describe_gauge!(
+        "strongroom_kms_breaker",
+        "1 while a key is left alone, 0.5 while one call tries it, 0 else, by key."
+    );
     describe_counter!(
         "strongroom_audit_records_total",
         "Operations that ended, by action and outcome; each has its audit record, but for AUDIT_UNAVAILABLE."

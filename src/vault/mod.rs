@@ -64,7 +64,7 @@ use self::stepup::Approvals;
 use self::turns::Turns;
 pub use crate::crypto::Secret;
 use crate::crypto::{self, Dek};
-use crate::kms::Keyring;
+use crate::kms::{self, Keyring};
 use crate::providers::probe::Pace;
 pub use crate::providers::{
     Field, Limits as ProviderLimits, Outcome, Probe, Provider, Registry, Upload, Verdict, meant,
@@ -135,9 +135,9 @@ impl Vault {
         Ok(self.store.ready().await?)
     }
 
-    /// Wraps and unwraps with every configured key.
-    pub async fn check_keys(&self) -> Result<(), Error> {
-        Ok(self.keeper.keyring().check().await?)
+    /// Has every configured key wrap and unwrap something; what does not do so is named.
+    pub async fn check_keys(&self) -> Vec<kms::Error> {
+        self.keeper.keyring().check().await
     }
 
     /// Whether the keys are those of this store: a key file of another vault is whole, and opens nothing of this one.

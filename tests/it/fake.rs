@@ -10,6 +10,7 @@
 //! ```
 
 mod authority;
+pub mod kms;
 mod serve;
 pub mod signer;
 
@@ -127,7 +128,7 @@ impl World {
             record.lock().unwrap().push(request.clone());
             answer(&request)
         };
-        let (address, running) = serve::start(authority.server(), heard);
+        let (address, running) = serve::start(Some(authority.server()), heard);
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("authority.pem"), authority.pem()).unwrap();
         Self { address, authority, asked, directory, _runtime: running }

@@ -24,6 +24,7 @@ mod grants;
 mod house;
 mod inside;
 mod jwt;
+mod kms;
 mod leak;
 mod life;
 mod limits;

@@ -40,6 +40,6 @@ fn a_crowd_costs_one_call_of_the_kms() {
 
 fn unwraps(daemon: &Daemon) -> u64 {
     let (_, page) = daemon.scrape("/metrics");
-    let name = "strongroom_kms_calls_total{op=\"unwrap\",outcome=\"ok\"} ";
+    let name = "strongroom_kms_calls_total{key=\"local://default\",op=\"unwrap\",outcome=\"ok\"} ";
     page.lines().find_map(|line| line.strip_prefix(name)).map_or(0, |count| count.parse().unwrap())
 }

@@ -96,7 +96,7 @@ fn vault_that_tests(
 ) -> Arc<Vault> {
     Vault::new(Parts {
         store: Arc::new(Sqlite::open(&directory.join("strongroom.db")).unwrap()),
-        keyring: Keyring::new(Arc::clone(keys) as Arc<dyn Kms>, []),
+        keyring: Keyring::new(Arc::clone(keys) as Arc<dyn Kms>, [].into(), []),
         registry: unhurried(),
         policies: Policies::embedded().unwrap(),
         probe,

@@ -101,14 +101,14 @@ fn concurrent_rotations_lose_no_version() {
             scope.spawn(|| Local::rotate(dir.path(), "default", None).unwrap());
         }
     });
-    assert_eq!(open(&dir).unwrap().keys.len(), 9);
+    assert_eq!(open(&dir).unwrap().keys.load().len(), 9);
 }
 
 #[test]
 fn concurrent_creations_make_one_key() {
     let dir = dir();
     let mut keys: Vec<_> = std::thread::scope(|scope| {
-        let create = || Local::open_or_create(dir.path(), "default", None).unwrap().keys.remove(&1).unwrap();
+        let create = || Local::open_or_create(dir.path(), "default", None).unwrap().keys.load()[&1].clone();
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(create)).collect();
         threads.into_iter().map(|thread| *thread.join().unwrap()).collect()
     });
@@ -197,7 +197,7 @@ async fn a_passphrase_is_needed_and_the_right_one() {
     assert_eq!(rotated.unwrap(&wrapped, &context()).await.unwrap().expose(), DEK.expose());
 
     let text = fs::read_to_string(file(&dir)).unwrap();
-    for key in rotated.keys.values() {
+    for key in rotated.keys.load().values() {
         assert!(!text.contains(&data_encoding::HEXLOWER.encode(key.as_slice())));
     }
 
@@ -288,13 +288,13 @@ proptest! {
     #[test]
     fn a_flipped_bit_never_gives_another_key(bit: prop::sample::Index) {
         let dir = dir();
-        let keys = create(&dir).keys;
+        let keys = create(&dir).keys.load_full();
         let mut bytes = fs::read(file(&dir)).unwrap();
         let bit = bit.index(bytes.len() * 8);
         bytes[bit / 8] ^= 1 << (bit % 8);
         fs::write(file(&dir), bytes).unwrap();
         if let Ok(local) = open(&dir) {
-            prop_assert_eq!(local.keys, keys);
+            prop_assert_eq!(local.keys.load_full(), keys);
         }
     }
 }

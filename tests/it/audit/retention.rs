@@ -20,7 +20,7 @@ fn vault(home: &std::path::Path, keep: Option<Duration>) -> (Arc<Vault>, Arc<dyn
     let every = Duration::from_millis(50);
     let vault = Vault::new(Parts {
         store: Arc::clone(&store),
-        keyring: Keyring::new(Arc::new(Local::open_or_create(home, "default", None).unwrap()), []),
+        keyring: Keyring::new(Arc::new(Local::open_or_create(home, "default", None).unwrap()), [].into(), []),
         registry: Registry::embedded().unwrap(),
         policies: Policies::embedded().unwrap(),
         probe: Arc::new(live),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::{Answer, Asked};
@@ -19,28 +19,35 @@ impl Drop for Running {
     }
 }
 
+/// Without TLS, what is said is said in plain HTTP.
 pub fn start(
-    tls: Arc<rustls::ServerConfig>,
+    tls: Option<Arc<rustls::ServerConfig>>,
     answer: impl Fn(Asked) -> Answer + Send + Sync + 'static,
 ) -> (SocketAddr, Running) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    let (acceptor, answer) = (TlsAcceptor::from(tls), Arc::new(answer));
+    let (acceptor, answer) = (tls.map(TlsAcceptor::from), Arc::new(answer));
     runtime.spawn(async move {
         let listener = TcpListener::from_std(listener).unwrap();
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(talk(stream, acceptor.clone(), Arc::clone(&answer)));
+            let answer = Arc::clone(&answer);
+            match acceptor.clone() {
+                Some(acceptor) => tokio::spawn(async move { talk(acceptor.accept(stream).await?, answer).await }),
+                None => tokio::spawn(talk(stream, answer)),
+            };
         }
     });
     (address, Running(Some(runtime)))
 }
 
 /// One request, one answer. A client that goes is no failure here: the test sees what it has seen.
-async fn talk(stream: TcpStream, acceptor: TlsAcceptor, answer: Arc<impl Fn(Asked) -> Answer>) -> io::Result<()> {
-    let mut stream = acceptor.accept(stream).await?;
+async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    answer: Arc<impl Fn(Asked) -> Answer>,
+) -> io::Result<()> {
     let asked = hear(&mut stream).await?;
     say(&mut stream, answer(asked)).await?;
     stream.shutdown().await

@@ -36,7 +36,25 @@ fn a_wrong_configuration_is_named_with_file_line_and_key() {
         ("[tls]\ncert = \"a.pem\"", &["tls.key must be given too"]),
         ("[tls]\ncert = \"nowhere.pem\"\nkey = \"nowhere.pem\"", &["tls.cert", "nowhere.pem", "cannot be read"]),
         ("[tls]\ncert = \"cut.pem\"\nkey = \"cut.pem\"", &["tls.cert", "cut.pem", "PEM"]),
-        ("[kms]\ndefault = \"aws-kms://x\"", &["strongroom.toml:6: kms.default must be local://"]),
+        (
+            "[kms]\ndefault = \"kms://x\"",
+            &["strongroom.toml:6: kms.default names `kms://x`: the scheme is not local, gcp-kms, aws-kms"],
+        ),
+        (
+            "[kms]\ndefault = \"gcp-kms://projects/p\"",
+            &["strongroom.toml:6: kms.default names `gcp-kms://projects/p`: not gcp-kms://projects/P/"],
+        ),
+        (
+            "[kms]\nothers = [\"local://a\", \"aws-kms://x\"]",
+            &["strongroom.toml:6: kms.others names `aws-kms://x`: not aws-kms://arn:"],
+        ),
+        (
+            "[kms.orgs]\nacme = \"azure-kv://V/k\"",
+            &["strongroom.toml:6: kms.orgs.acme names `azure-kv://V/k`: the vault has a 'V'"],
+        ),
+        ("[kms.orgs]\n\"a/b\" = \"local://default\"", &["strongroom.toml:6: kms.orgs.a/b names no org"]),
+        ("[kms]\ndeadline = \"0s\"", &["strongroom.toml:6: kms.deadline must be more than nothing"]),
+        ("[kms.gcp]\nendpoint = \"http://kms.example.com\"", &["strongroom.toml:6: kms.gcp.endpoint must be https://"]),
         ("[store]\nurl = \"postgres://u:p@h/d\"", &["strongroom.toml:6: store.url must be sqlite://"]),
         ("[policy]\ndirectory = \"nowhere\"", &["nowhere", "No such file"]),
         ("[policy]\ndirectory = \"empty\"", &["empty", "no .cedar file"]),

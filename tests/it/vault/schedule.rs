@@ -63,7 +63,7 @@ impl World {
         let keys = Keys::new(home.path());
         let vault = Vault::new(Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
-            keyring: Keyring::new(Arc::clone(&keys) as Arc<dyn Kms>, []),
+            keyring: Keyring::new(Arc::clone(&keys) as Arc<dyn Kms>, [].into(), []),
             registry,
             policies: Policies::embedded().unwrap(),
             probe: Arc::clone(&provider) as Arc<dyn Probe>,

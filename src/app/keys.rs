@@ -1,0 +1,231 @@
+//! The keys that wrap data keys, as the configuration names them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Error, read, unreadable};
+use crate::config::{self, Config};
+use crate::crypto::Secret;
+use crate::kms::gcp::{self, Gcp};
+use crate::kms::{self, KeyUri, Keyring, Kms, Local, Steady, WrongUri};
+use crate::vault;
+
+/// The keys, and the files that some of them are in.
+pub async fn build(config: &Config) -> Result<(Keyring, Arc<Files>), Error> {
+    // What is spelled wrong is told before a file is made or anybody asked.
+    let kms = &config.kms;
+    parse(config, "kms.default", &kms.default)?;
+    for (org, uri) in &kms.orgs {
+        let setting = of_org(org);
+        vault::check_name("org", org).map_err(|fault| config.wrong(&setting, format!("names no org: {fault}")))?;
+        parse(config, &setting, uri)?;
+    }
+    for uri in &kms.others {
+        parse(config, "kms.others", uri)?;
+    }
+    let mut making = Making::begin(config)?;
+    let default = making.key("kms.default", &kms.default, kms.local.create).await?;
+    let mut orgs = BTreeMap::new();
+    for (org, uri) in &kms.orgs {
+        orgs.insert(org.clone(), making.key(&of_org(org), uri, kms.local.create).await?);
+    }
+    for uri in &kms.others {
+        making.key("kms.others", uri, false).await?;
+    }
+    making.every_file().await?;
+    let Making { keys, files, .. } = making;
+    let files = Arc::new(Files { config: kms.local.clone(), files });
+    Ok((Keyring::new(default, orgs, keys.into_values()), files))
+}
+
+/// Adds a version to a local key.
+pub fn rotate(config: &Config, name: &str) -> Result<Local, Error> {
+    let local = &config.kms.local;
+    Ok(Local::rotate(&local.directory, name, passphrase(local)?.as_ref())?)
+}
+
+/// Makes a local key.
+pub fn create(config: &Config, name: &str) -> Result<Local, Error> {
+    let local = &config.kms.local;
+    Ok(Local::create(&local.directory, name, passphrase(local)?.as_ref())?)
+}
+
+/// The open key files.
+pub struct Files {
+    config: config::LocalKms,
+    files: Vec<(String, Arc<Local>)>,
+}
+
+impl Files {
+    /// Reads them again: all of them, or the error of the first that does not open what it opened before.
+    pub async fn read_again(self: Arc<Self>) -> Result<Newer, Error> {
+        // A passphrase is slow to hash.
+        tokio::task::spawn_blocking(move || self.read()).await.map_err(vault::Error::bug)?
+    }
+
+    fn read(&self) -> Result<Newer, Error> {
+        let passphrase = passphrase(&self.config)?;
+        let mut newer = Vec::new();
+        for (name, file) in &self.files {
+            let read = Local::open(&self.config.directory, name, passphrase.as_ref())?;
+            file.is_followed_by(&read)?;
+            newer.push((Arc::clone(file), read));
+        }
+        Ok(Newer(newer))
+    }
+}
+
+/// Key files read again, not in force yet.
+pub struct Newer(Vec<(Arc<Local>, Local)>);
+
+impl Newer {
+    pub fn take_over(self) {
+        for (file, newer) in self.0 {
+            file.follow(&newer);
+        }
+    }
+}
+
+struct Making<'a> {
+    config: &'a Config,
+    passphrase: Option<Secret>,
+    /// By URI: what is named twice is one key, with one breaker.
+    keys: BTreeMap<String, Arc<dyn Kms>>,
+    files: Vec<(String, Arc<Local>)>,
+    google: Option<gcp::Client>,
+}
+
+impl<'a> Making<'a> {
+    fn begin(config: &'a Config) -> Result<Self, Error> {
+        let passphrase = passphrase(&config.kms.local)?;
+        Ok(Self { config, passphrase, keys: BTreeMap::new(), files: Vec::new(), google: None })
+    }
+
+    async fn key(&mut self, setting: &str, text: &str, create: bool) -> Result<Arc<dyn Kms>, Error> {
+        if let Some(made) = self.keys.get(text) {
+            return Ok(Arc::clone(made));
+        }
+        let uri = parse(self.config, setting, text)?;
+        let unusable = |why: String| self.config.wrong(setting, format!("names `{uri}`, which cannot be asked: {why}"));
+        let key: Arc<dyn Kms> = match &uri {
+            KeyUri::Local { name } => self.file(name, create)?,
+            KeyUri::Gcp { .. } => {
+                let client = match &self.google {
+                    Some(client) => client.clone(),
+                    None => google(&self.config.kms.gcp).await.map_err(unusable)?,
+                };
+                self.google = Some(client.clone());
+                Arc::new(Gcp::new(&uri, client).map_err(unusable)?)
+            }
+            KeyUri::Aws { .. } | KeyUri::Azure { .. } | KeyUri::Transit { .. } => {
+                return Err(unusable("this version has no adapter for it".to_owned()).into());
+            }
+        };
+        let key: Arc<dyn Kms> = Arc::new(Steady::new(key, self.config.kms.deadline, price(&uri)));
+        self.keys.insert(text.to_owned(), Arc::clone(&key));
+        Ok(key)
+    }
+
+    fn file(&mut self, name: &str, create: bool) -> Result<Arc<Local>, Error> {
+        let open = if create { Local::open_or_create } else { Local::open };
+        let file = Arc::new(open(&self.config.kms.local.directory, name, self.passphrase.as_ref())?);
+        self.files.push((name.to_owned(), Arc::clone(&file)));
+        Ok(file)
+    }
+
+    /// What was wrapped under another key of the directory still opens.
+    async fn every_file(&mut self) -> Result<(), Error> {
+        let directory = &self.config.kms.local.directory;
+        if self.files.is_empty() && !directory.exists() {
+            return Ok(());
+        }
+        for name in Local::names(directory).map_err(|cause| unreadable(directory, cause))? {
+            self.key("kms.local.directory", &format!("local://{name}"), false).await?;
+        }
+        Ok(())
+    }
+}
+
+/// One client for all of Google's keys: one token, one pool of connections.
+async fn google(config: &config::GcpKms) -> Result<gcp::Client, String> {
+    let endpoint = Some(config.endpoint.as_str()).filter(|endpoint| !endpoint.is_empty());
+    gcp::client(endpoint, gcp::credentials()?).await
+}
+
+fn of_org(org: &str) -> String {
+    format!("kms.orgs.{org}")
+}
+
+fn parse(config: &Config, setting: &str, text: &str) -> Result<KeyUri, Error> {
+    text.parse().map_err(|wrong: WrongUri| config.wrong(setting, format!("names {wrong}")).into())
+}
+
+/// Without the default key nothing could be stored. An org's own key, or one of the past, is no reason to leave all others
+/// without their credentials.
+pub fn start_without(needed: &[kms::Error], wanted: &[kms::Error]) -> Result<(), Error> {
+    for error in wanted {
+        tracing::warn!(%error, "what is wrapped under this key does not open until this is mended");
+    }
+    all_do_their_part(needed)
+}
+
+pub fn all_do_their_part(broken: &[kms::Error]) -> Result<(), Error> {
+    if broken.is_empty() {
+        return Ok(());
+    }
+    let causes = broken.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    Err(Error::Kms { causes, may_pass: broken.iter().all(|error| matches!(error, kms::Error::Unavailable { .. })) })
+}
+
+/// What one call costs, in millionths of a dollar, by the public price lists of November 2026: an estimate, for the metric.
+const fn price(uri: &KeyUri) -> u64 {
+    match uri {
+        KeyUri::Gcp { .. } | KeyUri::Aws { .. } | KeyUri::Azure { .. } => 3,
+        KeyUri::Local { .. } | KeyUri::Transit { .. } => 0,
+    }
+}
+
+fn passphrase(config: &config::LocalKms) -> Result<Option<Secret>, Error> {
+    match &config.passphrase_file {
+        // An editor ends a file with a newline; nobody means it.
+        Some(file) => Ok(Some(Secret::from(read(file)?.trim_end_matches(['\r', '\n']).to_owned()))),
+        None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::crypto::Dek;
+    use crate::kms::Context;
+
+    use super::*;
+
+    const DEK: Dek = Dek::new([5; 32]);
+
+    #[tokio::test]
+    async fn key_files_are_read_again_while_all_that_was_wrapped_still_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.kms.local.directory = dir.path().to_owned();
+        create(&config, "default").unwrap();
+        let (ring, files) = build(&config).await.unwrap();
+        let context = Context::for_org_key("acme");
+        let old = ring.wrap(&DEK, &context).await.unwrap();
+        let file = dir.path().join("default.key");
+        let before = std::fs::read(&file).unwrap();
+
+        assert_eq!(rotate(&config, "default").unwrap().newest(), 2);
+        assert_eq!(ring.wrap(&DEK, &context).await.unwrap().key_version, "1", "not before it is told");
+        Arc::clone(&files).read_again().await.unwrap().take_over();
+        let new = ring.wrap(&DEK, &context).await.unwrap();
+        assert_eq!(new.key_version, "2");
+
+        // A backup from before the rotation would lose what was wrapped since.
+        std::fs::write(&file, before).unwrap();
+        let error = files.read_again().await.err().unwrap().to_string();
+        assert!(error.contains("default.key: version 2 is another one or gone"), "{error}");
+        for wrapped in [old, new] {
+            assert_eq!(ring.unwrap(&[wrapped], &context).await.unwrap().expose(), DEK.expose());
+        }
+    }
+}
