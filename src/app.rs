@@ -2,6 +2,7 @@
 
 pub mod keys;
 pub mod policy;
+pub mod services;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -27,6 +28,7 @@ use crate::store::{Sqlite, Store};
 use crate::vault::policy::{LoadError, Vocabulary};
 use crate::vault::{self, Admission, Allowance, Allowances, Limits, Parts, Policies, Testing, Vault};
 use crate::{http, memory, sinks, telemetry};
+use services::Services;
 
 /// A daemon that is ready to open its doors.
 pub struct App {
@@ -136,7 +138,7 @@ impl App {
         let registry = registry(&config)?;
         let callers = callers(&config, &registry)?;
         let policies = policies(&config, &registry, &callers)?;
-        let (keyring, key_files) = keys::build(&config).await?;
+        let (keyring, key_files) = keys::build(&config, Services::new(client.clone())).await?;
         let store = store(&config)?;
         let owner_hosts = http::Hosts::new(config.outbound.owner_hosts.clone())
             .map_err(|why| Error::Outbound(http::Wrong::new("owner_hosts", why)))?;
