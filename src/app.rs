@@ -4,6 +4,7 @@ mod check;
 pub mod keys;
 pub mod policy;
 mod rules;
+pub mod services;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -29,6 +30,7 @@ use crate::store::{Sqlite, Store};
 use crate::vault::policy::LoadError;
 use crate::vault::{self, Admission, Allowance, Allowances, Limits, Parts, Testing, Vault};
 use crate::{http, memory, sinks, telemetry};
+use services::Services;
 
 /// A daemon that is ready to open its doors.
 pub struct App {
@@ -134,7 +136,7 @@ impl App {
         if config.kms.local.create {
             make_homes(&config)?;
         }
-        let (keyring, key_files) = keys::build(&config).await?;
+        let (keyring, key_files) = keys::build(&config, Services::new(client.clone())).await?;
         let store = store(&config)?;
         let owner_hosts = http::Hosts::new(config.outbound.owner_hosts.clone())
             .map_err(|why| Error::Outbound(http::Wrong::new("owner_hosts", why)))?;

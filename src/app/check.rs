@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::rules::Rules;
+use super::services::Services;
 use super::{App, Error, client, keys, no_strangers, places};
 use crate::api::listen;
 use crate::config::Config;
@@ -20,7 +21,7 @@ impl App {
         if let Some(cert) = &config.tls.cert {
             listen::check_still_good(cert).map_err(Error::Tls)?;
         }
-        client(&config.outbound)?;
+        let client = client(&config.outbound)?;
         places(&config)?;
         for (key, file) in
             [("audit.file.path", &config.audit.file.path), ("audit.checkpoint_file", &config.audit.checkpoint_file)]
@@ -52,7 +53,7 @@ impl App {
         if matches!(look, Look::Absent) {
             no_strangers_unless_known(&rules, &config)?;
         }
-        let (keyring, _) = keys::build(&config).await?;
+        let (keyring, _) = keys::build(&config, Services::new(client)).await?;
         keys::all_do_their_part(&keyring.check().await)?;
         Ok(Some(left_out))
     }
