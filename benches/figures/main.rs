@@ -23,6 +23,7 @@ mod parse;
 mod policies;
 mod resident;
 mod revalidate;
+mod rewrap;
 mod rows;
 #[path = "../../tests/it/live/sample.rs"]
 #[allow(dead_code, reason = "the tests need more of it")]
@@ -61,7 +62,7 @@ impl Plan {
 
 type Section = (&'static str, fn(Plan, &Path));
 
-const SECTIONS: [Section; 11] = [
+const SECTIONS: [Section; 12] = [
     ("warm", warm::run),
     ("policies", policies::run),
     ("apart", apart::run),
@@ -73,6 +74,7 @@ const SECTIONS: [Section; 11] = [
     ("seal", seal::run),
     ("parse", parse::run),
     ("revalidate", revalidate::run),
+    ("rewrap", rewrap::run),
 ];
 
 fn main() {

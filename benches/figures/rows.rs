@@ -121,9 +121,11 @@ fn seed(database: &Path, rows: u64) {
                SELECT id, '{ORG}', 'default', 'openai', printf('key-%08d', n), 'active', 0, 1, 1,
                  printf('%08x', n), '{{}}', '{{}}', '{{\"team\":\"data\"}}', 1, at, at FROM new;
              INSERT INTO org_integration_credentials (credential_id, version, fingerprint, digest, public_identity, seal,
-                 kms_key, kms_key_version, created_by, created_at, sealed_blob, wrapped_dek)
-               SELECT id, 1, printf('%08x', n), zeroblob(32), '{{}}', 'aes256gcm', 'local://default', '1', 'seed', at,
-                 zeroblob(250), zeroblob(80) FROM new;
+                 created_by, created_at, sealed_blob)
+               SELECT id, 1, printf('%08x', n), zeroblob(32), '{{}}', 'aes256gcm', 'seed', at, zeroblob(250) FROM new;
+             INSERT INTO wraps (live, holder, key, bytes)
+               SELECT 1, CAST(x'76' || id || x'00000001' AS BLOB), (SELECT min(id) FROM wrapping_keys), zeroblob(81)
+               FROM new;
              INSERT INTO org_integration_credential_states (credential_id, version, state, activated_at)
                SELECT id, 1, 'active', at FROM new;
              COMMIT;

@@ -61,10 +61,10 @@ pub fn run(plan: Plan, home: &Path) {
 }
 
 /// A table without indexes, a loop without a socket: nothing but the commits.
-struct Lonely(Connection);
+pub struct Lonely(Connection);
 
 impl Lonely {
-    fn new(home: &Path) -> Self {
+    pub fn new(home: &Path) -> Self {
         let connection = Connection::open(home.join("lonely.db")).unwrap();
         connection
             .execute_batch(
@@ -75,7 +75,7 @@ impl Lonely {
         Self(connection)
     }
 
-    fn rate(&self, turn: Duration) -> f64 {
+    pub fn rate(&self, turn: Duration) -> f64 {
         let row = vec![7_u8; SECRET_BYTES + ROWS_BYTES];
         let begin = Instant::now();
         let mut rows = 0.0;

@@ -146,14 +146,16 @@ pub fn credential(row: vault::Credential, outlook: vault::Outlook, now: Timestam
 
 impl From<vault::Version> for pb::Version {
     fn from(row: vault::Version) -> Self {
+        let under = row.keys.into_iter().find(|under| !under.is_recovery());
+        let (kms_key, kms_key_version) = under.map(|under| (under.key, under.version)).unwrap_or_default();
         Self {
             version: row.version,
             state: row.state.word().to_owned(),
             fingerprint: row.fingerprint,
             public_identity: row.public_identity,
             seal: row.seal.as_str().into(),
-            kms_key: row.kms_key,
-            kms_key_version: row.kms_key_version,
+            kms_key,
+            kms_key_version,
             probe: row.probe.map(Into::into),
             created_by: row.created_by,
             created_at: Some(wire_time(row.created_at)),

@@ -20,6 +20,7 @@ use tower::ServiceExt as _;
 use super::Api;
 use super::admin::{self, Pieces};
 use super::credentials::{self, Changes};
+use super::keys::{self, News};
 use super::rpc::Rpc;
 use super::serve::{self, Handler};
 use super::status::{self, Fault, Invalid};
@@ -176,6 +177,18 @@ impl AdminService for Grpc {
 
     async fn list_providers(&self, request: Request<ListProvidersRequest>) -> Answer<ListProvidersResponse> {
         self.unary(request, admin::list_providers).await
+    }
+
+    async fn list_keys(&self, request: Request<ListKeysRequest>) -> Answer<ListKeysResponse> {
+        self.unary(request, keys::list_keys).await
+    }
+
+    type RewrapStream = BoxStream<'static, Result<RewrapResponse, Status>>;
+
+    async fn rewrap(&self, request: Request<RewrapRequest>) -> Answer<Self::RewrapStream> {
+        let refuse = refusal(&request)?;
+        let begun = self.unary(request, keys::rewrap).await?;
+        Ok(begun.map(|News(news)| news.map(move |news| news.map_err(&refuse)).boxed()))
     }
 
     async fn explain_policy(&self, request: Request<ExplainPolicyRequest>) -> Answer<ExplainPolicyResponse> {

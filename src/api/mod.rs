@@ -18,6 +18,7 @@ mod explain;
 mod grants;
 mod grpc;
 mod json;
+mod keys;
 pub mod listen;
 mod ops;
 mod rest;

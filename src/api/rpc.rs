@@ -66,6 +66,8 @@ fn action(rpc: &str) -> Option<(Action, bool)> {
         "GetAuditKey" => (Action::GetAuditKey, false),
         "RotateAuditKey" => (Action::RotateAuditKey, true),
         "ListProviders" => (Action::ListProviders, false),
+        "ListKeys" => (Action::ListKeys, false),
+        "Rewrap" => (Action::Rewrap, true),
         "ExplainPolicy" => (Action::ExplainPolicy, false),
         _ => return None,
     })

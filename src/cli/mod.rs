@@ -12,6 +12,7 @@ mod error;
 mod explain;
 mod grant;
 mod input;
+mod keys;
 mod local;
 mod local_key;
 mod metadata;
@@ -72,6 +73,8 @@ enum Command {
     SecondFactor(stepup::Factors),
     Approval(stepup::Approvals),
     Audit(audit::Audit),
+    Keys(keys::Keys),
+    Rewrap(keys::Rewrap),
     Providers(providers::Providers),
     Policy(policy::Policy),
     LocalKey(local_key::LocalKey),
@@ -132,6 +135,8 @@ impl Command {
             Self::SecondFactor(command) => command.run(context).await,
             Self::Approval(command) => command.run(context).await,
             Self::Audit(command) => command.run(context).await,
+            Self::Keys(command) => command.run(context).await,
+            Self::Rewrap(command) => command.run(context).await,
             Self::Providers(command) => command.run(context).await,
             Self::Policy(command) => command.run(context).await,
             Self::LocalKey(command) => command.run(),

@@ -69,6 +69,16 @@ impl Keyring {
         self.default.uri()
     }
 
+    /// The orgs that have a key of their own, and its URI.
+    pub fn owners(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.orgs.iter().map(|(org, key)| (org.as_str(), key.uri()))
+    }
+
+    /// A configured key.
+    pub fn get(&self, uri: &str) -> Option<&Arc<dyn Kms>> {
+        self.keys.get(uri)
+    }
+
     /// The URIs, sorted.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.keys.keys().map(String::as_str)

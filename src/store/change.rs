@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::row::{AuditKey, Draft, Grant, OrgKey, Path, ProbeRecord, Sealed, Token, VersionState};
 use super::stepup::{ApprovalChange, FactorChange};
+use super::wrap::{Holder, Moved, Wrap};
 use crate::crypto::Seal;
 
 /// What to do together with the record.
@@ -153,6 +154,13 @@ pub enum Change {
     /// Keeps an org's key unless there is one already.
     KeepOrgKey(OrgKey),
 
+    /// Adds wraps of the same keys beside those that are there. Whoever has none any more gets none.
+    AddWraps(Vec<(Holder, Wrap)>),
+    /// Drops wraps of those whose kept one is there.
+    DropWraps(Vec<Moved>),
+    /// A mere record too: what was destroyed before goes from the disk.
+    Scrub,
+
     /// Keeps an audit key; [`super::Error::Taken`] when there is one of this number.
     KeepAuditKey(AuditKey),
 
@@ -192,6 +200,9 @@ impl Change {
                 | Self::Destroy { .. }
                 | Self::KeepOrgKey(_)
                 | Self::KeepAuditKey(_)
+                | Self::AddWraps(_)
+                | Self::DropWraps(_)
+                | Self::Scrub
                 | Self::PruneAudit { .. }
         )
     }
@@ -212,8 +223,6 @@ pub struct NewVersion {
     pub digest: [u8; 32],
     pub public_identity: BTreeMap<String, String>,
     pub seal: Seal,
-    pub kms_key: String,
-    pub kms_key_version: String,
     pub sealed: Sealed,
     pub created_by: String,
     /// Serve it at once, untested.

@@ -7,6 +7,7 @@ pub mod row;
 pub mod sqlite;
 mod stepup;
 mod word;
+pub mod wrap;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub use stepup::{Approval, ApprovalChange, Factor, FactorChange, FactorState};
 use tokio::sync::watch;
 use uuid::Uuid;
 pub use word::Word;
+pub use wrap::{Held, HeldFor, Holder, HolderKind, KeyUse, KeyVersion, Moved, Wrap};
 
 /// Why the store did not do it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -166,6 +168,15 @@ pub trait Store: Send + Sync {
     async fn grants(&self, filter: &GrantFilter, before: Option<Uuid>, limit: u32) -> Result<Vec<Grant>, Error>;
 
     async fn org_key(&self, org: &str) -> Result<Option<OrgKey>, Error>;
+
+    /// What keys are wrapped under, and how many; by org too, or only of one kind as a whole, which is quicker.
+    async fn keys_in_use(&self, by_org: bool) -> Result<Vec<KeyUse>, Error>;
+
+    /// Who has a wrap under this, in an order of their own, strictly after one.
+    async fn holders(&self, under: &KeyVersion, after: Option<&Holder>, limit: u32) -> Result<Vec<Holder>, Error>;
+
+    /// A holder's wraps and what they are for; none where it has gone.
+    async fn held(&self, holder: &Holder) -> Result<Option<Held>, Error>;
 
     /// What [`Change::KeepRules`] kept last.
     async fn rules(&self) -> Result<Option<String>, Error>;

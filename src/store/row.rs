@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::wrap::{KeyVersion, Wrap};
 use crate::crypto::Seal;
 
 /// A credential's name: data, not identity.
@@ -143,8 +144,8 @@ pub struct Version {
     pub digest: [u8; 32],
     pub public_identity: BTreeMap<String, String>,
     pub seal: Seal,
-    pub kms_key: String,
-    pub kms_key_version: String,
+    /// What its data key is wrapped under, in order; nothing once it is destroyed.
+    pub keys: Vec<KeyVersion>,
     /// What the upload itself told.
     pub expires_at: Option<Timestamp>,
     pub warnings: Vec<String>,
@@ -170,11 +171,11 @@ pub enum VersionState {
     Invalid,
 }
 
-/// The ciphertext of a version and the wrapped key that opens it.
+/// A ciphertext and the wraps of the key that opens it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sealed {
     pub blob: Vec<u8>,
-    pub wrapped_dek: Vec<u8>,
+    pub wraps: Vec<Wrap>,
 }
 
 impl std::fmt::Debug for Sealed {
@@ -329,9 +330,7 @@ pub struct GrantFilter {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrgKey {
     pub org: String,
-    pub wrapped: Vec<u8>,
-    pub kms_key: String,
-    pub kms_key_version: String,
+    pub wraps: Vec<Wrap>,
 }
 
 /// What an audit record says, before it has its place in a chain. Never holds a secret.
@@ -453,9 +452,7 @@ pub struct AuditKey {
     /// From 1. The newest signs.
     pub number: u32,
     pub public: [u8; 32],
-    pub wrapped: Vec<u8>,
-    pub kms_key: String,
-    pub kms_key_version: String,
+    pub wraps: Vec<Wrap>,
     pub created_at: Timestamp,
 }
 

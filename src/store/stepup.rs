@@ -19,8 +19,6 @@ pub struct Factor {
     pub org: String,
     pub state: FactorState,
     pub sealed: Sealed,
-    pub kms_key: String,
-    pub kms_key_version: String,
     pub created_by: String,
     pub created_at: Timestamp,
     pub confirmed_at: Option<Timestamp>,

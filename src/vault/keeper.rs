@@ -7,11 +7,11 @@ use uuid::Uuid;
 use crate::crypto::ledger::note::Signer;
 use crate::crypto::{self, Dek, Identity, Seal, Secret};
 use crate::kms::{self, Context, Keyring, Wrapped};
-use crate::store::{AuditKey, Change, Credential, OrgKey, Path, Sealed, Store, Version};
+use crate::store::{AuditKey, Change, Credential, HeldFor, Holder, OrgKey, Path, Sealed, Store, Wrap};
 use crate::vault::guard::Permit;
 use crate::vault::names::EVERYTHING;
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Error};
+use crate::vault::{Action, Caller, Error, stepup};
 
 pub struct Keeper {
     store: Arc<dyn Store>,
@@ -20,25 +20,17 @@ pub struct Keeper {
     org_keys: moka::future::Cache<String, Arc<Dek>>,
 }
 
-/// A version's ciphertext with the key that its data key is wrapped under.
-pub struct Kept {
-    pub sealed: Sealed,
-    pub kms_key: String,
-    pub kms_key_version: String,
-}
-
 impl Keeper {
     pub fn new(store: Arc<dyn Store>, keyring: Keyring) -> Self {
         Self { store, keyring, org_keys: moka::future::Cache::new(1_000) }
     }
 
-    pub async fn seal(&self, identity: &Identity, seal: Seal, secret: &Secret) -> Result<Kept, Error> {
+    pub async fn seal(&self, identity: &Identity, seal: Seal, secret: &Secret) -> Result<Sealed, Error> {
         let dek = Dek::new(crypto::random().map_err(Error::bug)?);
         let message_id = crypto::random().map_err(Error::bug)?;
-        let wrapped = self.wrap(&dek, &Context::of(identity)).await?;
+        let wraps = self.wrap(&dek, &Context::of(identity)).await?;
         let blob = crypto::seal(seal, &dek, message_id, identity, secret).map_err(Error::bug)?;
-        let Wrapped { key, key_version, bytes } = wrapped;
-        Ok(Kept { sealed: Sealed { blob, wrapped_dek: bytes }, kms_key: key, kms_key_version: key_version })
+        Ok(Sealed { blob, wraps })
     }
 
     /// Opens a stored version. What comes out is put under lock at once, as `Opened`; the cache keeps it besides.
@@ -47,17 +39,17 @@ impl Keeper {
         let what = format!("credential {} version {version}", credential.id);
         let missing =
             || Error::Corrupt { what: format!("credential {} has no ciphertext of version {version}", credential.id) };
-        let (row, sealed) = self.store.sealed(credential.id, version).await?.ok_or_else(missing)?;
-        let Version { kms_key, kms_key_version, .. } = row;
-        self.open_kept(&identity, Kept { sealed, kms_key, kms_key_version }, &what).await
+        let (_, sealed) = self.store.sealed(credential.id, version).await?.ok_or_else(missing)?;
+        self.open_sealed(&identity, &sealed, &what).await
     }
 
     /// Opens what [`Keeper::seal`] sealed for this identity. What it is, is for the operator, when it does not open.
-    pub async fn open_kept(&self, identity: &Identity, kept: Kept, what: &str) -> Result<Secret, Error> {
-        let Kept { sealed, kms_key, kms_key_version } = kept;
-        let wrapped = Wrapped { key: kms_key, key_version: kms_key_version, bytes: sealed.wrapped_dek };
+    pub async fn open_sealed(&self, identity: &Identity, sealed: &Sealed, what: &str) -> Result<Secret, Error> {
         let damaged = |why: &dyn std::fmt::Display| Error::Corrupt { what: format!("{what}: {why}") };
-        let dek = match self.unwrap(&wrapped, &Context::of(identity)).await {
+        if sealed.wraps.is_empty() {
+            return Err(damaged(&"its data key is gone"));
+        }
+        let dek = match self.unwrap(&sealed.wraps, &Context::of(identity)).await {
             Err(error @ kms::Error::Mismatch { .. }) => return Err(damaged(&error)),
             other => other?,
         };
@@ -71,8 +63,8 @@ impl Keeper {
                 return self.unwrap_org_key(kept).await;
             }
             let key = Dek::new(crypto::random().map_err(Error::bug)?);
-            let Wrapped { key: kms_key, key_version, bytes } = self.wrap(&key, &Context::for_org_key(org)).await?;
-            let row = OrgKey { org: org.to_owned(), wrapped: bytes, kms_key, kms_key_version: key_version };
+            let wraps = self.wrap(&key, &Context::for_org_key(org)).await?;
+            let row = OrgKey { org: org.to_owned(), wraps };
             let trail = Trail::begin(&Caller::system(), Action::KeepOrgKey).about_org(org);
             self.store.commit(Change::KeepOrgKey(row), trail.record()).await?;
             // Another may have been first: the one that is kept counts.
@@ -92,9 +84,8 @@ impl Keeper {
     }
 
     async fn unwrap_org_key(&self, kept: OrgKey) -> Result<Arc<Dek>, Error> {
-        let OrgKey { org, wrapped, kms_key, kms_key_version } = kept;
-        let wrapped = Wrapped { key: kms_key, key_version: kms_key_version, bytes: wrapped };
-        Ok(Arc::new(self.unwrap(&wrapped, &Context::for_org_key(&org)).await?))
+        let OrgKey { org, wraps } = kept;
+        Ok(Arc::new(self.unwrap(&wraps, &Context::for_org_key(&org)).await?))
     }
 
     /// A new key for checkpoints, not kept yet.
@@ -102,15 +93,17 @@ impl Keeper {
         let instance = self.store.instance();
         let seed = Dek::new(crypto::random().map_err(Error::bug)?);
         let public = signer(instance, &seed)?.public();
-        let Wrapped { key, key_version, bytes } = self.wrap(&seed, &Context::for_audit_key(instance, number)).await?;
-        Ok(AuditKey { number, public, wrapped: bytes, kms_key: key, kms_key_version: key_version, created_at: now })
+        let wraps = self.wrap(&seed, &Context::for_audit_key(instance, number)).await?;
+        Ok(AuditKey { number, public, wraps, created_at: now })
     }
 
     pub async fn open_audit_key(&self, kept: AuditKey) -> Result<Signer, Error> {
-        let AuditKey { number, public, wrapped, kms_key, kms_key_version, .. } = kept;
+        let AuditKey { number, public, wraps, .. } = kept;
         let instance = self.store.instance();
-        let wrapped = Wrapped { key: kms_key, key_version: kms_key_version, bytes: wrapped };
-        let signer = signer(instance, &self.unwrap(&wrapped, &Context::for_audit_key(instance, number)).await?)?;
+        if wraps.is_empty() {
+            return Err(Error::Corrupt { what: format!("the seed of audit key {number} is gone") });
+        }
+        let signer = signer(instance, &self.unwrap(&wraps, &Context::for_audit_key(instance, number)).await?)?;
         if signer.public() != public {
             return Err(Error::Corrupt { what: format!("audit key {number} has another public half") });
         }
@@ -121,12 +114,68 @@ impl Keeper {
         &self.keyring
     }
 
-    async fn wrap(&self, dek: &Dek, context: &Context) -> Result<Wrapped, kms::Error> {
-        self.keyring.wrap(dek, context).await
+    /// Wraps what is wrapped already under another key, one that is configured.
+    pub async fn wrap_under(&self, uri: &str, dek: &Dek, context: &Context) -> Result<Wrap, kms::Error> {
+        let key = self.keyring.get(uri).ok_or_else(|| kms::Error::Unknown { key: uri.to_owned() })?;
+        Ok(key.wrap(dek, context).await?.into())
     }
 
-    async fn unwrap(&self, wrapped: &Wrapped, context: &Context) -> Result<Dek, kms::Error> {
-        self.keyring.unwrap(std::slice::from_ref(wrapped), context).await
+    /// Proves that a key is the one of what is held. Of an org's key, nothing tells.
+    pub fn fits(&self, _permit: &Permit, holder: &Holder, held: &HeldFor, key: &Dek) -> Result<(), Error> {
+        let damaged = |why: &dyn std::fmt::Display| Error::Corrupt { what: format!("{holder}: {why}") };
+        match (holder, held) {
+            (Holder::OrgKey(_), _) => Ok(()),
+            (Holder::AuditKey { instance, .. }, HeldFor::AuditKey { public }) => {
+                let fits = signer(instance, key)?.public() == *public;
+                if fits { Ok(()) } else { Err(damaged(&"its public half is another")) }
+            }
+            (_, HeldFor::Version { blob, .. } | HeldFor::Factor { blob, .. }) => {
+                let identity = identity_of(holder, held).ok_or_else(|| Error::bug("a holder of another kind"))?;
+                crypto::open(key, &identity, blob).map(drop).map_err(|why| damaged(&why))
+            }
+            _ => Err(Error::bug("a holder of another kind")),
+        }
+    }
+
+    async fn wrap(&self, dek: &Dek, context: &Context) -> Result<Vec<Wrap>, kms::Error> {
+        Ok(vec![self.keyring.wrap(dek, context).await?.into()])
+    }
+
+    /// Any of a holder's wraps will do.
+    pub async fn unwrap(&self, wraps: &[Wrap], context: &Context) -> Result<Dek, kms::Error> {
+        let wraps: Vec<Wrapped> = wraps.iter().cloned().map(Wrapped::from).collect();
+        self.keyring.unwrap(&wraps, context).await
+    }
+}
+
+impl From<Wrapped> for Wrap {
+    fn from(Wrapped { key, key_version, bytes }: Wrapped) -> Self {
+        Self { key, key_version, bytes }
+    }
+}
+
+impl From<Wrap> for Wrapped {
+    fn from(Wrap { key, key_version, bytes }: Wrap) -> Self {
+        Self { key, key_version, bytes }
+    }
+}
+
+/// What a holder's key is bound to.
+pub fn context_of(holder: &Holder, held: &HeldFor) -> Option<Context> {
+    match holder {
+        Holder::OrgKey(org) => Some(Context::for_org_key(org)),
+        Holder::AuditKey { instance, number } => Some(Context::for_audit_key(instance, *number)),
+        Holder::Version { .. } | Holder::Factor(_) => Some(Context::of(&identity_of(holder, held)?)),
+    }
+}
+
+fn identity_of(holder: &Holder, held: &HeldFor) -> Option<Identity> {
+    match (holder, held) {
+        (Holder::Version { credential, version }, HeldFor::Version { path, .. }) => {
+            Some(identity(path, *credential, *version))
+        }
+        (Holder::Factor(id), HeldFor::Factor { caller, .. }) => Some(stepup::identity(caller, *id)),
+        _ => None,
     }
 }
 

@@ -15,6 +15,7 @@ mod grants;
 mod guard;
 mod inspect;
 mod keeper;
+mod keys;
 mod ledger;
 mod manage;
 mod names;
@@ -22,6 +23,7 @@ mod opener;
 pub mod policy;
 mod probing;
 mod request;
+mod rewrap;
 mod rules;
 mod schedule;
 mod setup;
@@ -50,7 +52,7 @@ pub use request::*;
 pub use rules::Admission;
 pub use schedule::Testing;
 pub use tokens::Rotated;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 pub use turns::{Allowance, Allowances, Turn};
 pub use why::{About, Who, Why, With};
 
@@ -101,6 +103,8 @@ pub struct Vault {
     pace: Pace,
     flights: Flights,
     turns: Turns,
+    /// Held while wrapped keys are moved.
+    rewrapping: Arc<Mutex<()>>,
     /// For uploads that may ask for much work before they are read.
     unlocking: Arc<Semaphore>,
     /// Seals page tokens.
@@ -125,6 +129,7 @@ impl Vault {
             pace: Pace::new(),
             flights: Flights::default(),
             turns: Turns::new(allowances),
+            rewrapping: Arc::default(),
             unlocking: Arc::new(Semaphore::new(upload::UNLOCKED_AT_ONCE)),
             page_key: Dek::new(crypto::random().map_err(Error::bug)?),
         }))

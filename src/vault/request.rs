@@ -7,7 +7,9 @@ use jiff::Timestamp;
 
 use crate::crypto::Secret;
 use crate::providers::{Outcome, Upload};
-use crate::store::{Credential, CredentialState, Health, Path, ProbeRecord, Record, Tested, Version};
+use crate::store::{
+    Credential, CredentialState, Health, Holder, KeyVersion, Path, ProbeRecord, Record, Tested, Version,
+};
 
 pub type Metadata = serde_json::Map<String, serde_json::Value>;
 pub type Labels = BTreeMap<String, String>;
@@ -199,4 +201,68 @@ pub struct AuditKeyInfo {
     /// As other verifiers of signed notes take it.
     pub verifier: String,
     pub created_at: Timestamp,
+}
+
+/// Which wrapped keys to move, and where to.
+#[derive(Clone, Debug, Default)]
+pub struct Rewrap {
+    /// The key to move them to; without one, each goes to the newest version of the key that is meant for it.
+    pub to: Option<String>,
+    /// Only those under this key.
+    pub from: Option<String>,
+    /// Only those of this org.
+    pub org: Option<String>,
+    /// At most so many a second; 0 is as many as can be.
+    pub rate: u32,
+    /// Only count.
+    pub dry_run: bool,
+}
+
+/// How far a rewrap has come.
+#[derive(Clone, Debug, Default)]
+pub struct Rewrapped {
+    /// How many there were to move when it began.
+    pub total: u64,
+    pub moved: u64,
+    /// Destroyed before their turn came.
+    pub gone: u64,
+    /// Left as they were.
+    pub failed: u64,
+    /// Since the news before. Of very many, not each is told.
+    pub failures: Vec<NotRewrapped>,
+    pub done: bool,
+}
+
+/// A wrapped key that was left as it is.
+#[derive(Clone, Debug)]
+pub struct NotRewrapped {
+    pub holder: Holder,
+    pub under: KeyVersion,
+    pub why: String,
+}
+
+/// What keys are wrapped under, and how many.
+#[derive(Clone, Debug)]
+pub struct KeyInUse {
+    pub key: String,
+    /// Empty for a configured key that nothing is wrapped under.
+    pub version: String,
+    pub configured: bool,
+    pub default: bool,
+    /// An offline recipient, and no key of a KMS.
+    pub recovery: bool,
+    /// Whose own key it is.
+    pub owners: Vec<String>,
+    pub held: Holders,
+    /// The same, by org; where that was asked for.
+    pub by_org: BTreeMap<String, Holders>,
+}
+
+/// How many keys of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holders {
+    pub versions: u64,
+    pub org_keys: u64,
+    pub audit_keys: u64,
+    pub factors: u64,
 }

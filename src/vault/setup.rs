@@ -103,7 +103,7 @@ impl Vault {
         trail.created(id);
         trail.version(number, &shown);
         let identity = keeper::identity(&request.path, id, number);
-        let kept = self.keeper.seal(&identity, provider.seal, &parsed.secret).await?;
+        let sealed = self.keeper.seal(&identity, provider.seal, &parsed.secret).await?;
         let metadata = request.metadata.as_ref().or(existing.as_ref().map(|it| &it.metadata));
         let untested = match request.no_probe {
             true => Some(Outcome::skipped()),
@@ -115,9 +115,7 @@ impl Vault {
             digest,
             public_identity: parsed.public_identity.clone(),
             seal: provider.seal,
-            kms_key: kept.kms_key,
-            kms_key_version: kept.kms_key_version,
-            sealed: kept.sealed,
+            sealed,
             created_by: caller.principal.id.clone(),
             activate: request.no_probe,
             probe_at: Some(schedule::first(untested.is_none(), &self.testing, trail.at())),

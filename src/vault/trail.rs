@@ -150,6 +150,11 @@ impl Trail {
         }
     }
 
+    /// How many more of the same it was.
+    pub fn alike(&mut self, more: u64) {
+        self.draft().alike = more;
+    }
+
     pub fn policies(&mut self, policies: &[String]) {
         self.draft().policies = policies.to_vec();
     }

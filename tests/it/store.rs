@@ -19,7 +19,7 @@ use serde_json::json;
 use strongroom::crypto::Seal;
 use strongroom::store::{
     AuditFilter, Change, Credential, Draft, Error, NewVersion, Path, ProbeRecord, Receipt, Sealed, Store, Target,
-    Token, chain,
+    Token, Wrap, chain,
 };
 use uuid::Uuid;
 
@@ -101,11 +101,9 @@ pub fn version(credential: Uuid, version: u32) -> NewVersion {
         digest: [u8::try_from(version).unwrap(); 32],
         public_identity: BTreeMap::from([("key".into(), tag.clone())]),
         seal: Seal::Aes256Gcm,
-        kms_key: "local://default".into(),
-        kms_key_version: "1".into(),
         sealed: Sealed {
             blob: format!("sealed blob of {tag}").into_bytes(),
-            wrapped_dek: format!("wrapped key of {tag}").into_bytes(),
+            wraps: vec![wrap("local://default", "1", &format!("wrapped key of {tag}"))],
         },
         created_by: "tester".into(),
         activate: false,
@@ -114,6 +112,10 @@ pub fn version(credential: Uuid, version: u32) -> NewVersion {
         expires_at: None,
         warnings: Vec::new(),
     }
+}
+
+pub fn wrap(key: &str, version: &str, bytes: &str) -> Wrap {
+    Wrap { key: key.into(), key_version: version.into(), bytes: bytes.into() }
 }
 
 pub fn active(credential: Uuid, number: u32) -> NewVersion {

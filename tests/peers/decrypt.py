@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A second strongroom decryptor, written from the pictures in src/crypto/mod.rs, src/kms/local.rs and
-src/kms/local/keyfile.rs, and from nothing else of the Rust code.
+"""A second strongroom decryptor, written from the pictures in src/crypto/mod.rs, src/kms/local.rs,
+src/kms/local/keyfile.rs and src/store/wrap.rs, and from nothing else of the Rust code.
 
     decrypt.py vectors [tests/vectors]     every vector has the verdict that it states
     decrypt.py data DIR [--keys DIR] [--passphrase-file FILE]
@@ -35,12 +35,15 @@ import kms
 
 VERSIONS = """
     SELECT c.org, c.project, c.provider, c.name, c.id, v.version,
-           v.sealed_blob, v.wrapped_dek, v.kms_key, v.kms_key_version, v.seal, v.fingerprint, v.digest, s.state
+           v.sealed_blob, v.seal, v.fingerprint, v.digest, s.state
     FROM org_integration_credentials v JOIN credentials c ON c.id = v.credential_id
     JOIN org_integration_credential_states s USING (credential_id, version)
     ORDER BY c.org, c.project, c.provider, c.name, v.version
 """
-ORG_KEYS = "SELECT org, wrapped, kms_key, kms_key_version FROM org_keys"
+WRAPS = """
+    SELECT w.holder, k.key, k.key_version, w.bytes FROM wraps w JOIN wrapping_keys k ON k.id = w.key WHERE w.live = 1
+"""
+DROPPED = "SELECT bytes FROM wraps WHERE live = 0"
 
 ZERO_NONCE = bytes(12)
 BODY_LENGTHS = {1: range(16, 1_048_592 + 1), 2: range(100, 1_398_200 + 1)}
@@ -226,7 +229,18 @@ def data(root: pathlib.Path, keys: pathlib.Path, passphrase: str | None) -> int:
     database = sqlite3.connect(f"file:{root / 'strongroom.db'}?mode=ro", uri=True)
     opened: dict[str, KeyFile] = {}
 
-    def unwrap_stored(uri, key_version, wrapped, context):
+    wraps: dict[bytes, list] = {}
+    for holder, *wrap in database.execute(WRAPS):
+        wraps.setdefault(holder, []).append(wrap)
+
+    def unwrap_stored(holder, context):
+        """Every wrap of a holder must open to the same key."""
+        deks = {unwrap_one(*wrap, context) for wrap in wraps.get(holder, [])}
+        if len(deks) != 1:
+            raise Refused("altered")
+        return deks.pop()
+
+    def unwrap_one(uri, key_version, wrapped, context):
         scheme, _, name = uri.partition("://")
         if scheme != "local":
             dek = kms.unwrap(uri, key_version, wrapped, context)
@@ -238,22 +252,26 @@ def data(root: pathlib.Path, keys: pathlib.Path, passphrase: str | None) -> int:
         return opened[uri].unwrap(key_version, wrapped, context)
 
     org_keys = {}
-    for org, wrapped, uri, key_version in database.execute(ORG_KEYS):
-        org_keys[org] = unwrap_stored(uri, key_version, wrapped, context_of_org_key(org))
+    for holder in wraps:
+        if holder[:1] == b"o":
+            org = holder[1:].decode()
+            org_keys[org] = unwrap_stored(holder, context_of_org_key(org))
 
-    wrong = 0
-    for *who, version, blob, wrapped, uri, key_version, seal, fingerprint, digest, state in database.execute(VERSIONS):
+    wrong = sum(any(wrapped) for wrapped, in database.execute(DROPPED))
+    print("".join("a dropped wrap is STILL THERE\n" for _ in range(wrong)), end="")
+    for *who, version, blob, seal, fingerprint, digest, state in database.execute(VERSIONS):
+        holder = b"v" + who[4] + u32(version)
         identity = Identity(*who[:4], uuid.UUID(bytes=who[4]), version)
         label = f"{'/'.join(identity[:4])} {identity.credential} version {version} ({seal})"
         if state == "destroyed":
-            left = any(blob) or any(wrapped)
+            left = any(blob) or holder in wraps
             print(f"{label}: {'STILL THERE, though it should be destroyed' if left else 'destroyed'}")
             wrong += left
             continue
         try:
             if SEALS.get(blob[1]) != seal:
                 raise Refused("seal")
-            dek = unwrap_stored(uri, key_version, wrapped, context_of(identity))
+            dek = unwrap_stored(holder, context_of(identity))
             plaintext = open_blob(dek, identity, blob)
         except Refused as why:
             print(f"{label}: refused: {why}")

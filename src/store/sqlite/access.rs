@@ -1,12 +1,12 @@
-//! The tables `tokens` and `org_keys`.
+//! The table `tokens`, and the keys of orgs.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, named_params};
 use uuid::Uuid;
 
-use super::super::{Error, OrgKey, Token};
+use super::super::{Error, Holder, OrgKey, Token};
 use super::cells::{self, Cells, json, micros, stored};
-use super::grants;
+use super::{grants, wraps};
 
 /// In the order in which [`read`] takes them.
 const COLUMNS: &str = "id, name, role, org, projects, providers, hash, created_by, created_at, expires_at, revoked_at, \
@@ -126,23 +126,17 @@ fn end(connection: &Connection, whom: &str, id: Uuid, how: &str, at: Timestamp) 
 }
 
 pub fn org_key(connection: &Connection, org: &str) -> Result<Option<OrgKey>, Error> {
-    let sql = "SELECT org, wrapped, kms_key, kms_key_version FROM org_keys WHERE org = ?1";
-    cells::first(connection, sql, [org], "org_keys", |cells| {
-        Ok(OrgKey {
-            org: cells.plain()?,
-            wrapped: cells.plain()?,
-            kms_key: cells.plain()?,
-            kms_key_version: cells.plain()?,
-        })
-    })
+    let wraps = wraps::of(connection, &Holder::OrgKey(org.to_owned()))?;
+    Ok((!wraps.is_empty()).then(|| OrgKey { org: org.to_owned(), wraps }))
 }
 
 /// The first key stays: digests made under it would be worth nothing under another.
 pub fn keep(connection: &Connection, key: &OrgKey) -> Result<(), Error> {
-    let sql = "INSERT INTO org_keys (org, wrapped, kms_key, kms_key_version) VALUES (?1, ?2, ?3, ?4) \
-         ON CONFLICT (org) DO NOTHING";
-    connection.prepare_cached(sql)?.execute((&key.org, &key.wrapped, &key.kms_key, &key.kms_key_version))?;
-    Ok(())
+    if org_key(connection, &key.org)?.is_some() {
+        return Ok(());
+    }
+    let holder = Holder::OrgKey(key.org.clone());
+    key.wraps.iter().try_for_each(|wrap| wraps::put(connection, &holder, wrap))
 }
 
 fn read(cells: &mut Cells<'_>) -> Result<Token, Error> {

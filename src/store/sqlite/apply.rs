@@ -13,7 +13,7 @@ use super::super::{
 };
 use super::cells::stored;
 use super::changes::{self, Happened};
-use super::{access, approvals, credentials, factors, grants, ledger, meta, tests, versions};
+use super::{access, approvals, credentials, factors, grants, ledger, meta, tests, versions, wraps};
 
 type Metadata = serde_json::Map<String, serde_json::Value>;
 type Labels = BTreeMap<String, String>;
@@ -67,10 +67,16 @@ pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<A
         Change::MintGrant { grant, .. } => grants::mint(connection, &grant, act.at).map(|()| Applied::default()),
         Change::RevokeGrant { id, .. } => grants::revoke(connection, id, act.at).map(|()| Applied::default()),
         Change::KeepOrgKey(key) => access::keep(connection, &key).map(|()| Applied::default()),
-        Change::Factor(change) => factors::apply(connection, &change, act.at).map(|()| Applied::default()),
+        Change::Factor(change) => {
+            let destroyed = factors::apply(connection, &change, act.at)?;
+            Ok(Applied { destroyed, ..Applied::default() })
+        }
         Change::Approval(change) => approvals::apply(connection, &change, act.at).map(|()| Applied::default()),
         Change::KeepRules { digests } => meta::keep_rules(connection, &digests).map(|()| Applied::default()),
         Change::KeepAuditKey(key) => ledger::keep_key(connection, &key).map(|()| Applied::default()),
+        Change::AddWraps(wraps) => wraps::add(connection, &wraps).map(|()| Applied::default()),
+        Change::DropWraps(moved) => wraps::drop_moved(connection, &moved).map(|()| Applied::default()),
+        Change::Scrub => Ok(Applied { destroyed: true, ..Applied::default() }),
         Change::PruneAudit { size } => ledger::prune(connection, size).map(|()| Applied::default()),
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::super::Error;
+use super::super::{Error, Holder, HolderKind};
 use crate::store::Word;
 
 /// The first row that a query finds. The first column names the row.
@@ -100,6 +100,23 @@ impl<'r> Cells<'r> {
 
     pub fn id(&mut self) -> Result<Uuid, Error> {
         Ok(Uuid::from_bytes(self.plain()?))
+    }
+
+    pub fn holder(&mut self) -> Result<Holder, Error> {
+        let bytes: Vec<u8> = self.plain()?;
+        Holder::read(&bytes).ok_or_else(|| self.corrupt("names nothing that has a key"))
+    }
+
+    /// From a holder's first byte.
+    pub fn holder_kind(&mut self) -> Result<HolderKind, Error> {
+        let bytes: Vec<u8> = self.plain()?;
+        match bytes.as_slice() {
+            b"v" => Ok(HolderKind::Version),
+            b"o" => Ok(HolderKind::OrgKey),
+            b"a" => Ok(HolderKind::AuditKey),
+            b"f" => Ok(HolderKind::Factor),
+            _ => Err(self.corrupt("names nothing that has a key")),
+        }
     }
 
     pub fn optional_id(&mut self) -> Result<Option<Uuid>, Error> {

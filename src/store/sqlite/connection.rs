@@ -24,7 +24,6 @@ pub fn writer(path: &Path) -> Result<Connection, Error> {
             "PRAGMA page_size = 8192;
              PRAGMA journal_mode = WAL;
              PRAGMA synchronous = FULL;
-             PRAGMA foreign_keys = ON;
              PRAGMA secure_delete = ON;
              PRAGMA wal_autocheckpoint = 0;
              PRAGMA journal_size_limit = 67108864;
@@ -70,6 +69,24 @@ impl From<rusqlite::Error> for Error {
                 Self::Corrupt(error.to_string())
             }
             _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_writes_keeps_to_the_rules() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("strongroom.db");
+        std::fs::write(&file, "").unwrap();
+        // Made, and found made.
+        for _ in 0..2 {
+            let writer = writer(&file).unwrap();
+            let is_on = |what| writer.pragma_query_value(None, what, |row| row.get::<_, i64>(0)).unwrap();
+            assert_eq!((is_on("foreign_keys"), is_on("secure_delete"), is_on("synchronous")), (1, 1, 2));
         }
     }
 }

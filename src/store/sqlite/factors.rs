@@ -4,51 +4,62 @@ use jiff::Timestamp;
 use rusqlite::{Connection, named_params};
 use uuid::Uuid;
 
-use super::super::{Error, Factor, FactorChange, FactorState, Sealed};
+use super::super::{Error, Factor, FactorChange, FactorState, Holder, Sealed};
 use super::cells::{self, Cells, micros, signed};
+use super::wraps;
 use crate::store::Word as _;
 
 const TABLE: &str = "second_factors";
 
 /// In the order in which [`read`] takes them.
-const COLUMNS: &str = "caller, state, id, caller_name, org, blob, wrapped_dek, kms_key, kms_key_version, created_by, \
-     created_at, confirmed_at, last_step, failures, locked_until";
+const COLUMNS: &str = "caller, state, id, caller_name, org, blob, created_by, created_at, \
+     confirmed_at, last_step, failures, locked_until";
 
 pub fn one(connection: &Connection, caller: &str, state: FactorState) -> Result<Option<Factor>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM second_factors WHERE caller = ?1 AND state = ?2");
-    cells::first(connection, &sql, (caller, state.word()), TABLE, read)
+    let found = cells::first(connection, &sql, (caller, state.word()), TABLE, read)?;
+    found.map(|factor| with_wraps(connection, factor)).transpose()
 }
 
 pub fn all(connection: &Connection, org: Option<&str>) -> Result<Vec<Factor>, Error> {
     let filter = if org.is_some() { "WHERE org = ?1" } else { "" };
     let sql = format!("SELECT {COLUMNS} FROM second_factors {filter} ORDER BY created_at DESC, id DESC");
-    cells::all(connection, &sql, rusqlite::params_from_iter(org), TABLE, read)
+    let found = cells::all(connection, &sql, rusqlite::params_from_iter(org), TABLE, read)?;
+    found.into_iter().map(|factor| with_wraps(connection, factor)).collect()
 }
 
 /// Those that wait for their first code since before a time.
 pub fn waiting(connection: &Connection, since: Timestamp, limit: u32) -> Result<Vec<Factor>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM second_factors WHERE state = 'pending' AND created_at <= ?1 LIMIT ?2");
-    cells::all(connection, &sql, (micros(since), limit), TABLE, read)
+    let found = cells::all(connection, &sql, (micros(since), limit), TABLE, read)?;
+    found.into_iter().map(|factor| with_wraps(connection, factor)).collect()
 }
 
-pub fn apply(connection: &Connection, change: &FactorChange, at: Timestamp) -> Result<(), Error> {
+fn with_wraps(connection: &Connection, mut factor: Factor) -> Result<Factor, Error> {
+    factor.sealed.wraps = wraps::of(connection, &Holder::Factor(factor.id))?;
+    Ok(factor)
+}
+
+/// Answers whether a wrapped key was destroyed.
+pub fn apply(connection: &Connection, change: &FactorChange, at: Timestamp) -> Result<bool, Error> {
     match change {
         FactorChange::Enrol { factor, beside } => enrol(connection, factor, *beside),
         FactorChange::Confirm { caller, id, step } => confirm(connection, caller, *id, *step, at),
-        FactorChange::Spend { caller, id, step } => spend(connection, caller, *id, *step, at),
-        FactorChange::Miss { caller, id } => miss(connection, caller, *id, at),
+        FactorChange::Spend { caller, id, step } => spend(connection, caller, *id, *step, at).map(|()| false),
+        FactorChange::Miss { caller, id } => miss(connection, caller, *id, at).map(|()| false),
         FactorChange::Remove { caller } => remove(connection, caller),
         FactorChange::Forget { caller, id } => forget(connection, caller, *id),
     }
 }
 
-fn enrol(connection: &Connection, new: &Factor, beside: Option<Uuid>) -> Result<(), Error> {
+fn enrol(connection: &Connection, new: &Factor, beside: Option<Uuid>) -> Result<bool, Error> {
     if one(connection, &new.caller, FactorState::Active)?.map(|active| active.id) != beside {
         return Err(Error::Stale { current: None });
     }
+    let destroyed = drop_wraps(connection, &new.caller, Some(FactorState::Pending))?;
     let sql = format!(
         "INSERT OR REPLACE INTO second_factors ({COLUMNS}) VALUES (:caller, 'pending', :id, :caller_name, :org, :blob, \
-         :wrapped_dek, :kms_key, :kms_key_version, :created_by, :created_at, NULL, 0, 0, NULL)"
+         :created_by, :created_at, NULL, 0, 0, NULL)"
     );
     connection.prepare_cached(&sql)?.execute(named_params! {
         ":caller": new.caller,
@@ -56,22 +67,24 @@ fn enrol(connection: &Connection, new: &Factor, beside: Option<Uuid>) -> Result<
         ":caller_name": new.caller_name,
         ":org": new.org,
         ":blob": new.sealed.blob,
-        ":wrapped_dek": new.sealed.wrapped_dek,
-        ":kms_key": new.kms_key,
-        ":kms_key_version": new.kms_key_version,
         ":created_by": new.created_by,
         ":created_at": micros(new.created_at),
     })?;
-    Ok(())
+    for wrap in &new.sealed.wraps {
+        wraps::put(connection, &Holder::Factor(new.id), wrap)?;
+    }
+    Ok(destroyed)
 }
 
-fn confirm(connection: &Connection, caller: &str, id: Uuid, step: u64, at: Timestamp) -> Result<(), Error> {
+fn confirm(connection: &Connection, caller: &str, id: Uuid, step: u64, at: Timestamp) -> Result<bool, Error> {
     spend(connection, caller, id, step, at)?;
+    let destroyed = drop_wraps(connection, caller, Some(FactorState::Active))?;
     let sql = "DELETE FROM second_factors WHERE caller = ?1 AND state = 'active'";
     connection.prepare_cached(sql)?.execute([caller])?;
     let sql = "UPDATE second_factors SET state = 'active', confirmed_at = ?3 \
          WHERE caller = ?1 AND id = ?2 AND state = 'pending'";
-    one_row(connection.prepare_cached(sql)?.execute((caller, id.as_bytes(), micros(at)))?)
+    one_row(connection.prepare_cached(sql)?.execute((caller, id.as_bytes(), micros(at)))?)?;
+    Ok(destroyed)
 }
 
 fn spend(connection: &Connection, caller: &str, id: Uuid, step: u64, at: Timestamp) -> Result<(), Error> {
@@ -90,16 +103,25 @@ fn miss(connection: &Connection, caller: &str, id: Uuid, at: Timestamp) -> Resul
     one_row(connection.prepare_cached(sql)?.execute((caller, id.as_bytes(), until))?)
 }
 
-fn remove(connection: &Connection, caller: &str) -> Result<(), Error> {
+fn remove(connection: &Connection, caller: &str) -> Result<bool, Error> {
+    let destroyed = drop_wraps(connection, caller, None)?;
     match connection.prepare_cached("DELETE FROM second_factors WHERE caller = ?1")?.execute([caller])? {
         0 => Err(Error::Stale { current: None }),
-        _ => Ok(()),
+        _ => Ok(destroyed),
     }
 }
 
-fn forget(connection: &Connection, caller: &str, id: Uuid) -> Result<(), Error> {
+fn forget(connection: &Connection, caller: &str, id: Uuid) -> Result<bool, Error> {
     let sql = "DELETE FROM second_factors WHERE caller = ?1 AND id = ?2 AND state = 'pending'";
-    one_row(connection.prepare_cached(sql)?.execute((caller, id.as_bytes()))?)
+    one_row(connection.prepare_cached(sql)?.execute((caller, id.as_bytes()))?)?;
+    wraps::drop_all(connection, &Holder::Factor(id))
+}
+
+/// Of what a caller has in a state, or in any.
+fn drop_wraps(connection: &Connection, caller: &str, state: Option<FactorState>) -> Result<bool, Error> {
+    let sql = "SELECT id FROM second_factors WHERE caller = ?1 AND state = coalesce(?2, state)";
+    let ids = cells::all(connection, sql, (caller, state.map(FactorState::word)), TABLE, |cells| cells.id())?;
+    ids.into_iter().try_fold(false, |any, id| Ok(wraps::drop_all(connection, &Holder::Factor(id))? || any))
 }
 
 const fn one_row(changed: usize) -> Result<(), Error> {
@@ -116,9 +138,7 @@ fn read(cells: &mut Cells<'_>) -> Result<Factor, Error> {
         id: cells.id()?,
         caller_name: cells.plain()?,
         org: cells.plain()?,
-        sealed: Sealed { blob: cells.plain()?, wrapped_dek: cells.plain()? },
-        kms_key: cells.plain()?,
-        kms_key_version: cells.plain()?,
+        sealed: Sealed { blob: cells.plain()?, wraps: Vec::new() },
         created_by: cells.plain()?,
         created_at: cells.time()?,
         confirmed_at: cells.optional_time()?,

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::super::{AuditKey, Boundary, Checkpoint, Error, Keep};
+use super::super::{AuditKey, Boundary, Checkpoint, Error, Holder, Keep};
 use super::cells::{self, Cells, micros, signed};
-use super::meta;
+use super::{meta, wraps};
 
 const CHECKPOINTS: &str = "audit_checkpoints";
 /// In the order in which [`checkpoint`] takes them.
@@ -105,34 +105,28 @@ pub fn prune(connection: &Connection, size: u64) -> Result<(), Error> {
 }
 
 pub fn keys(connection: &Connection) -> Result<Vec<AuditKey>, Error> {
-    let sql = "SELECT number, public, wrapped, kms_key, kms_key_version, created_at FROM audit_keys \
-         WHERE instance = ?1 ORDER BY number";
-    cells::all(connection, sql, [meta::instance(connection)?], "audit_keys", |cells| {
-        Ok(AuditKey {
-            number: cells.plain()?,
-            public: cells.plain()?,
-            wrapped: cells.plain()?,
-            kms_key: cells.plain()?,
-            kms_key_version: cells.plain()?,
-            created_at: cells.time()?,
-        })
-    })
+    let instance = meta::instance(connection)?;
+    let sql = "SELECT number, public, created_at FROM audit_keys WHERE instance = ?1 ORDER BY number";
+    let mut keys = cells::all(connection, sql, [&instance], "audit_keys", |cells| {
+        let (number, public, created_at) = (cells.plain()?, cells.plain()?, cells.time()?);
+        Ok(AuditKey { number, public, wraps: Vec::new(), created_at })
+    })?;
+    for key in &mut keys {
+        key.wraps = wraps::of(connection, &Holder::AuditKey { instance: instance.clone(), number: key.number })?;
+    }
+    Ok(keys)
 }
 
 pub fn keep_key(connection: &Connection, key: &AuditKey) -> Result<(), Error> {
-    let sql = "INSERT INTO audit_keys (instance, number, public, wrapped, kms_key, kms_key_version, created_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (instance, number) DO NOTHING";
+    let sql = "INSERT INTO audit_keys (instance, number, public, created_at) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (instance, number) DO NOTHING";
     let instance = meta::instance(connection)?;
-    let new = connection.prepare_cached(sql)?.execute((
-        instance,
-        key.number,
-        key.public,
-        &key.wrapped,
-        &key.kms_key,
-        &key.kms_key_version,
-        micros(key.created_at),
-    ))?;
-    if new == 0 { Err(Error::Taken) } else { Ok(()) }
+    let row = (&instance, key.number, key.public, micros(key.created_at));
+    if connection.prepare_cached(sql)?.execute(row)? == 0 {
+        return Err(Error::Taken);
+    }
+    let holder = Holder::AuditKey { instance, number: key.number };
+    key.wraps.iter().try_for_each(|wrap| wraps::put(connection, &holder, wrap))
 }
 
 pub fn cursor(connection: &Connection, copy: &str) -> Result<Option<u64>, Error> {

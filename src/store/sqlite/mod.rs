@@ -21,6 +21,7 @@ mod serve;
 mod tests;
 mod uses;
 mod versions;
+mod wraps;
 mod writer;
 
 use std::sync::mpsc::Sender;
@@ -39,8 +40,8 @@ use self::readers::Readers;
 use self::writer::{Boxed, Newest, Order, Trouble, Writer};
 use super::{
     Approval, AuditFilter, AuditKey, AuditPage, Boundary, Chained, Change, ChangeEvent, Checkpoint, Credential, Cursor,
-    Draft, Error, Factor, FactorState, Filter, Grant, GrantFilter, Health, Keep, OrgKey, Path, Receipt, Sealed, Store,
-    Tested, ToTest, Token, Version,
+    Draft, Error, Factor, FactorState, Filter, Grant, GrantFilter, Health, Held, Holder, Keep, KeyUse, KeyVersion,
+    OrgKey, Path, Receipt, Sealed, Store, Tested, ToTest, Token, Version,
 };
 
 /// More than this many commits do not wait in memory; the next ones wait to be let in.
@@ -129,11 +130,11 @@ impl Store for Sqlite {
     }
 
     async fn versions(&self, credential: Uuid) -> Result<Vec<Version>, Error> {
-        self.readers.read(move |connection| versions::all(connection, credential)).await
+        self.readers.moment(move |connection| versions::all(connection, credential)).await
     }
 
     async fn sealed(&self, credential: Uuid, version: u32) -> Result<Option<(Version, Sealed)>, Error> {
-        self.readers.read(move |connection| versions::sealed(connection, credential, version)).await
+        self.readers.moment(move |connection| versions::sealed(connection, credential, version)).await
     }
 
     async fn changes(&self, org: &str, after: u64, limit: u32) -> Result<Vec<ChangeEvent>, Error> {
@@ -181,7 +182,7 @@ impl Store for Sqlite {
     }
 
     async fn audit_keys(&self) -> Result<Vec<AuditKey>, Error> {
-        self.readers.read(ledger::keys).await
+        self.readers.moment(ledger::keys).await
     }
 
     async fn boundary(&self) -> Result<Boundary, Error> {
@@ -210,16 +211,16 @@ impl Store for Sqlite {
 
     async fn factor(&self, caller: &str, state: FactorState) -> Result<Option<Factor>, Error> {
         let caller = caller.to_owned();
-        self.readers.read(move |connection| factors::one(connection, &caller, state)).await
+        self.readers.moment(move |connection| factors::one(connection, &caller, state)).await
     }
 
     async fn factors(&self, org: Option<&str>) -> Result<Vec<Factor>, Error> {
         let org = org.map(str::to_owned);
-        self.readers.read(move |connection| factors::all(connection, org.as_deref())).await
+        self.readers.moment(move |connection| factors::all(connection, org.as_deref())).await
     }
 
     async fn waiting_factors(&self, since: Timestamp, limit: u32) -> Result<Vec<Factor>, Error> {
-        self.readers.read(move |connection| factors::waiting(connection, since, limit)).await
+        self.readers.moment(move |connection| factors::waiting(connection, since, limit)).await
     }
 
     async fn approval(&self, id: Uuid) -> Result<Option<Approval>, Error> {
@@ -252,6 +253,20 @@ impl Store for Sqlite {
     async fn org_key(&self, org: &str) -> Result<Option<OrgKey>, Error> {
         let org = org.to_owned();
         self.readers.read(move |connection| access::org_key(connection, &org)).await
+    }
+
+    async fn keys_in_use(&self, by_org: bool) -> Result<Vec<KeyUse>, Error> {
+        self.readers.read(move |connection| wraps::in_use(connection, by_org)).await
+    }
+
+    async fn holders(&self, under: &KeyVersion, after: Option<&Holder>, limit: u32) -> Result<Vec<Holder>, Error> {
+        let (under, after) = (under.clone(), after.cloned());
+        self.readers.read(move |connection| wraps::holders(connection, &under, after.as_ref(), limit)).await
+    }
+
+    async fn held(&self, holder: &Holder) -> Result<Option<Held>, Error> {
+        let holder = holder.clone();
+        self.readers.moment(move |connection| wraps::held(connection, &holder)).await
     }
 
     async fn rules(&self) -> Result<Option<String>, Error> {

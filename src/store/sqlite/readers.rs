@@ -44,6 +44,15 @@ impl Readers {
         work.await.map_err(|error| Error::Unavailable(format!("a query did not end: {error}")))?
     }
 
+    /// The same for what takes several queries: all of them see one moment.
+    pub async fn moment<T, F>(&self, queries: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        self.read(move |connection| queries(&*connection.unchecked_transaction()?)).await
+    }
+
     /// Closes what is not in use.
     pub fn close(&self) {
         self.permits.close();

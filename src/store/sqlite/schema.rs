@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::super::Error;
 
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../migrations/0001_credentials.sql"),
     include_str!("../migrations/0002_audit.sql"),
     include_str!("../migrations/0003_access.sql"),
@@ -12,6 +12,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../migrations/0005_access.sql"),
     include_str!("../migrations/0006_second_factors.sql"),
     include_str!("../migrations/0007_checkpoints.sql"),
+    include_str!("../migrations/0008_wraps.sql"),
 ];
 
 #[allow(clippy::cast_possible_truncation, reason = "a handful")]
@@ -35,12 +36,18 @@ pub fn recognise(connection: &Connection) -> Result<(), Error> {
 
 pub fn migrate(connection: &mut Connection) -> Result<(), Error> {
     let found = version(connection)?;
+    // A table that others point at is written anew; it cannot be switched within a transaction.
+    connection.pragma_update(None, "foreign_keys", false)?;
     for (number, migration) in (1..=KNOWN).zip(MIGRATIONS).skip(found as usize) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(migration)?;
+        if transaction.prepare("PRAGMA foreign_key_check")?.exists([])? {
+            return Err(Error::Corrupt(format!("a row points nowhere after migration {number}")));
+        }
         transaction.pragma_update(None, "user_version", number)?;
         transaction.commit()?;
     }
+    connection.pragma_update(None, "foreign_keys", true)?;
     Ok(())
 }
 

@@ -4,15 +4,16 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, named_params};
 use uuid::Uuid;
 
-use super::super::{Error, NewVersion, ProbeRecord, Sealed, Version, VersionState};
+use super::super::{Error, Holder, NewVersion, ProbeRecord, Sealed, Version, VersionState, Wrap};
 use super::cells::{self, Cells, json, micros, stored};
+use super::wraps;
 use crate::store::Word as _;
 
 const TABLE: &str = "org_integration_credentials";
 
 /// In the order in which [`read`] takes them.
 const COLUMNS: &str = "v.credential_id, v.version, s.state, v.fingerprint, v.digest, v.public_identity, v.seal, \
-     v.kms_key, v.kms_key_version, s.probe, v.created_by, v.created_at, s.activated_at, s.destroyed_at, \
+     s.probe, v.created_by, v.created_at, s.activated_at, s.destroyed_at, \
      s.expires_at, s.warnings, s.learned, s.probe_at, s.failures";
 
 const JOINED: &str = "org_integration_credentials v LEFT JOIN org_integration_credential_states s \
@@ -20,9 +21,15 @@ const JOINED: &str = "org_integration_credentials v LEFT JOIN org_integration_cr
 
 pub fn all(connection: &Connection, credential: Uuid) -> Result<Vec<Version>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM {JOINED} WHERE v.credential_id = ?1 ORDER BY v.version DESC");
-    cells::all(connection, &sql, [credential.as_bytes()], TABLE, read)
+    let mut versions = cells::all(connection, &sql, [credential.as_bytes()], TABLE, read)?;
+    let mut keys = wraps::of_versions(connection, credential)?;
+    for version in &mut versions {
+        version.keys = keys.remove(&version.version).unwrap_or_default();
+    }
+    Ok(versions)
 }
 
+/// Without what its key is wrapped under.
 pub fn one(connection: &Connection, credential: Uuid, version: u32) -> Result<Option<Version>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM {JOINED} WHERE v.credential_id = ?1 AND v.version = ?2");
     cells::first(connection, &sql, (credential.as_bytes(), version), TABLE, read)
@@ -31,12 +38,16 @@ pub fn one(connection: &Connection, credential: Uuid, version: u32) -> Result<Op
 /// A version that is not destroyed, with its ciphertext.
 pub fn sealed(connection: &Connection, credential: Uuid, version: u32) -> Result<Option<(Version, Sealed)>, Error> {
     let sql = format!(
-        "SELECT {COLUMNS}, v.sealed_blob, v.wrapped_dek FROM {JOINED} \
+        "SELECT {COLUMNS}, v.sealed_blob FROM {JOINED} \
          WHERE v.credential_id = ?1 AND v.version = ?2 AND s.state IS DISTINCT FROM 'destroyed'"
     );
-    cells::first(connection, &sql, (credential.as_bytes(), version), TABLE, |cells| {
-        Ok((read(cells)?, Sealed { blob: cells.plain()?, wrapped_dek: cells.plain()? }))
-    })
+    let found = cells::first(connection, &sql, (credential.as_bytes(), version), TABLE, |cells| {
+        Ok((read(cells)?, cells.plain::<Vec<u8>>()?))
+    })?;
+    let Some((row, blob)) = found else { return Ok(None) };
+    let wraps = wraps::of(connection, &Holder::Version { credential, version })?;
+    let keys = wraps.iter().map(Wrap::under).collect();
+    Ok(Some((Version { keys, ..row }, Sealed { blob, wraps })))
 }
 
 /// The number of the version that is active. That of a deleted credential waits for an undelete.
@@ -47,6 +58,8 @@ pub fn active(connection: &Connection, credential: Uuid) -> Result<Option<u32>, 
 
 /// A version as it is read back after [`insert`].
 pub fn arrived(credential: Uuid, new: &NewVersion, at: Timestamp) -> Version {
+    let mut keys: Vec<_> = new.sealed.wraps.iter().map(Wrap::under).collect();
+    keys.sort();
     Version {
         credential,
         version: new.version,
@@ -55,8 +68,7 @@ pub fn arrived(credential: Uuid, new: &NewVersion, at: Timestamp) -> Version {
         digest: new.digest,
         public_identity: new.public_identity.clone(),
         seal: new.seal,
-        kms_key: new.kms_key.clone(),
-        kms_key_version: new.kms_key_version.clone(),
+        keys,
         expires_at: new.expires_at.map(stored),
         warnings: new.warnings.clone(),
         probe: new.probe.clone(),
@@ -77,9 +89,8 @@ const fn state(new: &NewVersion) -> VersionState {
 /// Adds a version, active at once or pending.
 pub fn insert(connection: &Connection, credential: Uuid, new: &NewVersion, at: Timestamp) -> Result<(), Error> {
     let sql = "INSERT INTO org_integration_credentials (credential_id, version, fingerprint, digest, public_identity, \
-         seal, kms_key, kms_key_version, created_by, created_at, sealed_blob, wrapped_dek) VALUES (:credential, \
-         :version, :fingerprint, :digest, :public_identity, :seal, :kms_key, :kms_key_version, :created_by, \
-         :created_at, :sealed_blob, :wrapped_dek)";
+         seal, created_by, created_at, sealed_blob) VALUES (:credential, :version, :fingerprint, :digest, \
+         :public_identity, :seal, :created_by, :created_at, :sealed_blob)";
     connection.prepare_cached(sql)?.execute(named_params! {
         ":credential": credential.as_bytes(),
         ":version": new.version,
@@ -87,13 +98,13 @@ pub fn insert(connection: &Connection, credential: Uuid, new: &NewVersion, at: T
         ":digest": new.digest,
         ":public_identity": json(&new.public_identity)?,
         ":seal": new.seal.word(),
-        ":kms_key": new.kms_key,
-        ":kms_key_version": new.kms_key_version,
         ":created_by": new.created_by,
         ":created_at": micros(at),
         ":sealed_blob": new.sealed.blob,
-        ":wrapped_dek": new.sealed.wrapped_dek,
     })?;
+    for wrap in &new.sealed.wraps {
+        wraps::put(connection, &Holder::Version { credential, version: new.version }, wrap)?;
+    }
     let sql = "INSERT INTO org_integration_credential_states (credential_id, version, state, probe, activated_at, \
          probe_at, expires_at, warnings) \
          VALUES (:credential, :version, :state, :probe, :activated_at, :probe_at, :expires_at, :warnings)";
@@ -159,9 +170,10 @@ pub fn next_test(connection: &Connection, credential: Uuid, latest: u32) -> Resu
 
 /// Overwrites the ciphertext and the wrapped keys of every version with zeros, where they stand.
 pub fn destroy(connection: &Connection, credential: Uuid, at: Timestamp) -> Result<(), Error> {
-    let sql = "UPDATE org_integration_credentials SET sealed_blob = zeroblob(length(sealed_blob)), \
-         wrapped_dek = zeroblob(length(wrapped_dek)) WHERE credential_id = ?1";
+    let sql = "UPDATE org_integration_credentials SET sealed_blob = zeroblob(length(sealed_blob)) \
+         WHERE credential_id = ?1";
     connection.prepare_cached(sql)?.execute([credential.as_bytes()])?;
+    wraps::drop_versions(connection, credential)?;
     let sql = "UPDATE org_integration_credential_states SET state = 'destroyed', destroyed_at = ?2 \
          WHERE credential_id = ?1";
     connection.prepare_cached(sql)?.execute((credential.as_bytes(), micros(at)))?;
@@ -177,8 +189,7 @@ fn read(cells: &mut Cells<'_>) -> Result<Version, Error> {
         digest: cells.plain()?,
         public_identity: cells.json()?,
         seal: cells.word()?,
-        kms_key: cells.plain()?,
-        kms_key_version: cells.plain()?,
+        keys: Vec::new(),
         probe: cells.optional_json()?,
         created_by: cells.plain()?,
         created_at: cells.time()?,

@@ -19,7 +19,6 @@ use crate::crypto::totp::{self, Code};
 use crate::crypto::{self, Identity, Seal, Secret};
 use crate::store::{self, Change, Factor, FactorChange, FactorState, Token};
 use crate::vault::guard::Permit;
-use crate::vault::keeper::Kept;
 use crate::vault::names::{EVERYTHING, PLATFORM, is_caller_id};
 use crate::vault::policy::Resource;
 use crate::vault::trail::Trail;
@@ -184,8 +183,7 @@ impl Vault {
         *bytes = crypto::random().map_err(Error::bug)?;
         let secret = Secret::new(bytes.as_slice());
         let id = Uuid::now_v7();
-        let kept = self.keeper.seal(&identity(&whose.caller, id), Seal::Aes256Gcm, &secret).await?;
-        let Kept { sealed, kms_key, kms_key_version } = kept;
+        let sealed = self.keeper.seal(&identity(&whose.caller, id), Seal::Aes256Gcm, &secret).await?;
         let factor = Factor {
             id,
             caller: whose.caller.clone(),
@@ -193,8 +191,6 @@ impl Vault {
             org: whose.org.clone(),
             state: FactorState::Pending,
             sealed,
-            kms_key,
-            kms_key_version,
             created_by: by.principal.id.clone(),
             created_at: at,
             confirmed_at: None,
@@ -206,15 +202,13 @@ impl Vault {
     }
 
     pub(super) async fn open_factor(&self, factor: &Factor) -> Result<Secret, Error> {
-        let Factor { sealed, kms_key, kms_key_version, .. } = factor.clone();
-        let kept = Kept { sealed, kms_key, kms_key_version };
         let what = format!("second factor {}", factor.id);
-        self.keeper.open_kept(&identity(&factor.caller, factor.id), kept, &what).await
+        self.keeper.open_sealed(&identity(&factor.caller, factor.id), &factor.sealed, &what).await
     }
 }
 
 /// A row that was moved to another caller does not open.
-fn identity(caller: &str, id: Uuid) -> Identity {
+pub fn identity(caller: &str, id: Uuid) -> Identity {
     Identity {
         org: PLATFORM.to_owned(),
         project: String::new(),

@@ -17,4 +17,4 @@ mod factors;
 mod people;
 
 pub use approvals::Approvals;
-pub use factors::CONFIRM_WITHIN;
+pub use factors::{CONFIRM_WITHIN, identity};

@@ -13,14 +13,20 @@ fn change(database: &std::path::Path, sql: &str) {
     assert_eq!(database.execute(sql, []).unwrap(), 1, "{sql}");
 }
 
+/// A table, a column of it, and what tells whose row it is.
+type Place = (&'static str, &'static str, &'static str);
+
+const BLOB: Place = ("org_integration_credentials", "sealed_blob", "credential_id");
+const WRAP: Place = ("wraps", "bytes", "substr(holder, 2, 16)");
+
 /// One bit of a blob's byte in the middle; `||` of SQLite makes text, so the blob is put together here.
-fn flip(database: &std::path::Path, column: &str, id: &[u8]) {
+fn flip(database: &std::path::Path, (table, column, of): Place, id: &[u8]) {
     let database = Connection::open(database).unwrap();
-    let query = format!("SELECT {column} FROM org_integration_credentials WHERE credential_id = ?1");
+    let query = format!("SELECT {column} FROM {table} WHERE {of} = ?1");
     let mut blob: Vec<u8> = database.query_row(&query, [id], |row| row.get(0)).unwrap();
     let middle = blob.len() / 2;
     blob[middle] ^= 1;
-    let update = format!("UPDATE org_integration_credentials SET {column} = ?2 WHERE credential_id = ?1");
+    let update = format!("UPDATE {table} SET {column} = ?2 WHERE {of} = ?1");
     assert_eq!(database.execute(&update, (id, blob)).unwrap(), 1);
 }
 
@@ -42,22 +48,17 @@ fn a_damaged_or_moved_row_is_not_served_and_is_named_to_the_operator() {
     assert!(daemon.stop().success());
 
     let hex = |name: &str| format!("x'{}'", ids[name].simple());
-    flip(&database, "sealed_blob", ids["blob"].as_bytes());
-    flip(&database, "wrapped_dek", ids["key"].as_bytes());
-    let take = |columns: &[&str], to: &str| {
-        let from = hex("whole");
-        let sets = columns.iter().map(|column| {
-            format!("{column} = (SELECT {column} FROM org_integration_credentials WHERE credential_id = {from})")
-        });
-        let sets: Vec<String> = sets.collect();
-        change(
-            &database,
-            &format!("UPDATE org_integration_credentials SET {} WHERE credential_id = {}", sets.join(", "), hex(to)),
-        );
+    flip(&database, BLOB, ids["blob"].as_bytes());
+    flip(&database, WRAP, ids["key"].as_bytes());
+    let take = |(table, column, of): Place, to: &str| {
+        let (from, to) = (hex("whole"), hex(to));
+        let other = format!("(SELECT {column} FROM {table} WHERE {of} = {from})");
+        change(&database, &format!("UPDATE {table} SET {column} = {other} WHERE {of} = {to}"));
     };
-    take(&["sealed_blob"], "moved-blob");
-    take(&["wrapped_dek"], "moved-key");
-    take(&["sealed_blob", "wrapped_dek"], "both-moved");
+    take(BLOB, "moved-blob");
+    take(WRAP, "moved-key");
+    take(BLOB, "both-moved");
+    take(WRAP, "both-moved");
     let header = format!(
         "UPDATE org_integration_credentials SET sealed_blob = zeroblob(length(sealed_blob)) WHERE credential_id = {}",
         hex("version")

@@ -324,5 +324,8 @@ fn damage(database: &Path) {
     };
     let of = "WHERE credential_id IN (SELECT id FROM credentials WHERE provider = ?1)";
     rows(&format!("UPDATE org_integration_credentials SET sealed_blob = zeroblob(length(sealed_blob)) {of}"), "openai");
-    rows(&format!("UPDATE org_integration_credentials SET kms_key_version = '99' {of}"), "cloudflare");
+    let other = "INSERT INTO wrapping_keys SELECT max(id) + 1, 'local://default', '99' FROM wrapping_keys";
+    assert_eq!(database.execute(other, []).unwrap(), 1);
+    let of = "WHERE substr(holder, 2, 16) IN (SELECT id FROM credentials WHERE provider = ?1)";
+    rows(&format!("UPDATE wraps SET key = (SELECT max(id) FROM wrapping_keys) {of}"), "cloudflare");
 }

@@ -50,6 +50,8 @@ pub fn good(rpc: &str, key: &str) -> Json {
         "ExplainPolicy" => named(json!({"action": "decrypt", "caller": {"role": "pipeline", "org": "acme"}})),
         "ListTokens" | "ListGrants" | "ListAudit" | "VerifyAudit" | "ListProviders" => json!({}),
         "GetAuditKey" | "RotateAuditKey" => json!({}),
+        "ListKeys" => json!({}),
+        "Rewrap" => json!({"dry_run": true}),
         "ExportAudit" => json!({"filter": {"org": "acme"}}),
         new => panic!("{new}: write down what a request of it looks like, so that this test sees it too"),
     }

@@ -292,15 +292,10 @@ pub async fn uses_are_noted(place: &impl Place) {
 
 pub async fn org_keys(place: &impl Place) {
     let store = place.open();
-    let key = |wrapped: &[u8]| OrgKey {
-        org: "acme".into(),
-        wrapped: wrapped.into(),
-        kms_key: "local://default".into(),
-        kms_key_version: "1".into(),
-    };
+    let key = |wrapped: &str| OrgKey { org: "acme".into(), wraps: vec![wrap("local://default", "1", wrapped)] };
     assert_eq!(store.org_key("acme").await.unwrap(), None);
-    commit(&store, Change::KeepOrgKey(key(b"first"))).await.unwrap();
-    commit(&store, Change::KeepOrgKey(key(b"second"))).await.unwrap();
-    assert_eq!(store.org_key("acme").await.unwrap(), Some(key(b"first")));
+    commit(&store, Change::KeepOrgKey(key("first"))).await.unwrap();
+    commit(&store, Change::KeepOrgKey(key("second"))).await.unwrap();
+    assert_eq!(store.org_key("acme").await.unwrap(), Some(key("first")));
     assert_eq!(store.org_key("other").await.unwrap(), None);
 }

@@ -1,5 +1,7 @@
 //! What only SQLite has: a file.
 
+mod wraps;
+
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
