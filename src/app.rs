@@ -1,7 +1,10 @@
 //! The list of parts, and how they are put together. Everything that can be refused is refused before a port opens.
 
+mod check;
 pub mod keys;
 pub mod policy;
+mod rules;
+pub mod services;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -10,23 +13,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::rules::Rules;
 use crate::api::listen::{self, Address, Listener, Tls};
 use crate::api::{self, Api};
 use crate::authn::token::Tokens;
-use crate::authn::{self, Authenticator, Authorities, Callers};
+use crate::authn::{self, Authenticator};
 use crate::config::{self, Config};
 use crate::crypto::Secret;
 use crate::kms::local;
+use crate::providers;
 use crate::providers::probe::Live;
-use crate::providers::{self, Registry};
 use crate::store::{Sqlite, Store};
-use crate::vault::policy::{LoadError, Vocabulary};
-use crate::vault::{self, Admission, Allowance, Allowances, Limits, Parts, Policies, Testing, Vault};
+use crate::vault::policy::LoadError;
+use crate::vault::{self, Admission, Allowance, Allowances, Limits, Parts, Testing, Vault};
 use crate::{http, memory, sinks, telemetry};
+use services::Services;
 
 /// A daemon that is ready to open its doors.
 pub struct App {
@@ -127,19 +131,18 @@ pub struct Doors {
 impl App {
     /// Puts the parts together. Opens the store and the keys, no port.
     pub async fn build(config: Config) -> Result<Self, Error> {
-        let authorities = authorities(&config)?;
-        let tls = tls(&config, authorities.as_deref())?.map(Tls::new);
+        let rules = Rules::read(&config)?;
         let client = client(&config.outbound)?;
         if config.kms.local.create {
             make_homes(&config)?;
         }
-        let registry = registry(&config)?;
-        let callers = callers(&config, &registry)?;
-        let policies = policies(&config, &registry, &callers)?;
-        let (keyring, key_files) = keys::build(&config).await?;
+        let (keyring, key_files) = keys::build(&config, Services::new(client.clone())).await?;
         let store = store(&config)?;
         let owner_hosts = http::Hosts::new(config.outbound.owner_hosts.clone())
             .map_err(|why| Error::Outbound(http::Wrong::new("owner_hosts", why)))?;
+        let admission = rules.admission();
+        let Rules { registry, callers, policies, authorities, tls } = rules;
+        let tls = tls.map(Tls::new);
         let limits = Limits {
             ttl: config.cache.ttl,
             max_bytes: config.cache.max_bytes.bytes(),
@@ -188,7 +191,6 @@ impl App {
         }
         let passed_on = checkpoints(&config)?;
 
-        let admission = admission(&callers, authorities.as_deref());
         let failures = config.limits.failed_authentications;
         let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault), callers, client, failures);
         authenticator.trust(authorities);
@@ -278,15 +280,12 @@ impl App {
             let (config, vault, key_files) = (Arc::clone(&config), Arc::clone(&vault), Arc::clone(&key_files));
             let (authenticator, door) = (Arc::clone(&authenticator), door.clone());
             Box::pin(async move {
-                let registry = registry(&config)?;
-                let callers = callers(&config, &registry)?;
-                let policies = policies(&config, &registry, &callers)?;
-                let authorities = authorities(&config)?;
-                let handshakes = tls(&config, authorities.as_deref())?;
+                let rules = Rules::read(&config)?;
                 let keys = key_files.read_again().await?;
-                let admission = admission(&callers, authorities.as_deref());
+                let admission = rules.admission();
+                let Rules { registry, callers, policies, authorities, tls } = rules;
                 let rules = vault.replace_rules(policies, registry, admission).await?;
-                if let (Some(door), Some(handshakes)) = (&door, handshakes) {
+                if let (Some(door), Some(handshakes)) = (&door, tls) {
                     door.replace(handshakes);
                 }
                 authenticator.trust(authorities);
@@ -308,27 +307,13 @@ impl App {
 
     /// Whether nobody can come in yet. That is refused where other machines could ask, unless it is wanted.
     pub async fn knows_nobody(&self) -> Result<bool, Error> {
-        let listen = &self.config.listen;
-        let open = [("listen.grpc", listen.grpc), ("listen.rest", listen.rest)];
-        let open = open.into_iter().find(|(_, address)| !address.ip().is_loopback());
-        match (self.authenticator.knows_nobody().await?, open) {
-            (true, Some((key, address))) if !listen.allow_bootstrap_beyond_loopback => {
-                Err(Error::Strangers { key, address })
-            }
-            (nobody, _) => Ok(nobody),
-        }
+        let nobody = self.authenticator.knows_nobody().await?;
+        if nobody { no_strangers(&self.config).map(|()| true) } else { Ok(false) }
     }
 
     /// What the first admin's token is issued with.
     pub fn bootstrap_token(&self) -> Result<Secret, Error> {
         Ok(self.authenticator.offer_bootstrap()?)
-    }
-
-    /// Asks every dependency whether it would do its part.
-    pub async fn check(&self) -> Result<(), Error> {
-        self.knows_nobody().await?;
-        self.vault.ready().await?;
-        keys::all_do_their_part(&self.vault.check_keys().await)
     }
 }
 
@@ -346,67 +331,18 @@ impl Doors {
     }
 }
 
+/// Where other machines could ask for the bootstrap token, somebody must be known.
+fn no_strangers(config: &Config) -> Result<(), Error> {
+    let listen = &config.listen;
+    let mut open = [("listen.grpc", listen.grpc), ("listen.rest", listen.rest)].into_iter();
+    match open.find(|(_, address)| !address.ip().is_loopback() && !listen.allow_bootstrap_beyond_loopback) {
+        Some((key, address)) => Err(Error::Strangers { key, address }),
+        None => Ok(()),
+    }
+}
+
 fn shown(listener: &Listener) -> String {
     listener.address().map_or_else(|_| listener.key().to_owned(), |address| address.to_string())
-}
-
-fn registry(config: &Config) -> Result<Registry, Error> {
-    match &config.providers.file {
-        None => Ok(Registry::embedded()?),
-        Some(file) => {
-            let name = file.display().to_string();
-            Ok(Registry::parse(&name, &read(file)?)?)
-        }
-    }
-}
-
-fn policies(config: &Config, registry: &Registry, callers: &Callers) -> Result<Policies, Error> {
-    match &config.policy.directory {
-        None => Ok(Policies::embedded()?),
-        Some(directory) => Ok(Policies::load(directory, &vocabulary(registry, callers))?),
-    }
-}
-
-/// What policies may name besides what their schema says.
-fn vocabulary(registry: &Registry, callers: &Callers) -> Vocabulary {
-    Vocabulary::of(registry).with_claims(callers.attributes().into_iter().map(ToOwned::to_owned))
-}
-
-fn callers(config: &Config, registry: &Registry) -> Result<Callers, Error> {
-    match &config.authn.callers {
-        None => Ok(Callers::default()),
-        Some(file) => {
-            let name = file.display().to_string();
-            let callers = Callers::parse(&name, &read(file)?)?;
-            callers.check_files(&name)?;
-            callers.check_providers(&name, &registry.all().map(|provider| provider.id.as_str()).collect())?;
-            let (mtls, unix) = (config.tls.client_authorities.is_some(), config.listen.unix.is_some());
-            for (caller, from) in callers.shut_out(mtls, unix) {
-                let wants = if from == "unix" { "listen.unix" } else { "tls.client_authorities" };
-                tracing::warn!(caller, from, "this caller can never come in: {wants} is not set");
-            }
-            Ok(callers)
-        }
-    }
-}
-
-fn authorities(config: &Config) -> Result<Option<Arc<Authorities>>, Error> {
-    let (bundle, lists) = (&config.tls.client_authorities, &config.tls.client_crl);
-    let read = |bundle: &PathBuf| Authorities::read(bundle, lists.as_deref()).map(Arc::new);
-    Ok(bundle.as_ref().map(read).transpose()?)
-}
-
-/// What records call them.
-fn admission(callers: &Callers, authorities: Option<&Authorities>) -> Admission {
-    let authorities = authorities.map(|authorities| authorities.digest.clone()).unwrap_or_default();
-    Admission { callers: callers.digest.clone(), authorities }
-}
-
-fn tls(config: &Config, clients: Option<&Authorities>) -> Result<Option<Arc<ServerConfig>>, Error> {
-    match (&config.tls.cert, &config.tls.key) {
-        (Some(cert), Some(key)) => listen::tls(cert, key, clients).map(Some).map_err(Error::Tls),
-        _ => Ok(None),
-    }
 }
 
 /// Whether the audit log is the one that the file's checkpoints were made of.

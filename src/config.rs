@@ -77,6 +77,16 @@ pub fn colourless() -> bool {
     environment("NO_COLOR").is_some()
 }
 
+/// What a platform tells its processes of who they are there. A value that is no text is none.
+#[allow(clippy::disallowed_methods, reason = "this is the one place")]
+pub fn platform_variables() -> Vec<(String, String)> {
+    const OF_PLATFORMS: &[&str] = &["AWS_", "AZURE_", "IDENTITY_", "BAO_", "VAULT_"];
+    let theirs = |name: &str| name == "HOME" || OF_PLATFORMS.iter().any(|prefix| name.starts_with(prefix));
+    let texts =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    texts.filter(|(name, _)| theirs(name)).collect()
+}
+
 /// Set to nothing counts as not set.
 #[allow(clippy::disallowed_methods, reason = "this is the one place")]
 fn environment(name: &str) -> Option<OsString> {

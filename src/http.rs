@@ -13,6 +13,7 @@ mod connect;
 mod exchange;
 mod hosts;
 mod network;
+pub mod platform;
 mod private;
 mod proxy;
 mod tls;
@@ -148,10 +149,11 @@ impl Client {
 
     /// One request on a connection of its own, to one of the hosts.
     pub async fn send(&self, request: Request, hosts: &Hosts) -> Result<Response, Error> {
-        let host = hosts::permitted(&request.url, hosts)?.to_owned();
+        let target = hosts::permitted(&request.url, hosts)?;
+        let (host, port, authority) = (target.host.to_owned(), target.port, target.authority());
         exchange::check(&request.headers)?;
         let start = Instant::now();
-        let answered = tokio::time::timeout(self.limits.total, self.ask(&host, request)).await;
+        let answered = tokio::time::timeout(self.limits.total, self.ask(&host, port, &authority, request)).await;
         let answered = answered.unwrap_or_else(|_| Err(Error::Timeout { host: host.clone() }));
         let millis = start.elapsed().as_millis() as u64;
         match &answered {
@@ -161,9 +163,9 @@ impl Client {
         answered
     }
 
-    async fn ask(&self, host: &str, request: Request) -> Result<Response, Error> {
-        let connected = tokio::time::timeout(self.limits.connect, connect::open(self, host)).await;
+    async fn ask(&self, host: &str, port: u16, authority: &str, request: Request) -> Result<Response, Error> {
+        let connected = tokio::time::timeout(self.limits.connect, connect::open(self, host, port)).await;
         let stream = connected.unwrap_or_else(|_| Err(Error::Timeout { host: host.to_owned() }))?;
-        exchange::run(stream, host, request, self.limits.body).await
+        exchange::run(stream, authority, request, self.limits.body).await
     }
 }

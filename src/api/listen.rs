@@ -39,7 +39,7 @@ pub use connection::CarriedSecret;
 pub use lobby::Guest;
 use lobby::Lobby;
 pub use socket::{Address, Error, Listener};
-pub use tls::{Tls, tls};
+pub use tls::{Tls, check_still_good, tls};
 
 /// After accepting failed for want of descriptors or memory: time for others to give some back.
 const BREATH: Duration = Duration::from_millis(50);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::services::Services;
 use super::{Error, read, unreadable};
 use crate::config::{self, Config};
 use crate::crypto::Secret;
@@ -11,7 +12,7 @@ use crate::kms::{self, KeyUri, Keyring, Kms, Local, Steady, WrongUri};
 use crate::vault;
 
 /// The keys, and the files that some of them are in.
-pub async fn build(config: &Config) -> Result<(Keyring, Arc<Files>), Error> {
+pub async fn build(config: &Config, services: Services) -> Result<(Keyring, Arc<Files>), Error> {
     // What is spelled wrong is told before a file is made or anybody asked.
     let kms = &config.kms;
     parse(config, "kms.default", &kms.default)?;
@@ -23,7 +24,7 @@ pub async fn build(config: &Config) -> Result<(Keyring, Arc<Files>), Error> {
     for uri in &kms.others {
         parse(config, "kms.others", uri)?;
     }
-    let mut making = Making::begin(config)?;
+    let mut making = Making::begin(config, services)?;
     let default = making.key("kms.default", &kms.default, kms.local.create).await?;
     let mut orgs = BTreeMap::new();
     for (org, uri) in &kms.orgs {
@@ -89,6 +90,7 @@ impl Newer {
 struct Making<'a> {
     config: &'a Config,
     passphrase: Option<Secret>,
+    services: Services,
     /// By URI: what is named twice is one key, with one breaker.
     keys: BTreeMap<String, Arc<dyn Kms>>,
     files: Vec<(String, Arc<Local>)>,
@@ -96,9 +98,9 @@ struct Making<'a> {
 }
 
 impl<'a> Making<'a> {
-    fn begin(config: &'a Config) -> Result<Self, Error> {
+    fn begin(config: &'a Config, services: Services) -> Result<Self, Error> {
         let passphrase = passphrase(&config.kms.local)?;
-        Ok(Self { config, passphrase, keys: BTreeMap::new(), files: Vec::new(), google: None })
+        Ok(Self { config, passphrase, services, keys: BTreeMap::new(), files: Vec::new(), google: None })
     }
 
     async fn key(&mut self, setting: &str, text: &str, create: bool) -> Result<Arc<dyn Kms>, Error> {
@@ -117,8 +119,13 @@ impl<'a> Making<'a> {
                 self.google = Some(client.clone());
                 Arc::new(Gcp::new(&uri, client).map_err(unusable)?)
             }
-            KeyUri::Aws { .. } | KeyUri::Azure { .. } | KeyUri::Transit { .. } => {
-                return Err(unusable("this version has no adapter for it".to_owned()).into());
+            KeyUri::Aws { partition, region, account, id } => {
+                let arn = format!("arn:{partition}:kms:{region}:{account}:key/{id}");
+                Arc::new(self.services.aws(arn, region).map_err(unusable)?)
+            }
+            KeyUri::Azure { vault, key } => Arc::new(self.services.azure(vault, key).map_err(unusable)?),
+            KeyUri::Transit { host, port, mount, key } => {
+                Arc::new(self.services.transit((host, *port), mount, key).map_err(unusable)?)
             }
         };
         let key: Arc<dyn Kms> = Arc::new(Steady::new(key, self.config.kms.deadline, price(&uri)));
@@ -196,6 +203,7 @@ fn passphrase(config: &config::LocalKms) -> Result<Option<Secret>, Error> {
 #[cfg(test)]
 mod tests {
     use crate::crypto::Dek;
+    use crate::http::{Client, Settings};
     use crate::kms::Context;
 
     use super::*;
@@ -208,7 +216,8 @@ mod tests {
         let mut config = Config::default();
         config.kms.local.directory = dir.path().to_owned();
         create(&config, "default").unwrap();
-        let (ring, files) = build(&config).await.unwrap();
+        let services = Services::new(Client::new(Settings::default()).unwrap());
+        let (ring, files) = build(&config, services).await.unwrap();
         let context = Context::for_org_key("acme");
         let old = ring.wrap(&DEK, &context).await.unwrap();
         let file = dir.path().join("default.key");

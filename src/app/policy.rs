@@ -13,7 +13,8 @@ pub use check::{Checked, Found};
 pub use expect::{Failed, Table};
 use jiff::Timestamp;
 
-use super::{Error, read, vocabulary};
+use super::rules::vocabulary;
+use super::{Error, read};
 use crate::authn::Callers;
 use crate::pb::v1::ExplainPolicyResponse;
 use crate::providers::Registry;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::{Exit, Failure};
+use super::output::say;
 use crate::app::{App, Error, Process};
 use crate::config::Config;
 use crate::crypto::Secret;
@@ -35,13 +36,15 @@ impl Serve {
         let mut config = Config::load(self.config.as_deref()).map_err(Error::from)?;
         config.kms.local.create |= self.dev;
         let process = Process::prepare(&config)?;
-        let scheme = if config.tls.cert.is_some() { "https" } else { "http" };
-        let app = App::build(config).await?;
         if self.check {
-            app.check().await?;
+            if let Some(left_out) = App::check(config).await? {
+                say(&left_out);
+            }
             println!("everything is in order");
             return Ok(());
         }
+        let scheme = if config.tls.cert.is_some() { "https" } else { "http" };
+        let app = App::build(config).await?;
         let knows_nobody = !self.dev && app.knows_nobody().await?;
         // Before a door opens: whoever sees the port open can be sure of the handlers.
         let stop = stop_signal()?;

@@ -59,6 +59,20 @@ fn unsignable(name: &HeaderName) -> SignError {
     SignError(format!("the header {name} cannot be signed"))
 }
 
+/// Where a service is in a region. The region tells the partition, and this the domain.
+pub fn host(service: &str, region: &str) -> String {
+    let domain = match region.split('-').next().unwrap_or_default() {
+        "cn" => "amazonaws.com.cn",
+        "eusc" => "amazonaws.eu",
+        _ if region.starts_with("us-iso-") => "c2s.ic.gov",
+        _ if region.starts_with("us-isob-") => "sc2s.sgov.gov",
+        _ if region.starts_with("eu-isoe-") => "cloud.adc-e.uk",
+        _ if region.starts_with("us-isof-") => "csp.hci.ic.gov",
+        _ => "amazonaws.com",
+    };
+    format!("{service}.{region}.{domain}")
+}
+
 /// The account is 40 bits inside the key id's base32, unless the key is older than 2019.
 pub fn account_id(access_key_id: &str) -> Option<String> {
     let body = access_key_id.get(4..)?;
@@ -134,6 +148,19 @@ mod tests {
         assert!(authorization.contains("SignedHeaders=content-type;host;x-amz-date;x-amz-security-token,"));
         let another = signed(asked(), "sts", Some("FwoGZXIvYXdzEXAMPLF"));
         assert_ne!(headers["authorization"], another["authorization"]);
+    }
+
+    #[test]
+    fn a_region_tells_where_its_services_are() {
+        for (region, host_name) in [
+            ("eu-central-1", "kms.eu-central-1.amazonaws.com"),
+            ("us-gov-west-1", "kms.us-gov-west-1.amazonaws.com"),
+            ("cn-north-1", "kms.cn-north-1.amazonaws.com.cn"),
+            ("eusc-de-east-1", "kms.eusc-de-east-1.amazonaws.eu"),
+            ("us-isob-east-1", "kms.us-isob-east-1.sc2s.sgov.gov"),
+        ] {
+            assert_eq!(host("kms", region), host_name);
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! How each cloud wants to be spoken to: signatures and the assertions that are exchanged for tokens. Pure but for
-//! randomness: the time is an argument.
+//! randomness: the time is an argument. Only `platform` asks somebody: it finds the daemon's own credentials.
 
 pub mod aws;
 pub mod azure;
@@ -7,6 +7,7 @@ pub mod google;
 pub mod key;
 pub mod oci;
 mod pem;
+pub mod platform;
 pub mod snowflake;
 
 use std::time::{SystemTime, UNIX_EPOCH};

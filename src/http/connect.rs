@@ -11,19 +11,17 @@ use tokio::time::{Instant, timeout_at};
 use super::private::Place;
 use super::{Client, Error, address, network};
 
-const PORT: u16 = 443;
-
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// The caller gives it its time.
-pub(super) async fn open(client: &Client, host: &str) -> Result<Box<dyn Stream>, Error> {
+pub(super) async fn open(client: &Client, host: &str, port: u16) -> Result<Box<dyn Stream>, Error> {
     let way: Box<dyn Stream> = match (client.private.place(host), &client.proxy) {
         (Place::Fixed(address), _) => Box::new(first(client, host, &[address]).await?),
-        (_, Some(proxy)) => Box::new(proxy.tunnel(host, PORT).await?),
-        (Place::Public, None) => Box::new(resolved(client, host, address::is_public).await?),
-        (Place::Private, None) => Box::new(resolved(client, host, address::may_be_private).await?),
+        (_, Some(proxy)) => Box::new(proxy.tunnel(host, port).await?),
+        (Place::Public, None) => Box::new(resolved(client, (host, port), address::is_public).await?),
+        (Place::Private, None) => Box::new(resolved(client, (host, port), address::may_be_private).await?),
     };
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| Error::Forbidden { why: "what should be a host is no name that TLS knows".into() })?;
@@ -42,7 +40,7 @@ pub(super) async fn open(client: &Client, host: &str) -> Result<Box<dyn Stream>,
 
 /// Names, then addresses that pass, then a connection to one of exactly these. The name is never asked for again: a
 /// second answer could be another.
-async fn resolved(client: &Client, host: &str, passes: fn(IpAddr) -> bool) -> Result<TcpStream, Error> {
+async fn resolved(client: &Client, (host, port): (&str, u16), passes: fn(IpAddr) -> bool) -> Result<TcpStream, Error> {
     let found = client.network.resolve(host).await.map_err(|cause| {
         let host = host.to_owned();
         if network::no_such_host(&cause) { Error::NoSuchHost { host } } else { Error::Dns { host } }
@@ -51,7 +49,7 @@ async fn resolved(client: &Client, host: &str, passes: fn(IpAddr) -> bool) -> Re
         return Err(Error::NoSuchHost { host: host.to_owned() });
     }
     let passing: Vec<_> =
-        found.into_iter().filter(|address| passes(*address)).map(|address| SocketAddr::new(address, PORT)).collect();
+        found.into_iter().filter(|address| passes(*address)).map(|address| SocketAddr::new(address, port)).collect();
     if passing.is_empty() {
         return Err(Error::Forbidden {
             why: format!("{host} has no public address, and only outbound.private_hosts may be elsewhere"),

@@ -5,8 +5,13 @@ use http::Uri;
 use super::Error;
 
 /// The hosts that somebody may be asked at: `api.example.com`, or `*.example.com` for every name below, at any depth.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hosts(Vec<String>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hosts {
+    names: Vec<String>,
+    port: u16,
+}
+
+const PORT: u16 = 443;
 
 impl Hosts {
     /// Why one of them is no host's name.
@@ -14,11 +19,40 @@ impl Hosts {
         for host in &hosts {
             check(host)?;
         }
-        Ok(Self(hosts))
+        Ok(Self { names: hosts, port: PORT })
+    }
+
+    /// One host, at a port that the operator has written behind its name.
+    pub fn at(host: String, port: u16) -> Result<Self, String> {
+        if !is_name(&host) {
+            return Err(format!("`{host}` must be a lower-case DNS name and no address"));
+        }
+        Ok(Self { names: vec![host], port })
     }
 
     pub fn allow(&self, host: &str) -> bool {
-        is_name(host) && self.0.iter().any(|known| covers(known, host))
+        is_name(host) && self.names.iter().any(|known| covers(known, host))
+    }
+}
+
+impl Default for Hosts {
+    /// None.
+    fn default() -> Self {
+        Self { names: Vec::new(), port: PORT }
+    }
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Target<'a> {
+    pub host: &'a str,
+    pub port: u16,
+}
+
+impl Target<'_> {
+    /// As the `Host` header writes it.
+    pub fn authority(self) -> String {
+        if self.port == PORT { self.host.to_owned() } else { format!("{}:{}", self.host, self.port) }
     }
 }
 
@@ -42,9 +76,9 @@ pub(super) fn check(pattern: &str) -> Result<(), String> {
     }
 }
 
-/// The URL's host, if the rules of this way permit it. What is refused is not quoted: a secret may have been mistaken for
-/// a host.
-pub(super) fn permitted<'a>(url: &'a Uri, hosts: &Hosts) -> Result<&'a str, Error> {
+/// Where the URL leads, if the rules of this way permit it. What is refused is not quoted: a secret may have been mistaken
+/// for a host.
+pub(super) fn permitted<'a>(url: &'a Uri, hosts: &Hosts) -> Result<Target<'a>, Error> {
     let refused = |why: &str| Err(Error::Forbidden { why: why.to_owned() });
     if url.scheme_str() != Some("https") {
         return refused("only https is spoken");
@@ -53,19 +87,21 @@ pub(super) fn permitted<'a>(url: &'a Uri, hosts: &Hosts) -> Result<&'a str, Erro
     if authority.contains('@') {
         return refused("an address with a user in it is not called");
     }
-    let host = authority.strip_suffix(":443").unwrap_or(authority);
+    let port = hosts.port;
+    let host = authority.strip_suffix(&format!(":{port}"));
+    let host = host.or_else(|| (port == PORT).then_some(authority)).unwrap_or(":");
     if !host.starts_with('[') && host.contains(':') {
-        return refused("only port 443 is called");
+        return Err(Error::Forbidden { why: format!("only port {port} is called") });
     }
     if !is_name(host) {
         return refused("what should be a host is not a lower-case DNS name");
     }
     if !hosts.allow(host) {
         return Err(Error::Forbidden {
-            why: format!("a host that is not among these is not called: {}", hosts.0.join(", ")),
+            why: format!("a host that is not among these is not called: {}", hosts.names.join(", ")),
         });
     }
-    Ok(host)
+    Ok(Target { host, port })
 }
 
 /// Lower-case letters, digits and inner hyphens between dots. A last label that reads as a number, decimal or 0x, would
@@ -192,7 +228,10 @@ mod tests {
     #[test]
     fn a_url_is_https_to_one_of_the_hosts_and_nothing_more() {
         for good in ["https://api.openai.com", "https://api.openai.com:443/v1?a=b", "HTTPS://api.openai.com/"] {
-            assert_eq!(permitted(&good.parse().expect("a URL"), &known()), Ok("api.openai.com"));
+            assert_eq!(
+                permitted(&good.parse().expect("a URL"), &known()),
+                Ok(Target { host: "api.openai.com", port: 443 })
+            );
         }
         let bad = [
             ("http://api.openai.com/", "only https"),
@@ -235,6 +274,24 @@ mod tests {
             let url: Result<Uri, _> = broken.parse();
             assert!(url.is_err() || permitted(&url.expect("parsed"), &known()).is_err(), "{broken}");
         }
+    }
+
+    #[test]
+    fn a_port_is_called_where_the_operator_wrote_it_and_no_other() {
+        let there = Hosts::at("bao.example.com".into(), 8200).expect("good");
+        let target = |url: &'static str| permitted(Box::leak(Box::new(url.parse().expect(url))), &there);
+        let found = target("https://bao.example.com:8200/v1/x").expect("good");
+        assert_eq!(
+            (found.host, found.port, found.authority().as_str()),
+            ("bao.example.com", 8200, "bao.example.com:8200")
+        );
+        for url in ["https://bao.example.com/", "https://bao.example.com:443/", "https://bao.example.com:18200/"] {
+            assert_eq!(target(url), Err(Error::Forbidden { why: "only port 8200 is called".into() }), "{url}");
+        }
+        for url in ["https://evil.example:8200/", "http://bao.example.com:8200/", "https://u@bao.example.com:8200/"] {
+            assert!(target(url).is_err(), "{url}");
+        }
+        assert!(Hosts::at("127.0.0.1".into(), 8200).is_err() && Hosts::at("*.example.com".into(), 8200).is_err());
     }
 
     proptest! {

@@ -3,22 +3,30 @@
 //! A [`Keyring`] holds the configured keys. New data keys are wrapped under its default or their org's own; a stored one
 //! names the keys that wrapped it. An adapter makes one attempt; [`Steady`] around it has the patience.
 
+pub mod aws;
+pub mod azure;
 mod breaker;
+mod cause;
 mod context;
 pub mod gcp;
 mod keyring;
 pub mod local;
 mod steady;
+pub mod transit;
 mod uri;
 
 use async_trait::async_trait;
 
 use crate::crypto::Dek;
 
+pub use aws::Aws;
+pub use azure::Azure;
+use cause::{Cause, opened, outbound, same, unsound};
 pub use context::Context;
 pub use keyring::Keyring;
 pub use local::Local;
 pub use steady::Steady;
+pub use transit::Transit;
 pub use uri::{KeyUri, WrongUri};
 
 /// A data key that only the KMS can open. Names the key that wrapped it.

@@ -19,7 +19,7 @@ pub use row::{
     Draft, Filter, Grant, GrantFilter, Health, Keep, OrgKey, Path, ProbeRecord, Record, Sealed, Tested, ToTest, Token,
     Version, VersionState,
 };
-pub use sqlite::Sqlite;
+pub use sqlite::{Look, Sqlite};
 pub use stepup::{Approval, ApprovalChange, Factor, FactorChange, FactorState};
 use tokio::sync::watch;
 use uuid::Uuid;

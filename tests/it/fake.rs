@@ -11,8 +11,10 @@
 
 mod authority;
 pub mod kms;
+pub mod platform;
 mod serve;
 pub mod signer;
+pub mod sigv4;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -127,6 +127,16 @@ fn unsafe_is_in_memory_alone() {
     assert_none(sources().iter().flat_map(|source| words(source, "memory.rs", &["unsafe"])));
 }
 
+/// What is asked there is asked for credentials of the daemon's own, and for nothing that anybody uploaded.
+#[test]
+fn the_addresses_of_metadata_are_called_for_credentials_alone() {
+    let found = |file, text| words(&Source::new(file, text), "app/services.rs", &["http::platform"]);
+    assert_eq!(found("kms/aws.rs", "use crate::http::platform::Platform;"), ["src/kms/aws.rs:1: http::platform"]);
+    assert_eq!(found("app/services.rs", "use crate::http::platform::Platform;"), [""; 0]);
+    let others = sources().into_iter().filter(|source| !source.path.starts_with("cloud/platform/"));
+    assert_none(others.flat_map(|source| words(&source, "app/services.rs", &["http::platform"])));
+}
+
 #[test]
 fn nothing_unwraps_in_production() {
     const HOPES: &[&str] = &[".unwrap()", ".expect(", ".unwrap_err()", ".expect_err("];

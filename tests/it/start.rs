@@ -1,5 +1,6 @@
 //! What the daemon says when it does not start, and with which code it leaves: what is wrong, where, and nothing lost.
 
+mod check;
 mod doors;
 mod refusals;
 mod reload;
@@ -11,6 +12,12 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::daemon::{Daemon, PORTS, openai_key, program, runtime, setup};
+
+const CONFIGURATION: i32 = 64;
+const KEY: i32 = 65;
+const SCHEMA: i32 = 66;
+const STORE: i32 = 67;
+const PORT: i32 = 68;
 
 /// A vault that was in use: a key, a database, a credential.
 struct Place(tempfile::TempDir);

@@ -31,6 +31,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+import kms
+
 VERSIONS = """
     SELECT c.org, c.project, c.provider, c.name, c.id, v.version,
            v.sealed_blob, v.seal, v.fingerprint, v.digest, s.state
@@ -241,7 +243,10 @@ def data(root: pathlib.Path, keys: pathlib.Path, passphrase: str | None) -> int:
     def unwrap_one(uri, key_version, wrapped, context):
         scheme, _, name = uri.partition("://")
         if scheme != "local":
-            sys.exit(f"{uri}: only local keys are read here")
+            dek = kms.unwrap(uri, key_version, wrapped, context)
+            if dek is None:
+                raise Refused("altered")
+            return dek
         if uri not in opened:
             opened[uri] = KeyFile(keys / f"{name}.key", passphrase)
         return opened[uri].unwrap(key_version, wrapped, context)

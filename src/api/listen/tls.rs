@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -10,6 +11,8 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
 
 use super::Error;
 use crate::authn::Authorities;
@@ -55,6 +58,25 @@ pub fn tls(cert: &Path, key: &Path, clients: Option<&Authorities>) -> Result<Arc
         config.send_tls13_tickets = 0;
     }
     Ok(Arc::new(config))
+}
+
+/// Whether clients would take the daemon's certificate as of now. A start does not ask: whoever comes by another door
+/// should not wait for a new one.
+pub fn check_still_good(cert: &Path) -> Result<(), Error> {
+    let refused = |why: String| Error::Tls { key: "tls.cert", file: cert.into(), why };
+    for der in CertificateDer::pem_file_iter(cert).map_err(|error| refused(words(&error)))? {
+        let der = der.map_err(|error| refused(words(&error)))?;
+        let certificate = Certificate::from_der(&der).map_err(|_| refused("is no X.509 certificate".to_owned()))?;
+        let validity = certificate.tbs_certificate().validity();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        if validity.not_after.to_unix_duration() < now {
+            return Err(refused(format!("has expired: it was good until {}", validity.not_after)));
+        }
+        if validity.not_before.to_unix_duration() > now {
+            return Err(refused(format!("is not good before {}", validity.not_before)));
+        }
+    }
+    Ok(())
 }
 
 /// Never the parser's own words: some quote the file, and the file may be the key.

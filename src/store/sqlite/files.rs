@@ -1,10 +1,12 @@
 //! The database's files: one daemon at a time, nobody else's eyes, and still the ones that were opened.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::super::Error;
+use super::schema::{KNOWN, OURS};
 
 /// Proof that no other daemon has the database, for as long as it lives.
 pub struct Claim {
@@ -95,4 +97,45 @@ fn private(path: &Path) -> Result<File, Error> {
 
 fn failed(what: &str, path: &Path, cause: &std::io::Error) -> Error {
     Error::Unavailable(format!("cannot {what} {}: {cause}", path.display()))
+}
+
+/// What is found where a database should be, without touching it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    Absent,
+    /// A running daemon has it.
+    InUse,
+    /// The next start would change it.
+    Older {
+        found: u32,
+        known: u32,
+    },
+    /// Whole, or what only opening it tells.
+    Whole,
+}
+
+impl Look {
+    pub fn at(path: &Path) -> Self {
+        let Ok(path) = resolve(path) else { return Self::Absent };
+        let is_locked = |lock: File| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock));
+        if File::open(beside(&path, "-lock")).is_ok_and(is_locked) {
+            return Self::InUse;
+        }
+        match schema_in_header(&path) {
+            Ok(Some(found)) if found < KNOWN => Self::Older { found, known: KNOWN },
+            Err(cause) if cause.kind() == ErrorKind::NotFound => Self::Absent,
+            _ => Self::Whole,
+        }
+    }
+}
+
+/// `user_version`, if it is a database of ours. A connection would make side files; the header is read as it stands.
+fn schema_in_header(path: &Path) -> Result<Option<u32>, std::io::Error> {
+    let mut header = [0; 72];
+    match File::open(path)?.read_exact(&mut header) {
+        Err(cause) if cause.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+        other => other?,
+    }
+    let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    Ok((i64::from(number(68)) == OURS).then(|| number(60)))
 }

@@ -33,6 +33,8 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, oneshot, watch};
 use uuid::Uuid;
 
+pub use self::files::Look;
+
 use self::files::Claim;
 use self::readers::Readers;
 use self::writer::{Boxed, Newest, Order, Trouble, Writer};
@@ -62,6 +64,11 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
+    /// What is there, without touching it.
+    pub fn look(path: &std::path::Path) -> Look {
+        Look::at(path)
+    }
+
     /// Opens the database, creates it where there is none, and brings its schema up to date. Its folder must exist.
     pub fn open(path: &std::path::Path) -> Result<Self, Error> {
         let claim = Claim::take(path)?;

@@ -16,10 +16,10 @@ const MIGRATIONS: [&str; 8] = [
 ];
 
 #[allow(clippy::cast_possible_truncation, reason = "a handful")]
-const KNOWN: u32 = MIGRATIONS.len() as u32;
+pub const KNOWN: u32 = MIGRATIONS.len() as u32;
 
 /// `application_id` of our files, set by the first migration.
-const OURS: i64 = 0x5374_726d;
+pub const OURS: i64 = 0x5374_726d;
 
 /// Refuses a file that is somebody else's or a newer program's.
 pub fn recognise(connection: &Connection) -> Result<(), Error> {

@@ -111,7 +111,8 @@ fn ends(output: &Output, code: i32, words: &[&str]) {
 #[test]
 fn a_check_says_what_to_do_about_each_key() {
     let (home, google) = (tempfile::tempdir().unwrap(), Google::start());
-    let config = config(&google);
+    // Long enough for a first call on a busy machine.
+    let config = config(&google).replace("300ms", "1500ms");
     let check = || serve(home.path(), &config, &["--check"]);
     std::fs::create_dir_all(home.path().join("strongroom-data")).unwrap();
     ends(&check(), 0, &[]);
@@ -121,7 +122,7 @@ fn a_check_says_what_to_do_about_each_key() {
         (Trouble::WrongPurpose, 65, "must have purpose ENCRYPT_DECRYPT"),
         (Trouble::Expired, 65, "the credentials are expired"),
         (Trouble::Throttled, 9, "RESOURCE_EXHAUSTED"),
-        (Trouble::Silent, 9, "no answer within 300ms"),
+        (Trouble::Silent, 9, "no answer within 1.5s"),
     ] {
         google.trouble(trouble);
         ends(&check(), code, &[words, &google.uri()]);

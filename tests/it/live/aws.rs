@@ -1,9 +1,7 @@
-//! AWS: every signature is computed anew here, from the specification, over the bytes that arrived.
-
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::{Digest as _, Sha256};
+//! AWS: every signature is computed anew, from the specification, over the bytes that arrived.
 
 use super::*;
+use crate::fake::sigv4;
 
 const IDENTITY: &str = r#"<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult><Arn>arn:aws:iam::609629065308:user/etl</Arn><UserId>AIDAEXAMPLEID</UserId><Account>609629065308</Account></GetCallerIdentityResult><ResponseMetadata><RequestId>01234567-89ab-cdef-0123-456789abcdef</RequestId></ResponseMetadata></GetCallerIdentityResponse>"#;
 
@@ -133,37 +131,6 @@ fn fails(status: u16, code: &str, message: &str) -> Answer {
     )
 }
 
-/// Signature Version 4, from its specification.
 fn signed(asked: &Asked, id: &str, secret: &str, region: &str, service: &str) {
-    let authorization = asked.header("authorization");
-    let part = |name: &str| {
-        let (_, rest) = authorization.split_once(&format!("{name}=")).unwrap();
-        rest.split(',').next().unwrap().trim().to_owned()
-    };
-    let time = asked.header("x-amz-date");
-    let day = &time[..8];
-    let scope = format!("{day}/{region}/{service}/aws4_request");
-    assert_eq!(part("Credential"), format!("{id}/{scope}"));
-    let names = part("SignedHeaders");
-    assert!(names.contains("host") && names.contains("x-amz-date"), "{names}");
-
-    let (path, query) = asked.path.split_once('?').unwrap_or((&asked.path, ""));
-    let headers: String = names.split(';').map(|name| format!("{name}:{}\n", asked.header(name).trim())).collect();
-    let body = hex(&Sha256::digest(&asked.body));
-    let canonical = format!("{}\n{path}\n{query}\n{headers}\n{names}\n{body}", asked.method);
-    let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
-    let key = [day, region, service, "aws4_request"]
-        .iter()
-        .fold(format!("AWS4{secret}").into_bytes(), |key, part| mac(&key, part));
-    assert_eq!(part("Signature"), hex(&mac(&key, &text)));
-}
-
-fn mac(key: &[u8], text: &str) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
-    mac.update(text.as_bytes());
-    mac.finalize().into_bytes().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(bytes)
+    sigv4::judge(asked, id, secret, region, service).unwrap();
 }

@@ -4,12 +4,6 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
 
-const CONFIGURATION: i32 = 64;
-const KEY: i32 = 65;
-const SCHEMA: i32 = 66;
-const STORE: i32 = 67;
-const PORT: i32 = 68;
-
 #[test]
 fn a_wrong_configuration_is_named_with_file_line_and_key() {
     let place = Place::new();
@@ -237,14 +231,4 @@ fn a_taken_port_is_named_with_its_key() {
     assert_eq!(std::fs::read_to_string(place.file("socket")).unwrap(), "a file of somebody's");
     place.refuses("unix = \"nowhere/socket\"", &[], PORT, &["listen.unix", "nowhere/socket"]);
     still_serves(&place, "");
-}
-
-#[test]
-fn a_check_says_that_all_is_well_and_changes_nothing() {
-    let place = Place::new();
-    let before = place.contents();
-    let output = place.serve("", &["--check"]);
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "everything is in order\n");
-    assert!(before == place.contents());
 }

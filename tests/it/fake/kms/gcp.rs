@@ -258,7 +258,7 @@ impl Keys {
         let mut ciphertext = [&number.to_be_bytes()[..], &nonce, &sealed].concat();
         let sum = crc32c(&ciphertext).to_string();
         let confirmed = self.wrong != Wrong::Unconfirmed;
-        if self.wrong == Wrong::Sent {
+        if self.wrong == Wrong::Sent || self.trouble == Trouble::Corrupted {
             ciphertext[20] ^= 1;
         }
         let version = match self.wrong {
