@@ -130,7 +130,11 @@ impl<'a> Making<'a> {
                 Arc::new(self.services.transit((host, *port), mount, key).map_err(unusable)?)
             }
         };
-        let key: Arc<dyn Kms> = Arc::new(Steady::new(key, self.config.kms.deadline, price(&uri)));
+        let key: Arc<dyn Kms> = {
+            // A call that ends before its key does would say that it is late, and not why.
+            let deadline = self.config.kms.deadline.min(self.config.limits.deadline);
+            Arc::new(Steady::new(key, deadline, price(&uri)))
+        };
         self.keys.insert(text.to_owned(), Arc::clone(&key));
         Ok(key)
     }

@@ -126,6 +126,8 @@ pub fn keep_key(connection: &Connection, key: &AuditKey) -> Result<(), Error> {
         return Err(Error::Taken);
     }
     let holder = Holder::AuditKey { instance, number: key.number };
+    // Of a key that somebody deleted from the table: they would stand in the way of this one's.
+    wraps::drop_all(connection, &holder)?;
     key.wraps.iter().try_for_each(|wrap| wraps::put(connection, &holder, wrap))
 }
 
