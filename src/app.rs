@@ -3,6 +3,7 @@
 mod check;
 pub mod keys;
 pub mod policy;
+pub mod recover;
 mod rules;
 pub mod services;
 

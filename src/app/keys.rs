@@ -7,6 +7,7 @@ use super::services::Services;
 use super::{Error, read, unreadable};
 use crate::config::{self, Config};
 use crate::crypto::Secret;
+use crate::crypto::age::Recipient;
 use crate::kms::gcp::{self, Gcp};
 use crate::kms::{self, KeyUri, Keyring, Kms, Local, Steady, WrongUri};
 use crate::vault;
@@ -24,6 +25,7 @@ pub async fn build(config: &Config, services: Services) -> Result<(Keyring, Arc<
     for uri in &kms.others {
         parse(config, "kms.others", uri)?;
     }
+    let recipients = recipients(config)?;
     let mut making = Making::begin(config, services)?;
     let default = making.key("kms.default", &kms.default, kms.local.create).await?;
     let mut orgs = BTreeMap::new();
@@ -36,7 +38,7 @@ pub async fn build(config: &Config, services: Services) -> Result<(Keyring, Arc<
     making.every_file().await?;
     let Making { keys, files, .. } = making;
     let files = Arc::new(Files { config: kms.local.clone(), files });
-    Ok((Keyring::new(default, orgs, keys.into_values()), files))
+    Ok((Keyring::new(default, orgs, keys.into_values()).with_recipients(recipients), files))
 }
 
 /// Adds a version to a local key.
@@ -161,6 +163,21 @@ impl<'a> Making<'a> {
 async fn google(config: &config::GcpKms) -> Result<gcp::Client, String> {
     let endpoint = Some(config.endpoint.as_str()).filter(|endpoint| !endpoint.is_empty());
     gcp::client(endpoint, gcp::credentials()?).await
+}
+
+/// Whoever can be told by its place is not repeated: it may be the private half.
+fn recipients(config: &Config) -> Result<Vec<Recipient>, Error> {
+    const SETTING: &str = "kms.recovery.recipients";
+    let mut recipients = Vec::<Recipient>::new();
+    for (number, text) in (1..).zip(&config.kms.recovery.recipients) {
+        let wrong = |why: &dyn std::fmt::Display| config.wrong(SETTING, format!("is wrong: number {number} {why}"));
+        let recipient = text.parse::<Recipient>().map_err(|why| wrong(&why))?;
+        if recipients.contains(&recipient) {
+            return Err(wrong(&"is there twice").into());
+        }
+        recipients.push(recipient);
+    }
+    Ok(recipients)
 }
 
 fn of_org(org: &str) -> String {

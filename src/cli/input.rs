@@ -101,6 +101,11 @@ impl Inputs {
         capped(&mut self.stdin, what)
     }
 
+    /// A file's content, or stdin's where its name is `-`.
+    pub fn place(&mut self, place: &str, what: &str) -> Result<Secret, Failure> {
+        if place == "-" { self.secret(what) } else { file(place, what) }
+    }
+
     /// A question that is no secret; the answer without its end of line.
     pub fn ask(&mut self, question: &str) -> Result<String, Failure> {
         let cannot = |cause: io::Error| Failure::usage(format!("cannot read the answer: {cause}"));

@@ -55,7 +55,8 @@ fn row(key: &Key, third: String, held: Option<&KeyHolders>) -> Vec<String> {
 fn is(key: &Key) -> String {
     let mut words = Vec::new();
     match (key.recovery, key.configured) {
-        (true, _) => words.push("recovery".to_owned()),
+        (true, true) => words.push("recovery".to_owned()),
+        (true, false) => words.push("recovery, NOT CONFIGURED".to_owned()),
         (false, false) => words.push("NOT CONFIGURED".to_owned()),
         (false, true) if key.default => words.push("default".to_owned()),
         (false, true) if key.orgs.is_empty() => words.push("other".to_owned()),

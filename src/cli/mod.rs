@@ -20,6 +20,7 @@ mod output;
 mod policy;
 mod providers;
 mod questions;
+mod recover;
 mod serve;
 mod setup;
 mod status;
@@ -78,6 +79,7 @@ enum Command {
     Providers(providers::Providers),
     Policy(policy::Policy),
     LocalKey(local_key::LocalKey),
+    Recover(recover::Recover),
     Fingerprint(local::Fingerprint),
     Completions(local::Completions),
 }
@@ -140,6 +142,7 @@ impl Command {
             Self::Providers(command) => command.run(context).await,
             Self::Policy(command) => command.run(context).await,
             Self::LocalKey(command) => command.run(),
+            Self::Recover(command) => command.run(context).await,
             Self::Fingerprint(command) => command.run(context),
             Self::Completions(command) => command.run(context),
         }

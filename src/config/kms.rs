@@ -22,6 +22,7 @@ pub struct Kms {
     pub orgs: BTreeMap<String, String>,
     pub gcp: GcpKms,
     pub local: LocalKms,
+    pub recovery: Recovery,
 }
 
 impl Default for Kms {
@@ -33,8 +34,16 @@ impl Default for Kms {
             orgs: BTreeMap::new(),
             gcp: GcpKms::default(),
             local: LocalKms::default(),
+            recovery: Recovery::default(),
         }
     }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recovery {
+    /// Whose private halves are somewhere else: `age1…`. They open what is stored when all keys are lost.
+    pub recipients: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -75,6 +75,7 @@
 //! ```
 
 mod aead;
+pub mod age;
 mod envelope;
 mod fernet;
 pub mod fingerprint;

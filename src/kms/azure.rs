@@ -1,18 +1,8 @@
 //! `azure-kv://VAULT/KEY`: an RSA key of an Azure Key Vault or Managed HSM, by `wrapKey` and `unwrapKey`. These take no
-//! context, so it is inside:
-//!
-//! ```text
-//!   byte 0     1             33                       65
-//!        ┌─────┬─────────────┬────────────────────────┐     RSA-OAEP-256 under the version that the reply's kid names
-//!        │ 01  │ data key(32)│ SHA-256 of Context::   │
-//!        │     │             │ canonical() (32)       │
-//!        └─────┴─────────────┴────────────────────────┘
-//! ```
+//! context, so it is inside, as `bound.rs` draws it, with the limit that it tells: RSA-OAEP-256 under the version that the
+//! reply's kid names.
 //!
 //! The services give no checksum of what they answer, so a wrap is opened before it counts.
-//!
-//! The limit of the binding: who can write the database and knows the key's public half can make a wrap of a data key of their
-//! own, and so put in a credential of their own. They can read none. Keys of the other services leave them neither.
 
 use std::sync::Arc;
 
@@ -22,18 +12,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::{Cause, Context, Error, Kms, Wrapped, opened, outbound};
+use super::{Cause, Context, Error, Kms, Wrapped, bound, opened, outbound};
 use crate::cloud::platform::Lease;
 use crate::cloud::platform::azure::Chain;
 use crate::crypto::{Dek, Secret};
 use crate::http::{Client, Hosts, Request, Response};
 
-const FORMAT: u8 = 0x01;
-const LENGTH: usize = 1 + 32 + 32;
 /// Of what RSA keys of 2048, 3072 and 4096 bits make.
 const SIZES: [usize; 3] = [256, 384, 512];
 const API: &str = "7.4";
@@ -148,11 +134,7 @@ impl Kms for Azure {
     }
 
     async fn wrap(&self, dek: &Dek, context: &Context) -> Result<Wrapped, Error> {
-        let mut inside = Zeroizing::new([0; LENGTH]);
-        inside[0] = FORMAT;
-        inside[1..33].copy_from_slice(dek.expose());
-        inside[33..].copy_from_slice(&Sha256::digest(context.canonical()));
-        let asked = self.ask("wrapkey", "", &*inside).await;
+        let asked = self.ask("wrapkey", "", &*bound::seal(dek, context)).await;
         let (value, key_version) = asked.map_err(|cause| cause.of(&self.uri))?;
         if !SIZES.contains(&value.len()) {
             return Err(Cause::Refused(TYPE.to_owned()).of(&self.uri));
@@ -168,12 +150,11 @@ impl Kms for Azure {
         }
         let asked = self.ask("unwrapkey", &wrapped.key_version, &wrapped.bytes).await;
         let (inside, version) = asked.map_err(|cause| cause.of(&self.uri))?;
-        let inside: &[u8; LENGTH] = inside.expose().try_into().map_err(|_| mismatch())?;
-        let bound = inside[33..].ct_eq(&Sha256::digest(context.canonical()));
-        if inside[0] != FORMAT || !bool::from(bound) || version != wrapped.key_version {
-            return Err(mismatch());
+        let dek = bound::open(inside.expose(), context).ok_or_else(mismatch)?;
+        match version == wrapped.key_version {
+            true => Ok(dek),
+            false => Err(mismatch()),
         }
-        inside[1..33].try_into().map(Dek::new).map_err(|_| mismatch())
     }
 }
 

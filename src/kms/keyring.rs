@@ -6,7 +6,8 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use subtle::ConstantTimeEq as _;
 
-use super::{Context, Error, Kms, Wrapped};
+use super::{Cause, Context, Error, Kms, Wrapped, recovery};
+use crate::crypto::age::Recipient;
 use crate::crypto::{self, Dek};
 
 /// Several keys live side by side: new data keys are wrapped under their org's own key or the default, old ones open under
@@ -16,6 +17,7 @@ pub struct Keyring {
     default: Arc<dyn Kms>,
     orgs: BTreeMap<String, Arc<dyn Kms>>,
     keys: BTreeMap<String, Arc<dyn Kms>>,
+    recipients: Vec<Recipient>,
 }
 
 impl Keyring {
@@ -27,7 +29,12 @@ impl Keyring {
     ) -> Self {
         let all = others.into_iter().chain(orgs.values().cloned()).chain([Arc::clone(&default)]);
         let keys = all.map(|key| (key.uri().to_owned(), key)).collect();
-        Self { default, orgs, keys }
+        Self { default, orgs, keys, recipients: Vec::new() }
+    }
+
+    /// What is new is wrapped to these too.
+    pub fn with_recipients(self, recipients: Vec<Recipient>) -> Self {
+        Self { recipients, ..self }
     }
 
     /// Wraps under the key of the context's org.
@@ -35,11 +42,27 @@ impl Keyring {
         self.key_of(context).wrap(dek, context).await
     }
 
+    /// Wraps to the offline recipients, but those who have one.
+    pub fn wrap_to_recipients(&self, dek: &Dek, context: &Context, has: &[&str]) -> Result<Vec<Wrapped>, Error> {
+        let lacking = self.recipients.iter().filter(|recipient| !has.contains(&recovery::uri(recipient).as_str()));
+        lacking.map(|recipient| recovery::wrap(recipient, dek, context)).collect()
+    }
+
+    /// The offline recipients, as rows name them.
+    pub fn recipients(&self) -> Vec<String> {
+        self.recipients.iter().map(recovery::uri).collect()
+    }
+
     /// Unwraps what was wrapped several times over: any of the wraps will do, the org's own key is asked first, then the
     /// default. When none opens, the most hopeful of the reasons is told: what may pass, before what somebody must mend.
+    /// Offline recipients' wraps are none of its own.
     pub async fn unwrap(&self, wraps: &[Wrapped], context: &Context) -> Result<Dek, Error> {
         let rank = |wrap: &Wrapped| (wrap.key != self.key_of(context).uri(), wrap.key != self.default.uri());
-        let mut wraps: Vec<&Wrapped> = wraps.iter().collect();
+        let offline = wraps.iter().find(|wrap| recovery::is_recovery(&wrap.key));
+        let mut wraps: Vec<&Wrapped> = wraps.iter().filter(|wrap| !recovery::is_recovery(&wrap.key)).collect();
+        if let (Some(offline), []) = (offline, &wraps[..]) {
+            return Err(Cause::Refused("nothing else wraps this: strongroom recover".to_owned()).of(&offline.key));
+        }
         wraps.sort_by_key(|wrap| rank(wrap));
         let (mut reason, mut unknown) = (None::<Error>, Vec::new());
         for wrap in wraps {

@@ -5,12 +5,14 @@
 
 pub mod aws;
 pub mod azure;
+mod bound;
 mod breaker;
 mod cause;
 mod context;
 pub mod gcp;
 mod keyring;
 pub mod local;
+pub mod recovery;
 mod steady;
 pub mod transit;
 mod uri;

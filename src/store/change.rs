@@ -158,6 +158,8 @@ pub enum Change {
     AddWraps(Vec<(Holder, Wrap)>),
     /// Drops wraps of those whose kept one is there.
     DropWraps(Vec<Moved>),
+    /// That a recovery identity opens what is kept was proven now.
+    ProveRecovery,
     /// A mere record too: what was destroyed before goes from the disk.
     Scrub,
 
@@ -202,6 +204,7 @@ impl Change {
                 | Self::KeepAuditKey(_)
                 | Self::AddWraps(_)
                 | Self::DropWraps(_)
+                | Self::ProveRecovery
                 | Self::Scrub
                 | Self::PruneAudit { .. }
         )

@@ -175,8 +175,14 @@ pub trait Store: Send + Sync {
     /// Who has a wrap under this, in an order of their own, strictly after one.
     async fn holders(&self, under: &KeyVersion, after: Option<&Holder>, limit: u32) -> Result<Vec<Holder>, Error>;
 
+    /// Who has wraps, and none under this key, as [`Store::holders`].
+    async fn lacking(&self, key: &str, after: Option<&Holder>, limit: u32) -> Result<Vec<Holder>, Error>;
+
     /// A holder's wraps and what they are for; none where it has gone.
     async fn held(&self, holder: &Holder) -> Result<Option<Held>, Error>;
+
+    /// When [`Change::ProveRecovery`] was made last.
+    async fn recovery_proven(&self) -> Result<Option<Timestamp>, Error>;
 
     /// What [`Change::KeepRules`] kept last.
     async fn rules(&self) -> Result<Option<String>, Error>;

@@ -36,7 +36,7 @@ impl Wrap {
 impl KeyVersion {
     /// Nobody's KMS: the private half is never on this machine.
     pub fn is_recovery(&self) -> bool {
-        self.key.starts_with("age1")
+        self.key.starts_with("age:")
     }
 }
 

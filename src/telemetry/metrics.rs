@@ -81,6 +81,10 @@ fn describe() {
     );
     describe_gauge!("strongroom_audit_checkpoint_records", "Audit records that the newest checkpoint stands for.");
     describe_counter!("strongroom_rewrapped_total", "Wrapped keys that were moved to another key or version.");
+    describe_gauge!(
+        "strongroom_recovery_proven_timestamp_seconds",
+        "When a drill has proven last that a recovery identity opens what is stored; 0 is never."
+    );
     describe_counter!("strongroom_audit_checkpoint_failures_total", "Checkpoints of the audit log that were not made.");
     describe_gauge!("strongroom_audit_sink_lag_records", "Audit records that a copy still lacks, by sink.");
     describe_counter!("strongroom_audit_sink_failures_total", "Tries of a copy of the audit log in vain, by sink.");

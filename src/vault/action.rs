@@ -65,6 +65,8 @@ actions! {
     Destroy = "destroy",
     KeepOrgKey = "keepOrgKey",
     KeepWraps = "keepWraps",
+    Recover = "recover",
+    ProveRecovery = "proveRecovery",
     ReplacePolicies = "replacePolicies",
     KeepAuditKey = "keepAuditKey",
     PruneAudit = "pruneAudit",

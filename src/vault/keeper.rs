@@ -121,7 +121,7 @@ impl Keeper {
     }
 
     /// Proves that a key is the one of what is held. Of an org's key, nothing tells.
-    pub fn fits(&self, _permit: &Permit, holder: &Holder, held: &HeldFor, key: &Dek) -> Result<(), Error> {
+    pub fn fits(_permit: &Permit, holder: &Holder, held: &HeldFor, key: &Dek) -> Result<(), Error> {
         let damaged = |why: &dyn std::fmt::Display| Error::Corrupt { what: format!("{holder}: {why}") };
         match (holder, held) {
             (Holder::OrgKey(_), _) => Ok(()),
@@ -138,7 +138,9 @@ impl Keeper {
     }
 
     async fn wrap(&self, dek: &Dek, context: &Context) -> Result<Vec<Wrap>, kms::Error> {
-        Ok(vec![self.keyring.wrap(dek, context).await?.into()])
+        let wrapped = self.keyring.wrap(dek, context).await?;
+        let offline = self.keyring.wrap_to_recipients(dek, context, &[])?;
+        Ok(std::iter::once(wrapped).chain(offline).map(Wrap::from).collect())
     }
 
     /// Any of a holder's wraps will do.

@@ -37,9 +37,11 @@ impl Vault {
                 row.by_org.entry(org).or_default().add(kind, count);
             }
         }
-        for uri in self.keeper.keyring().keys() {
-            if !keys.keys().any(|(key, _)| key == uri) {
-                keys.insert((uri.to_owned(), String::new()), self.key_in_use(uri, "", false));
+        let keyring = self.keeper.keyring();
+        let configured = keyring.keys().map(|uri| (uri.to_owned(), false));
+        for (uri, recovery) in configured.chain(keyring.recipients().into_iter().map(|uri| (uri, true))) {
+            if !keys.keys().any(|(key, _)| *key == uri) {
+                keys.insert((uri.clone(), String::new()), self.key_in_use(&uri, "", recovery));
             }
         }
         keys.into_values().collect()
@@ -48,7 +50,7 @@ impl Vault {
     fn key_in_use(&self, key: &str, version: &str, recovery: bool) -> KeyInUse {
         let keyring = self.keeper.keyring();
         KeyInUse {
-            configured: keyring.get(key).is_some(),
+            configured: keyring.get(key).is_some() || keyring.recipients().iter().any(|uri| uri == key),
             default: keyring.default() == key,
             recovery,
             owners: keyring.owners().filter(|(_, uri)| *uri == key).map(|(org, _)| org.to_owned()).collect(),

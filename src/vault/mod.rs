@@ -22,6 +22,7 @@ mod names;
 mod opener;
 pub mod policy;
 mod probing;
+mod recover;
 mod request;
 mod rewrap;
 mod rules;
@@ -48,6 +49,7 @@ pub use caller::{Caller, Circumstances, Principal, Proof, RequestDigest, Standin
 pub use error::{Dependency, Error};
 pub use names::check as check_name;
 pub use policy::Policies;
+pub use recover::{Drilled, Recovered, Recovery};
 pub use request::*;
 pub use rules::Admission;
 pub use schedule::Testing;

@@ -12,6 +12,7 @@
 
 mod page;
 mod plan;
+mod recipients;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -137,7 +138,7 @@ impl Run {
                 }
             }
         }
-        Ok(())
+        self.recipients().await
     }
 
     async fn tell(&mut self) -> Result<(), End> {

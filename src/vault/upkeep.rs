@@ -36,6 +36,8 @@ impl Vault {
         let mut sum_up = tokio::time::interval(tally::EVERY);
         let testing = tokio::spawn(Arc::clone(&self).keep_testing(shutdown.clone()));
         let ledger = tokio::spawn(Arc::clone(&self).keep_ledger(shutdown.clone()));
+        // Only this program's `recover`, which needs the daemon stopped, proves it anew.
+        self.tell_recovery().await;
         loop {
             tokio::select! {
                 _ = tend.tick() => self.cache.tend().await,
@@ -120,6 +122,15 @@ impl Vault {
             if let Err(error) = self.guard.finish_as(trail, result, health).await {
                 tracing::error!(cause = error.cause(), "a change of health could not be told; trying again");
             }
+        }
+    }
+
+    /// Seconds since 1970; 0 is never.
+    async fn tell_recovery(&self) {
+        match self.store.recovery_proven().await {
+            Ok(at) => metrics::gauge!("strongroom_recovery_proven_timestamp_seconds")
+                .set(at.map_or(0.0, |at| at.as_second() as f64)),
+            Err(error) => tracing::warn!(cause = %error, "when recovery was proven could not be read"),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The stored format's vectors: files that state their own verdict. `tests/peers/decrypt.py` reads the same ones.
 
+mod age;
 mod make;
 mod residue;
 

@@ -35,6 +35,7 @@ mod outbound;
 mod policy;
 mod providers;
 mod readme;
+mod recovery;
 mod rewrap;
 mod rpcs;
 mod stampede;

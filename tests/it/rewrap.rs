@@ -23,11 +23,11 @@ use crate::daemon::{Bearer, Daemon, decrypt, openai_key, runtime, setup};
 /// What the next start wraps under.
 const NEXT: &str = "[kms]\ndefault = \"local://next\"\n";
 
-fn keys(home: &Path) -> std::path::PathBuf {
+pub fn keys(home: &Path) -> std::path::PathBuf {
     home.join("strongroom-data/keys")
 }
 
-async fn fill(daemon: &Daemon, token: &str, count: usize) {
+pub async fn fill(daemon: &Daemon, token: &str, count: usize) {
     let client = daemon.credentials(token).await;
     let workers = (0..8).map(|worker| {
         let mut client = client.clone();
@@ -44,7 +44,7 @@ async fn fill(daemon: &Daemon, token: &str, count: usize) {
 }
 
 /// Every credential opens, without the cache's help.
-async fn all_open(daemon: &Daemon, token: &str, count: usize) {
+pub async fn all_open(daemon: &Daemon, token: &str, count: usize) {
     let mut client = daemon.credentials(token).await;
     for number in 0..count {
         let name = format!("n{number}");
@@ -56,7 +56,7 @@ async fn all_open(daemon: &Daemon, token: &str, count: usize) {
 }
 
 /// What is in use: how many versions, keys of orgs, audit keys and factors under each key and version.
-fn in_use(daemon: &Daemon, token: &str) -> BTreeMap<String, [u64; 4]> {
+pub fn in_use(daemon: &Daemon, token: &str) -> BTreeMap<String, [u64; 4]> {
     let output = daemon.cli(token, &["keys", "--output", "json"], None);
     assert!(output.status.success(), "{output:?}");
     let keys: Json = serde_json::from_slice(&output.stdout).unwrap();
@@ -71,18 +71,18 @@ fn in_use(daemon: &Daemon, token: &str) -> BTreeMap<String, [u64; 4]> {
 }
 
 /// The exit code, the last line of the news, and what was said.
-fn rewrap(daemon: &Daemon, token: &str, options: &[&str]) -> (i32, Json, String) {
+pub fn rewrap(daemon: &Daemon, token: &str, options: &[&str]) -> (i32, Json, String) {
     let output = daemon.cli(token, &[&["rewrap", "--output", "json"], options].concat(), None);
     let news = String::from_utf8(output.stdout).unwrap();
     let last = news.lines().last().map_or(Json::Null, |line| serde_json::from_str(line).unwrap());
     (output.status.code().unwrap(), last, String::from_utf8(output.stderr).unwrap())
 }
 
-fn count(news: &Json, what: &str) -> u64 {
+pub fn count(news: &Json, what: &str) -> u64 {
     news[what].as_str().map_or(0, |count| count.parse().unwrap())
 }
 
-fn raw_wraps(daemon: &Daemon) -> Vec<Vec<u8>> {
+pub fn raw_wraps(daemon: &Daemon) -> Vec<Vec<u8>> {
     let raw = Connection::open(daemon.database()).unwrap();
     let mut statement = raw.prepare("SELECT bytes FROM wraps WHERE live = 1").unwrap();
     statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()

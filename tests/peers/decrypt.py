@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """A second strongroom decryptor, written from the pictures in src/crypto/mod.rs, src/kms/local.rs,
-src/kms/local/keyfile.rs and src/store/wrap.rs, and from nothing else of the Rust code.
+src/kms/local/keyfile.rs, src/kms/bound.rs and src/store/wrap.rs, and from nothing else of the Rust code.
 
     decrypt.py vectors [tests/vectors]     every vector has the verdict that it states
-    decrypt.py data DIR [--keys DIR] [--passphrase-file FILE]
+    decrypt.py data DIR [--keys DIR] [--passphrase-file FILE] [--identity FILE]
                                            every version in DIR/strongroom.db that is not destroyed opens, and is what its
-                                           fingerprint says; of those that are, nothing is left
+                                           fingerprint says; of those that are, nothing is left.
+                                           With an age identity, by that alone: no key is asked
 
 Prints fingerprints, never secrets. Exits 1 when anything is not as it should be.
 Needs Python 3.11 and what requirements.txt lists.
@@ -176,6 +177,29 @@ def context_of_org_key(org: str) -> list[tuple[str, str]]:
     return [("purpose", "org_key"), ("org", org)]
 
 
+# --- offline recipients, by somebody else's library -----------------------------------------------------------------
+
+
+class Offline:
+    def __init__(self, path: pathlib.Path):
+        import pyrage
+
+        lines = [line.strip() for line in path.read_text().splitlines()]
+        (line,) = [line for line in lines if line and not line.startswith("#")]
+        self.age, self.identity = pyrage, pyrage.x25519.Identity.from_str(line)
+        self.uri = f"age:{self.identity.to_public()}"
+
+    def unwrap(self, wrapped: bytes, context: list[tuple[str, str]]) -> bytes:
+        try:
+            inside = self.age.decrypt(wrapped, [self.identity])
+        except self.age.DecryptError:
+            raise Refused("altered") from None
+        encoded = b"".join(text(key) + text(value) for key, value in context)
+        if len(inside) != 65 or inside[0] != 1 or inside[33:] != hashlib.sha256(encoded).digest():
+            raise Refused("altered")
+        return inside[1:33]
+
+
 # --- what is asked of it ----------------------------------------------------------------------------------------
 
 
@@ -225,13 +249,14 @@ def wrap_verdict(keys: KeyFile, case) -> str:
         return str(why)
 
 
-def data(root: pathlib.Path, keys: pathlib.Path, passphrase: str | None) -> int:
+def data(root: pathlib.Path, keys: pathlib.Path, passphrase: str | None, offline: Offline | None) -> int:
     database = sqlite3.connect(f"file:{root / 'strongroom.db'}?mode=ro", uri=True)
     opened: dict[str, KeyFile] = {}
 
     wraps: dict[bytes, list] = {}
     for holder, *wrap in database.execute(WRAPS):
-        wraps.setdefault(holder, []).append(wrap)
+        if (wrap[0] == offline.uri) if offline else not wrap[0].startswith("age:"):
+            wraps.setdefault(holder, []).append(wrap)
 
     def unwrap_stored(holder, context):
         """Every wrap of a holder must open to the same key."""
@@ -241,6 +266,8 @@ def data(root: pathlib.Path, keys: pathlib.Path, passphrase: str | None) -> int:
         return deks.pop()
 
     def unwrap_one(uri, key_version, wrapped, context):
+        if offline:
+            return offline.unwrap(wrapped, context)
         scheme, _, name = uri.partition("://")
         if scheme != "local":
             dek = kms.unwrap(uri, key_version, wrapped, context)
@@ -310,13 +337,15 @@ def main() -> int:
     of_data.add_argument("dir", type=pathlib.Path)
     of_data.add_argument("--keys", type=pathlib.Path, help="where the key files are, if not in DIR")
     of_data.add_argument("--passphrase-file", type=pathlib.Path)
+    of_data.add_argument("--identity", type=pathlib.Path, help="an age identity, as age-keygen writes it")
     asked = parser.parse_args()
     if asked.command == "vectors":
         wrong = vectors(asked.dir)
     else:
         file = asked.passphrase_file
         passphrase = file.read_text().removesuffix("\n") if file else None
-        wrong = data(asked.dir, asked.keys or asked.dir, passphrase)
+        offline = Offline(asked.identity) if asked.identity else None
+        wrong = data(asked.dir, asked.keys or asked.dir, passphrase, offline)
     print("all as it should be" if not wrong else f"{wrong} wrong")
     return int(wrong > 0)
 

@@ -76,6 +76,7 @@ pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<A
         Change::KeepAuditKey(key) => ledger::keep_key(connection, &key).map(|()| Applied::default()),
         Change::AddWraps(wraps) => wraps::add(connection, &wraps).map(|()| Applied::default()),
         Change::DropWraps(moved) => wraps::drop_moved(connection, &moved).map(|()| Applied::default()),
+        Change::ProveRecovery => meta::prove_recovery(connection, act.at).map(|()| Applied::default()),
         Change::Scrub => Ok(Applied { destroyed: true, ..Applied::default() }),
         Change::PruneAudit { size } => ledger::prune(connection, size).map(|()| Applied::default()),
     }

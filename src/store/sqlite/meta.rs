@@ -1,5 +1,6 @@
 //! The table `meta`: what there is one of.
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _};
 use uuid::Uuid;
 
@@ -25,6 +26,19 @@ pub fn rules(connection: &Connection) -> Result<Option<String>, Error> {
 pub fn keep_rules(connection: &Connection, digests: &str) -> Result<(), Error> {
     let sql = "INSERT INTO meta (key, value) VALUES ('rules', ?1) ON CONFLICT (key) DO UPDATE SET value = ?1";
     connection.execute(sql, [digests])?;
+    Ok(())
+}
+
+pub fn recovery_proven(connection: &Connection) -> Result<Option<Timestamp>, Error> {
+    let sql = "SELECT value FROM meta WHERE key = 'recovery_proven'";
+    let text: Option<String> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
+    let read = |text: String| text.parse().map_err(|_| Error::Corrupt("when recovery was proven is no time".into()));
+    text.map(read).transpose()
+}
+
+pub fn prove_recovery(connection: &Connection, at: Timestamp) -> Result<(), Error> {
+    let sql = "INSERT INTO meta (key, value) VALUES ('recovery_proven', ?1) ON CONFLICT (key) DO UPDATE SET value = ?1";
+    connection.execute(sql, [at.to_string()])?;
     Ok(())
 }
 

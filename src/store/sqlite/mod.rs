@@ -264,9 +264,18 @@ impl Store for Sqlite {
         self.readers.read(move |connection| wraps::holders(connection, &under, after.as_ref(), limit)).await
     }
 
+    async fn lacking(&self, key: &str, after: Option<&Holder>, limit: u32) -> Result<Vec<Holder>, Error> {
+        let (key, after) = (key.to_owned(), after.cloned());
+        self.readers.read(move |connection| wraps::lacking(connection, &key, after.as_ref(), limit)).await
+    }
+
     async fn held(&self, holder: &Holder) -> Result<Option<Held>, Error> {
         let holder = holder.clone();
         self.readers.moment(move |connection| wraps::held(connection, &holder)).await
+    }
+
+    async fn recovery_proven(&self) -> Result<Option<Timestamp>, Error> {
+        self.readers.read(meta::recovery_proven).await
     }
 
     async fn rules(&self) -> Result<Option<String>, Error> {

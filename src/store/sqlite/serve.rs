@@ -86,7 +86,7 @@ impl Memo {
             // Nor do these know of either.
             Change::Factor(_) | Change::Approval(_) => (),
             Change::KeepAuditKey(_) | Change::PruneAudit { .. } => (),
-            Change::AddWraps(_) | Change::DropWraps(_) | Change::Scrub => (),
+            Change::AddWraps(_) | Change::DropWraps(_) | Change::ProveRecovery | Change::Scrub => (),
             Change::Create { id, .. } => self.forget_credential(*id),
             Change::Settle { credential, .. } => self.forget_credential(*credential),
             Change::Rotate { target, .. }

@@ -137,6 +137,14 @@ pub fn holders(
     cells::all(connection, sql, (&under.key, &under.version, after, limit), TABLE, |cells| cells.holder())
 }
 
+pub fn lacking(connection: &Connection, key: &str, after: Option<&Holder>, limit: u32) -> Result<Vec<Holder>, Error> {
+    let sql = "SELECT DISTINCT w.holder FROM wraps w WHERE w.holder > ?2 AND w.live = 1 AND NOT EXISTS (SELECT 1 \
+         FROM wraps r JOIN wrapping_keys k ON k.id = r.key WHERE r.holder = w.holder AND r.live = 1 AND k.key = ?1) \
+         ORDER BY w.holder LIMIT ?3";
+    let after = after.map(Holder::bytes).unwrap_or_default();
+    cells::all(connection, sql, (key, after, limit), TABLE, |cells| cells.holder())
+}
+
 pub fn held(connection: &Connection, holder: &Holder) -> Result<Option<Held>, Error> {
     let what = match holder {
         Holder::Version { credential, version } => version_of(connection, *credential, *version)?,

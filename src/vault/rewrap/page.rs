@@ -7,9 +7,10 @@ use super::{AT_ONCE, End, Run};
 use crate::crypto::Dek;
 use crate::kms::{self, Context};
 use crate::store::{Change, Held, HeldFor, Holder, KeyVersion, Moved, Wrap};
+use crate::vault::keeper::{self, Keeper};
 use crate::vault::names::{EVERYTHING, PLATFORM};
 use crate::vault::request::NotRewrapped;
-use crate::vault::{Action, Error, keeper};
+use crate::vault::{Action, Error};
 
 /// What was found of a holder.
 enum Found {
@@ -141,7 +142,7 @@ impl Run {
             (Err(error @ kms::Error::Unavailable { .. }), _) => return Err(error.into()),
             (Err(error), _) => return Err(Error::Corrupt { what: format!("{holder}: {error}") }),
         };
-        keeper.fits(&self.permit, holder, what, &key)?;
+        Keeper::fits(&self.permit, holder, what, &key)?;
         Ok(key)
     }
 
@@ -159,7 +160,7 @@ impl Run {
             if !bool::from(read.expose().ct_eq(key.expose())) {
                 return Err(Error::Corrupt { what: format!("{holder}: {} opens to another key", moved.kept.key) });
             }
-            self.vault.keeper.fits(&self.permit, &holder, &what, &read)
+            Keeper::fits(&self.permit, &holder, &what, &read)
         };
         let proof = proof.await;
         match proof {
@@ -170,14 +171,14 @@ impl Run {
 }
 
 /// What is damaged is told and left; anything else stops the run.
-fn failure(holder: Holder, under: &KeyVersion, error: Error) -> Result<NotRewrapped, Error> {
+pub(super) fn failure(holder: Holder, under: &KeyVersion, error: Error) -> Result<NotRewrapped, Error> {
     match error {
         Error::Corrupt { what: why } => Ok(NotRewrapped { holder, under: under.clone(), why }),
         other => Err(other),
     }
 }
 
-fn context(holder: &Holder, what: &HeldFor) -> Result<Context, Error> {
+pub(super) fn context(holder: &Holder, what: &HeldFor) -> Result<Context, Error> {
     keeper::context_of(holder, what).ok_or_else(|| Error::bug("a holder of another kind"))
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::recipients;
 use crate::crypto::{self, Dek};
 use crate::kms::{self, Context};
 use crate::store::{KeyUse, KeyVersion};
@@ -16,6 +17,9 @@ pub struct Plan {
     /// Those that have something to move under them.
     pub from: Vec<KeyVersion>,
     pub total: u64,
+    /// Configured recipients, and those that are not and have wraps.
+    pub lacking: Vec<String>,
+    pub strange: Vec<KeyVersion>,
 }
 
 impl Plan {
@@ -38,7 +42,8 @@ impl Plan {
             return Err(Error::invalid("from", "nothing is wrapped under it, and it is not configured"));
         }
 
-        let mut plan = Self { newest: BTreeMap::new(), from: Vec::new(), total: 0 };
+        let mut plan =
+            Self { newest: BTreeMap::new(), from: Vec::new(), total: 0, lacking: Vec::new(), strange: Vec::new() };
         for used in in_use.iter().filter(|used| is_meant(used, request)) {
             let target = meant_for(vault, request, &org_of(used));
             let newest = match plan.newest.get(target) {
@@ -52,6 +57,20 @@ impl Plan {
                 plan.total += used.count;
                 if plan.from.last() != Some(&used.under) {
                     plan.from.push(used.under.clone());
+                }
+            }
+        }
+        if (&request.to, &request.from, &request.org) == (&None, &None, &None) {
+            plan.lacking = keyring.recipients();
+            for recipient in &plan.lacking {
+                plan.total += recipients::lacking(vault, recipient).await?;
+            }
+            for used in in_use.iter().filter(|used| used.under.is_recovery()) {
+                if !plan.lacking.contains(&used.under.key) {
+                    plan.total += used.count;
+                    if plan.strange.last() != Some(&used.under) {
+                        plan.strange.push(used.under.clone());
+                    }
                 }
             }
         }
