@@ -62,10 +62,10 @@ resumed() {
 
 reload() {
   local before waited
-  before=$(grep -c 'new policies' vault/log || true)
+  before=$(grep -c 'were read anew' vault/log || true)
   kill -HUP "$daemon"
   for waited in {1..600}; do
-    [ "$(grep -c 'new policies' vault/log)" = "$before" ] || return 0
+    [ "$(grep -c 'were read anew' vault/log)" = "$before" ] || return 0
     sleep 0.05
   done
   fail "it does not reload $waited: $(tail -n 3 vault/log)"
