@@ -14,6 +14,9 @@ use super::canary::{Canary, beside};
 use super::memory::Memory;
 use crate::daemon::{Daemon, decrypt, runtime, setup};
 
+/// Connections are closed when they are to be wiped, as in production.
+const AS_SHIPPED: &str = "[memory]\n";
+
 /// A REST client that keeps its connection for as long as the server does.
 struct Kept {
     address: String,
@@ -74,7 +77,7 @@ impl Kept {
 #[test]
 fn a_deleted_secret_is_gone_within_a_second() {
     let home = tempfile::tempdir().unwrap();
-    let daemon = Daemon::start(home.path());
+    let daemon = Daemon::start_with(home.path(), AS_SHIPPED);
     let Some(memory) = Memory::of(daemon.pid()) else { return };
     let mut secrets = Vec::new();
     runtime().block_on(async {
@@ -136,7 +139,7 @@ fn a_deleted_secret_is_gone_within_a_second() {
 #[test]
 fn an_expired_secret_is_gone_within_a_second_though_nobody_asks() {
     let home = tempfile::tempdir().unwrap();
-    let daemon = Daemon::start_with(home.path(), "[cache]\nttl = \"1s\"\n");
+    let daemon = Daemon::start_with(home.path(), &format!("{AS_SHIPPED}[cache]\nttl = \"1s\"\n"));
     let Some(memory) = Memory::of(daemon.pid()) else { return };
     let canary = Canary::openai();
     let secrets = [("the only one".to_owned(), canary.clone())];
@@ -156,7 +159,7 @@ fn an_expired_secret_is_gone_within_a_second_though_nobody_asks() {
 #[test]
 fn a_refused_secret_is_gone_within_a_second() {
     let home = tempfile::tempdir().unwrap();
-    let daemon = Daemon::start(home.path());
+    let daemon = Daemon::start_with(home.path(), AS_SHIPPED);
     let Some(memory) = Memory::of(daemon.pid()) else { return };
     let tokens = [("with a token", daemon.token.as_str()), ("without", "srt_wrong")];
     let mut secrets = Vec::new();
