@@ -417,6 +417,8 @@ pub struct AuditPage {
     /// Where to look on: a page is as long as was asked for, or has looked at as many records as one page may. None at
     /// the log's end.
     pub next: Option<u64>,
+    /// How many records were pruned before the first that is left.
+    pub pruned: u64,
 }
 
 /// A record as its chain and its tree see it.

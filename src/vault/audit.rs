@@ -32,7 +32,6 @@ impl Vault {
             };
             let (size, descending) = (page_size(query.page_size, DEFAULT_PAGE, LARGEST_PAGE), query.descending);
             let page = self.store.audit(&query.filter(), from, descending, size).await?;
-            let pruned = self.store.boundary().await?.size;
             self.guard.admit(permit, &trail).await?;
             // Ascending, the last place stays good for records yet to come; descending, the log has a beginning.
             let last = page.records.last().map(|(position, _)| *position).or(from);
@@ -41,7 +40,7 @@ impl Vault {
                 records: page.records.into_iter().map(|(_, record)| record).collect(),
                 next: next.map(|position| position.to_string()).unwrap_or_default(),
                 more: page.next.is_some(),
-                pruned,
+                pruned: page.pruned,
             })
         };
         let result = result.await;

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params_from_iter};
 use serde::Deserialize;
 
 use super::super::chain::{self, Head};
-use super::super::{AuditFilter, AuditPage, Chained, Draft, Error, Record};
+use super::super::{AuditFilter, AuditPage, Boundary, Chained, Draft, Error, Record};
 use super::cells::{self, Cells, micros, signed};
 use super::{ledger, meta};
 
@@ -57,8 +57,9 @@ pub fn page(
     descending: bool,
     limit: u32,
 ) -> Result<AuditPage, Error> {
-    let Some(Stretch { above, below, beyond }) = stretch(connection, filter, from, descending)? else {
-        return Ok(AuditPage::default());
+    let Boundary { size: pruned, position: floor } = ledger::boundary(connection)?;
+    let Some(Stretch { above, below, beyond }) = stretch(connection, filter, from, descending, floor)? else {
+        return Ok(AuditPage { pruned, ..AuditPage::default() });
     };
     let (near, nearby) = near(filter);
     let order = if descending { "DESC" } else { "ASC" };
@@ -95,12 +96,12 @@ pub fn page(
     })?;
     if records.len() == limit as usize {
         let next = records.last().map(|(position, _)| *position);
-        return Ok(AuditPage { records, next });
+        return Ok(AuditPage { records, next, pruned });
     }
     // The last that one page looks at, if there are so many.
     let sql = format!("SELECT position {looked_at} 1 OFFSET {}", LOOK - 1);
     let next = cells::first(connection, &sql, params_from_iter(place()), TABLE, |cells| cells.count())?.or(beyond);
-    Ok(AuditPage { records, next })
+    Ok(AuditPage { records, next, pruned })
 }
 
 /// Where to look, both ends left out, and where to look on when nothing is left in there.
@@ -117,8 +118,8 @@ fn stretch(
     filter: &AuditFilter,
     from: Option<u64>,
     descending: bool,
+    floor: u64,
 ) -> Result<Option<Stretch>, Error> {
-    let floor = ledger::boundary(connection)?.position;
     let (mut above, mut below) = match (from, descending) {
         (Some(from), false) => (from.max(floor), u64::MAX),
         (Some(from), true) => (floor, from),

@@ -154,7 +154,7 @@ impl Store for Sqlite {
         limit: u32,
     ) -> Result<AuditPage, Error> {
         let filter = filter.clone();
-        self.readers.read(move |connection| audit::page(connection, &filter, from, descending, limit)).await
+        self.readers.moment(move |connection| audit::page(connection, &filter, from, descending, limit)).await
     }
 
     fn instance(&self) -> &str {
