@@ -52,12 +52,10 @@ fn a_check_before_the_first_start_asks_every_key() {
     said(&refused, KEY, &["transit://localhost:1/transit/key"]);
     assert!(!place.file("strongroom-data").exists());
 
-    place.write("passphrase", "one");
-    let made = Command::new(program())
-        .args(["local-key", "create", "default", "--config", "strongroom.toml"])
-        .current_dir(place.path())
-        .output();
-    assert!(made.unwrap().status.success());
+    place.write("passphrase", "not the one");
+    let keys = place.file("strongroom-data/keys");
+    std::fs::create_dir_all(&keys).unwrap();
+    strongroom::kms::Local::create(&keys, "default", Some(&"the one".to_owned().into())).unwrap();
     let under = format!("{create}passphrase_file = \"passphrase\"\n");
     said(&place.serve(&under, &["--check"]), KEY, &["default.key", "passphrase"]);
 }
