@@ -68,6 +68,7 @@ fn action(rpc: &str) -> Option<(Action, bool)> {
         "ListProviders" => (Action::ListProviders, false),
         "ListKeys" => (Action::ListKeys, false),
         "Rewrap" => (Action::Rewrap, true),
+        "Reseal" => (Action::Reseal, true),
         "ExplainPolicy" => (Action::ExplainPolicy, false),
         _ => return None,
     })

@@ -18,12 +18,14 @@ mod keeper;
 mod keys;
 mod ledger;
 mod manage;
+mod moving;
 mod names;
 mod opener;
 pub mod policy;
 mod probing;
 mod recover;
 mod request;
+mod reseal;
 mod rewrap;
 mod rules;
 mod schedule;
@@ -105,8 +107,8 @@ pub struct Vault {
     pace: Pace,
     flights: Flights,
     turns: Turns,
-    /// Held while wrapped keys are moved.
-    rewrapping: Arc<Mutex<()>>,
+    /// Held while wrapped keys are moved, or blobs sealed anew.
+    moving: Arc<Mutex<()>>,
     /// For uploads that may ask for much work before they are read.
     unlocking: Arc<Semaphore>,
     /// Seals page tokens.
@@ -131,7 +133,7 @@ impl Vault {
             pace: Pace::new(),
             flights: Flights::default(),
             turns: Turns::new(allowances),
-            rewrapping: Arc::default(),
+            moving: Arc::default(),
             unlocking: Arc::new(Semaphore::new(upload::UNLOCKED_AT_ONCE)),
             page_key: Dek::new(crypto::random().map_err(Error::bug)?),
         }))

@@ -51,7 +51,7 @@ pub fn good(rpc: &str, key: &str) -> Json {
         "ListTokens" | "ListGrants" | "ListAudit" | "VerifyAudit" | "ListProviders" => json!({}),
         "GetAuditKey" | "RotateAuditKey" => json!({}),
         "ListKeys" => json!({}),
-        "Rewrap" => json!({"dry_run": true}),
+        "Rewrap" | "Reseal" => json!({"dry_run": true}),
         "ExportAudit" => json!({"filter": {"org": "acme"}}),
         new => panic!("{new}: write down what a request of it looks like, so that this test sees it too"),
     }
