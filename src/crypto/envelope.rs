@@ -208,9 +208,11 @@ mod tests {
         for seal_as in SEALS {
             let blob = seal(seal_as, &DEK, [2; 32], &identity(), &Secret::from(b"x".to_vec())).unwrap();
             assert_eq!(SEALS.map(|other| is_newest(&blob, other)), SEALS.map(|other| other == seal_as));
-            assert!(![&[][..], &[FORMAT], &[0, seal_as.byte()], &[FORMAT + 1, seal_as.byte()]]
-                .iter()
-                .any(|head| is_newest(head, seal_as)));
+            assert!(
+                ![&[][..], &[FORMAT], &[0, seal_as.byte()], &[FORMAT + 1, seal_as.byte()]]
+                    .iter()
+                    .any(|head| is_newest(head, seal_as))
+            );
         }
     }
 

@@ -130,9 +130,7 @@ impl Keeper {
                 let fits = signer(instance, key)?.public() == *public;
                 if fits { Ok(()) } else { Err(damaged(&"its public half is another")) }
             }
-            (_, HeldFor::Version { .. } | HeldFor::Factor { .. }) => {
-                opened(holder, held, key).map(drop)
-            }
+            (_, HeldFor::Version { .. } | HeldFor::Factor { .. }) => opened(holder, held, key).map(drop),
             _ => Err(Error::bug("a holder of another kind")),
         }
     }
@@ -189,7 +187,8 @@ pub fn context_of(holder: &Holder, held: &HeldFor) -> Option<Context> {
 
 /// Whose it is that is held, and what it opens to.
 fn opened(holder: &Holder, held: &HeldFor, key: &Dek) -> Result<(Identity, Secret), Error> {
-    let (HeldFor::Version { blob, .. } | HeldFor::Factor { blob, .. }, Some(identity)) = (held, identity_of(holder, held))
+    let (HeldFor::Version { blob, .. } | HeldFor::Factor { blob, .. }, Some(identity)) =
+        (held, identity_of(holder, held))
     else {
         return Err(Error::bug("a holder of another kind"));
     };

@@ -107,7 +107,8 @@ impl Run {
             let rows = vault.store.sealed_as(after, LOOKED_AT).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = Some((last.credential, last.version));
-            let due = rows.iter().filter_map(|row| Some((row.credential, row.version, vault.seal_anew(&self.request, row)?)));
+            let due =
+                rows.iter().filter_map(|row| Some((row.credential, row.version, vault.seal_anew(&self.request, row)?)));
             let due: Vec<Due> = due.collect();
             for page in due.chunks(self.moving.page() as usize) {
                 self.page(page).await?;

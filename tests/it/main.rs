@@ -36,6 +36,7 @@ mod policy;
 mod providers;
 mod readme;
 mod recovery;
+mod reseal;
 mod rewrap;
 mod rpcs;
 mod stampede;

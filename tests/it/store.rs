@@ -8,6 +8,7 @@ mod health;
 mod model;
 mod pages;
 mod random;
+mod reseal;
 mod sqlite;
 mod stepup;
 
@@ -51,6 +52,7 @@ macro_rules! conformance {
                     wrong_codes_lock_for_longer_and_longer, a_thousand_guesses_at_once_are_five,
                     what_nobody_confirms_is_found, an_approval_is_for_one_request_and_one_caller,
                     sixty_four_uses_of_one_approval, approvals_end_and_are_not_many;
+                reseal: a_blob_sealed_anew_takes_over, what_is_destroyed_is_not_sealed_anew, versions_are_gone_through;
                 model: random_changes_match_a_model;
             }
         }

@@ -2,8 +2,8 @@
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::page::{context, failure};
 use super::Run;
+use super::page::{context, failure};
 use crate::crypto::Dek;
 use crate::kms::{self, Context};
 use crate::store::{Change, Held, Holder, KeyVersion, Moved, Wrap};
@@ -90,7 +90,9 @@ impl Run {
     }
 
     async fn look(&self, under: &KeyVersion, holder: Holder) -> Result<Found, Error> {
-        let Some(Held { wraps, what }) = self.moving.vault.store.held(&holder).await? else { return Ok(Found::Nothing) };
+        let Some(Held { wraps, what }) = self.moving.vault.store.held(&holder).await? else {
+            return Ok(Found::Nothing);
+        };
         let context = context(&holder, &what)?;
         let keyring = self.moving.vault.keeper.keyring();
         let (offline, others): (Vec<Wrap>, Vec<Wrap>) = wraps.into_iter().partition(|wrap| wrap.under().is_recovery());

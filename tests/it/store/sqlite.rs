@@ -1,5 +1,6 @@
 //! What only SQLite has: a file.
 
+mod reseal;
 mod wraps;
 
 use std::collections::HashSet;
