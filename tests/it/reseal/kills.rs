@@ -73,7 +73,7 @@ fn killed_again_and_again_it_loses_nothing() {
     assert!(!are_there(&daemon, &old), "a blob under the old seal is still in a file");
     let gone = raw(&daemon, "SELECT sealed_blob FROM resealed_blobs WHERE state <> 'live'");
     assert!(gone.iter().flatten().all(|byte| *byte == 0));
-    assert_eq!(opened_seals(&daemon), [("fernet".to_owned(), ROWS as i64)]);
+    assert_eq!(live_seals(&daemon), [("fernet".to_owned(), ROWS as i64)]);
     assert_eq!(reseal(&daemon, &token, &[]).1["total"], Json::Null);
     runtime.block_on(all_open(&daemon, &token, ROWS));
     let audit = daemon.cli(&token, &["audit", "verify"], None);
