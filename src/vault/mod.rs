@@ -20,6 +20,7 @@ mod ledger;
 mod manage;
 mod names;
 mod opener;
+mod orgs;
 pub mod policy;
 mod probing;
 mod recover;
@@ -75,8 +76,8 @@ pub use crate::providers::{
 };
 use crate::store::Store;
 pub use crate::store::{
-    Approval, ChangeEvent, Credential, CredentialState, Factor, FactorState, Grant, Health, Path, ProbeRecord, Record,
-    Tested, Token, Version, VersionState, Word,
+    Approval, ChangeEvent, Credential, CredentialState, Destruction, Factor, FactorState, Grant, Health, Path,
+    ProbeRecord, Record, Remains, Tested, Token, Toll, Version, VersionState, Word,
 };
 
 /// The parts that the vault is put together from.
