@@ -87,12 +87,8 @@ impl Vault {
         self.guard.finish(trail, result).await
     }
 
-    /// The ends of orgs, newest first, each with the keys that are the org's alone; of one org or of all.
-    pub async fn org_destructions(
-        &self,
-        caller: &Caller,
-        org: Option<&str>,
-    ) -> Result<Vec<(Destruction, Vec<String>)>, Error> {
+    /// The ends of orgs, newest first; of one org or of all.
+    pub async fn org_destructions(&self, caller: &Caller, org: Option<&str>) -> Result<Vec<Destruction>, Error> {
         let mut trail = Trail::begin(caller, Action::ListOrgDestructions);
         let result = async {
             let scope = org.unwrap_or(EVERYTHING);
@@ -100,7 +96,7 @@ impl Vault {
             let permit = self.guard.permit(caller, Resource::Org(scope), &mut trail)?;
             let found = self.store.destructions(org).await?;
             self.guard.admit(permit, &trail).await?;
-            Ok(found.into_iter().map(|it| (self.keys_of(&it), it)).map(|(keys, it)| (it, keys)).collect())
+            Ok(found)
         };
         let result = result.await;
         self.guard.finish(trail, result).await
