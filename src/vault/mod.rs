@@ -41,6 +41,7 @@ mod watch;
 mod why;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 pub use action::Action;
 pub use age::Outlook;
@@ -106,6 +107,8 @@ pub struct Vault {
     pace: Pace,
     flights: Flights,
     turns: Turns,
+    /// How many orgs have come to their end since the start.
+    orgs_ended: AtomicU64,
     /// Held while wrapped keys are moved.
     rewrapping: Arc<Mutex<()>>,
     /// For uploads that may ask for much work before they are read.
@@ -132,6 +135,7 @@ impl Vault {
             pace: Pace::new(),
             flights: Flights::default(),
             turns: Turns::new(allowances),
+            orgs_ended: AtomicU64::new(0),
             rewrapping: Arc::default(),
             unlocking: Arc::new(Semaphore::new(upload::UNLOCKED_AT_ONCE)),
             page_key: Dek::new(crypto::random().map_err(Error::bug)?),

@@ -13,6 +13,7 @@
 //! and exports from before. Their ciphertext opens as long as a key does that it was wrapped under: the record names them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -114,6 +115,11 @@ impl Vault {
         keyring.owners().filter(|(it, key)| *it == org && is_alone(key)).map(|(_, key)| key.to_owned()).collect()
     }
 
+    /// Grows with every org whose tokens were revoked with it: whoever remembers tokens asks.
+    pub fn orgs_ended(&self) -> u64 {
+        self.orgs_ended.load(Ordering::SeqCst)
+    }
+
     async fn under_way(&self, org: &str) -> Result<Option<Destruction>, Error> {
         Ok(self.store.destructions(Some(org)).await?.into_iter().find(|it| it.ended_at.is_none()))
     }
@@ -147,7 +153,10 @@ impl Vault {
             let mut trail = Trail::begin(&Caller::system(), Action::ShredOrg).about_org(&doomed.org);
             trail.org_end(end_of(doomed));
             let change = Change::Org(OrgChange::Begin { id: doomed.id });
-            let result = match self.guard.commit(&Guard::own_work(), change, &trail).await {
+            let committed = self.guard.commit(&Guard::own_work(), change, &trail).await;
+            // Whether it was made is unknown when it failed.
+            self.orgs_ended.fetch_add(1, Ordering::SeqCst);
+            let result = match committed {
                 // Taken back at the last moment.
                 Err(store::Error::Stale { .. }) => return Ok(()),
                 other => other.map(drop).map_err(Error::from),
