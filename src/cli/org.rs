@@ -183,6 +183,11 @@ fn left(it: &OrgRemains) -> String {
 }
 
 fn backups(it: &OrgDestruction) -> String {
+    let mut wraps = it.destroyed.iter().flat_map(|toll| toll.wraps.keys());
+    let recovery = match wraps.any(|key| key.starts_with("age:")) {
+        true => "; whoever has the recovery identity opens it anyway",
+        false => "",
+    };
     let keys = match it.own_keys.is_empty() {
         true => "it has no key of its own to destroy".to_owned(),
         false => format!(
@@ -190,7 +195,7 @@ fn backups(it: &OrgDestruction) -> String {
             it.own_keys.join(", ")
         ),
     };
-    format!("backups and exports keep what they had, and open it with the same keys; {keys}")
+    format!("backups and exports keep what they had, and open it with the same keys; {keys}{recovery}")
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ fn count(json: &Json, what: &str) -> u64 {
 }
 
 /// Waits until nothing is left.
-fn destroyed(daemon: &Daemon, token: &str, org: &str) -> Json {
+pub fn destroyed(daemon: &Daemon, token: &str, org: &str) -> Json {
     let end = Instant::now() + Duration::from_secs(60);
     loop {
         let now = status(daemon, token, org);

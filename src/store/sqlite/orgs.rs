@@ -133,7 +133,7 @@ impl Act<'_> {
         }
     }
 
-    /// All in one transaction: whoever writes at the same time waits for it, about a second for 50,000 credentials.
+    /// All in one transaction: whoever writes at the same time waits for it.
     fn destroy_org(&self, row: &Destruction) -> Result<Applied, Error> {
         refuse(self.connection, &row.org)?;
         // What has this end is what comes back with the org.
