@@ -9,11 +9,19 @@ use crate::config::{self, Config};
 use crate::crypto::Secret;
 use crate::crypto::age::Recipient;
 use crate::kms::gcp::{self, Gcp};
-use crate::kms::{self, KeyUri, Keyring, Kms, Local, Steady, WrongUri};
+use crate::kms::{self, KeyUri, Keyring, Kms, Local, PerOrg, Prices, Steady, WrongUri};
 use crate::vault;
 
+/// What becomes of a key file that is not there, where `kms.local.create` lets it be made.
+#[derive(Clone, Copy)]
+pub enum Missing {
+    Made,
+    /// In memory alone, for a check.
+    Rehearsed,
+}
+
 /// The keys, and the files that some of them are in.
-pub async fn build(config: &Config, services: Services) -> Result<(Keyring, Arc<Files>), Error> {
+pub async fn build(config: &Config, services: Services, missing: Missing) -> Result<(Keyring, Arc<Files>), Error> {
     // What is spelled wrong is told before a file is made or anybody asked.
     let kms = &config.kms;
     parse(config, "kms.default", &kms.default)?;
@@ -26,7 +34,7 @@ pub async fn build(config: &Config, services: Services) -> Result<(Keyring, Arc<
         parse(config, "kms.others", uri)?;
     }
     let recipients = recipients(config)?;
-    let mut making = Making::begin(config, services)?;
+    let mut making = Making::begin(config, services, missing)?;
     let default = making.key("kms.default", &kms.default, kms.local.create).await?;
     let mut orgs = BTreeMap::new();
     for (org, uri) in &kms.orgs {
@@ -60,6 +68,11 @@ pub struct Files {
 }
 
 impl Files {
+    /// The names of those that are rehearsed.
+    pub fn missing(&self) -> Vec<&str> {
+        self.files.iter().filter(|(_, file)| !file.is_on_disk()).map(|(name, _)| name.as_str()).collect()
+    }
+
     /// Reads them again: all of them, or the error of the first that does not open what it opened before.
     pub async fn read_again(self: Arc<Self>) -> Result<Newer, Error> {
         // A passphrase is slow to hash.
@@ -89,8 +102,14 @@ impl Newer {
     }
 }
 
+/// What a request costs by the public price lists of November 2026, in millionths of a dollar: an estimate, for the metric.
+const REQUEST: u64 = 3;
+/// A wrap is opened before it counts.
+const TWO_REQUESTS: u64 = 2 * REQUEST;
+
 struct Making<'a> {
     config: &'a Config,
+    missing: Missing,
     passphrase: Option<Secret>,
     services: Services,
     /// By URI: what is named twice is one key, with one breaker.
@@ -100,9 +119,9 @@ struct Making<'a> {
 }
 
 impl<'a> Making<'a> {
-    fn begin(config: &'a Config, services: Services) -> Result<Self, Error> {
+    fn begin(config: &'a Config, services: Services, missing: Missing) -> Result<Self, Error> {
         let passphrase = passphrase(&config.kms.local)?;
-        Ok(Self { config, passphrase, services, keys: BTreeMap::new(), files: Vec::new(), google: None })
+        Ok(Self { config, missing, passphrase, services, keys: BTreeMap::new(), files: Vec::new(), google: None })
     }
 
     async fn key(&mut self, setting: &str, text: &str, create: bool) -> Result<Arc<dyn Kms>, Error> {
@@ -111,36 +130,44 @@ impl<'a> Making<'a> {
         }
         let uri = parse(self.config, setting, text)?;
         let unusable = |why: String| self.config.wrong(setting, format!("names `{uri}`, which cannot be asked: {why}"));
+        // A call that ends before its key does would say that it is late, and not why.
+        let deadline = self.config.kms.deadline.min(self.config.limits.deadline);
+        let steady = |key, wrap, unwrap| Arc::new(Steady::new(key, deadline, Prices { wrap, unwrap }));
         let key: Arc<dyn Kms> = match &uri {
-            KeyUri::Local { name } => self.file(name, create)?,
+            KeyUri::Local { name } => steady(self.file(name, create)?, 0, 0),
             KeyUri::Gcp { .. } => {
                 let client = match &self.google {
                     Some(client) => client.clone(),
                     None => google(&self.config.kms.gcp).await.map_err(unusable)?,
                 };
                 self.google = Some(client.clone());
-                Arc::new(Gcp::new(&uri, client).map_err(unusable)?)
+                steady(Arc::new(Gcp::new(&uri, client).map_err(unusable)?), REQUEST, REQUEST)
             }
             KeyUri::Aws { partition, region, account, id } => {
                 let arn = format!("arn:{partition}:kms:{region}:{account}:key/{id}");
-                Arc::new(self.services.aws(arn, region).map_err(unusable)?)
+                steady(Arc::new(self.services.aws(arn, region).map_err(unusable)?), TWO_REQUESTS, REQUEST)
             }
-            KeyUri::Azure { vault, key } => Arc::new(self.services.azure(vault, key).map_err(unusable)?),
+            KeyUri::Azure { vault, key } => {
+                steady(Arc::new(self.services.azure(vault, key).map_err(unusable)?), TWO_REQUESTS, REQUEST)
+            }
             KeyUri::Transit { host, port, mount, key } => {
-                Arc::new(self.services.transit((host, *port), mount, key).map_err(unusable)?)
+                steady(Arc::new(self.services.transit((host, *port), mount, key).map_err(unusable)?), 0, 0)
             }
-        };
-        let key: Arc<dyn Kms> = {
-            // A call that ends before its key does would say that it is late, and not why.
-            let deadline = self.config.kms.deadline.min(self.config.limits.deadline);
-            Arc::new(Steady::new(key, deadline, price(&uri)))
+            KeyUri::PerOrg(inner) => {
+                let inner = Box::pin(self.key(setting, &inner.to_string(), create)).await?;
+                Arc::new(PerOrg::new(inner, self.config.cache.ttl))
+            }
         };
         self.keys.insert(text.to_owned(), Arc::clone(&key));
         Ok(key)
     }
 
     fn file(&mut self, name: &str, create: bool) -> Result<Arc<Local>, Error> {
-        let open = if create { Local::open_or_create } else { Local::open };
+        let open = match self.missing {
+            _ if !create => Local::open,
+            Missing::Made => Local::open_or_create,
+            Missing::Rehearsed => Local::open_or_rehearse,
+        };
         let file = Arc::new(open(&self.config.kms.local.directory, name, self.passphrase.as_ref())?);
         self.files.push((name.to_owned(), Arc::clone(&file)));
         Ok(file)
@@ -149,7 +176,7 @@ impl<'a> Making<'a> {
     /// What was wrapped under another key of the directory still opens.
     async fn every_file(&mut self) -> Result<(), Error> {
         let directory = &self.config.kms.local.directory;
-        if self.files.is_empty() && !directory.exists() {
+        if !directory.exists() {
             return Ok(());
         }
         for name in Local::names(directory).map_err(|cause| unreadable(directory, cause))? {
@@ -205,14 +232,6 @@ pub fn all_do_their_part(broken: &[kms::Error]) -> Result<(), Error> {
     Err(Error::Kms { causes, may_pass: broken.iter().all(|error| matches!(error, kms::Error::Unavailable { .. })) })
 }
 
-/// What one call costs, in millionths of a dollar, by the public price lists of November 2026: an estimate, for the metric.
-const fn price(uri: &KeyUri) -> u64 {
-    match uri {
-        KeyUri::Gcp { .. } | KeyUri::Aws { .. } | KeyUri::Azure { .. } => 3,
-        KeyUri::Local { .. } | KeyUri::Transit { .. } => 0,
-    }
-}
-
 fn passphrase(config: &config::LocalKms) -> Result<Option<Secret>, Error> {
     match &config.passphrase_file {
         // An editor ends a file with a newline; nobody means it.
@@ -238,7 +257,7 @@ mod tests {
         config.kms.local.directory = dir.path().to_owned();
         create(&config, "default").unwrap();
         let services = Services::new(Client::new(Settings::default()).unwrap());
-        let (ring, files) = build(&config, services).await.unwrap();
+        let (ring, files) = build(&config, services, Missing::Made).await.unwrap();
         let context = Context::for_org_key("acme");
         let old = ring.wrap(&DEK, &context).await.unwrap();
         let file = dir.path().join("default.key");

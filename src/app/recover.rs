@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::keys::Missing;
 use super::services::Services;
 use super::{Error, client, keys, store};
 use crate::config::Config;
@@ -21,7 +22,7 @@ pub async fn drill(config: &Config, identity: Identity, sample: u32) -> Result<D
 /// The default key must do its part before anything is changed.
 pub async fn recover(config: &Config, identity: Identity, tell: impl FnMut(&Recovered)) -> Result<Recovered, Error> {
     there(config)?;
-    let (keyring, _) = keys::build(config, Services::new(client(&config.outbound)?)).await?;
+    let (keyring, _) = keys::build(config, Services::new(client(&config.outbound)?), Missing::Made).await?;
     let broken = keyring.check().await;
     let (needed, wanted): (Vec<_>, Vec<_>) = broken.into_iter().partition(|error| error.key() == config.kms.default);
     keys::start_without(&needed, &wanted)?;

@@ -5,8 +5,10 @@
 mod aws;
 mod azure;
 mod gcp;
+mod golden;
 mod keyed;
 mod outage;
+mod per_org;
 mod platform;
 mod services;
 mod suite;
