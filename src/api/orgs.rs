@@ -3,7 +3,7 @@
 use super::status::Fault;
 use super::{Api, convert};
 use crate::pb::v1 as pb;
-use crate::vault::{Caller, Destruction, Remains, Toll};
+use crate::vault::{Caller, Ending, Remains, Toll};
 
 pub async fn destroy_org(
     api: &Api,
@@ -12,8 +12,7 @@ pub async fn destroy_org(
 ) -> Result<pb::DestroyOrgResponse, Fault> {
     let after = request.after.map(|after| convert::duration("after", after)).transpose()?;
     let doomed = api.vault.destroy_org(caller, &request.org, after).await?;
-    let own_keys = api.vault.keys_of(&doomed);
-    Ok(pb::DestroyOrgResponse { destruction: Some(destruction(doomed, own_keys)) })
+    Ok(pb::DestroyOrgResponse { destruction: Some(destruction(doomed)) })
 }
 
 pub async fn restore_org(
@@ -22,8 +21,7 @@ pub async fn restore_org(
     request: pb::RestoreOrgRequest,
 ) -> Result<pb::RestoreOrgResponse, Fault> {
     let restored = api.vault.restore_org(caller, &request.org).await?;
-    let own_keys = api.vault.keys_of(&restored);
-    Ok(pb::RestoreOrgResponse { destruction: Some(destruction(restored, own_keys)) })
+    Ok(pb::RestoreOrgResponse { destruction: Some(destruction((restored, Vec::new()))) })
 }
 
 pub async fn list_org_destructions(
@@ -32,12 +30,10 @@ pub async fn list_org_destructions(
     request: pb::ListOrgDestructionsRequest,
 ) -> Result<pb::ListOrgDestructionsResponse, Fault> {
     let found = api.vault.org_destructions(caller, convert::given(request.org).as_deref()).await?;
-    let destructions = found.into_iter().map(|row| (api.vault.keys_of(&row), row));
-    let destructions = destructions.map(|(keys, row)| destruction(row, keys)).collect();
-    Ok(pb::ListOrgDestructionsResponse { destructions })
+    Ok(pb::ListOrgDestructionsResponse { destructions: found.into_iter().map(destruction).collect() })
 }
 
-fn destruction(row: Destruction, own_keys: Vec<String>) -> pb::OrgDestruction {
+fn destruction((row, own_keys): Ending) -> pb::OrgDestruction {
     let state = match (row.began_at, row.ended_at) {
         (_, Some(_)) => "destroyed",
         (Some(_), None) => "destroying",

@@ -50,6 +50,7 @@ pub use cache::Limits;
 pub use caller::{Caller, Circumstances, Principal, Proof, RequestDigest, Standing, StepUp, network};
 pub use error::{Dependency, Error};
 pub use names::check as check_name;
+pub use orgs::Ending;
 pub use policy::Policies;
 pub use recover::{Drilled, Recovered, Recovery};
 pub use request::*;

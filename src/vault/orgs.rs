@@ -21,8 +21,10 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::kms::PER_ORG;
 use crate::store::{self, Change, Destruction, OrgChange, OrgEnd, Proof};
 use crate::vault::guard::Guard;
+use crate::vault::keys::org_of;
 use crate::vault::names::EVERYTHING;
 use crate::vault::policy::Resource;
 use crate::vault::trail::Trail;
@@ -36,10 +38,13 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Credentials that share a commit.
 const PAGE: u32 = 128;
 
+/// An org's end, and the keys that are the org's alone: destroying them destroys what backups hold.
+pub type Ending = (Destruction, Vec<String>);
+
 impl Vault {
     /// From now on nothing of an org is served or stored. Without a delay it is 72 hours until it is destroyed; a delay of
     /// nothing means that it begins at once.
-    pub async fn destroy_org(&self, caller: &Caller, org: &str, delay: Option<Duration>) -> Result<Destruction, Error> {
+    pub async fn destroy_org(&self, caller: &Caller, org: &str, delay: Option<Duration>) -> Result<Ending, Error> {
         let mut trail = Trail::begin(caller, Action::DestroyOrg);
         let result = async {
             self.about_org(org, &mut trail)?;
@@ -55,6 +60,7 @@ impl Vault {
             if self.store.remains(org, trail.at()).await?.is_nothing() {
                 return Err(Error::NotFound { what: "there is nothing of this org".to_owned() });
             }
+            let own_keys = self.own_keys(org).await?;
             let (id, destroy_at) = (Uuid::now_v7(), trail.at() + delay);
             trail.org_end(OrgEnd { id, destroy_at, destroyed: None, proof: None });
             let (by, by_name) = (caller.principal.id.clone(), caller.principal.name.clone());
@@ -63,7 +69,8 @@ impl Vault {
             // Whether it was made is unknown when it failed.
             self.cache.forget_org(org).await;
             committed.map_err(changed)?;
-            self.under_way(org).await?.ok_or_else(|| Error::bug("an org's end was kept and is not there"))
+            let doomed = self.under_way(org).await?;
+            Ok((doomed.ok_or_else(|| Error::bug("an org's end was kept and is not there"))?, own_keys))
         };
         let result = result.await;
         self.guard.finish(trail, result).await
@@ -89,13 +96,20 @@ impl Vault {
     }
 
     /// The ends of orgs, newest first; of one org or of all.
-    pub async fn org_destructions(&self, caller: &Caller, org: Option<&str>) -> Result<Vec<Destruction>, Error> {
+    pub async fn org_destructions(&self, caller: &Caller, org: Option<&str>) -> Result<Vec<Ending>, Error> {
         let mut trail = Trail::begin(caller, Action::ListOrgDestructions);
         let result = async {
             let scope = org.unwrap_or(EVERYTHING);
             self.about_scope(scope, &mut trail)?;
             let permit = self.guard.permit(caller, Resource::Org(scope), &mut trail)?;
-            let found = self.store.destructions(org).await?;
+            let mut found = Vec::new();
+            for row in self.store.destructions(org).await? {
+                let own_keys = match &row.proof {
+                    Some(proof) => proof.own_keys.clone(),
+                    None => self.own_keys(&row.org).await?,
+                };
+                found.push((row, own_keys));
+            }
             self.guard.admit(permit, &trail).await?;
             Ok(found)
         };
@@ -103,16 +117,18 @@ impl Vault {
         self.guard.finish(trail, result).await
     }
 
-    /// Keys that are the org's alone: as they were at its end, or as they are configured now.
-    pub fn keys_of(&self, of: &Destruction) -> Vec<String> {
-        of.proof.as_ref().map_or_else(|| self.own_keys(&of.org), |proof| proof.own_keys.clone())
-    }
-
-    fn own_keys(&self, org: &str) -> Vec<String> {
+    /// The org's own keys that nothing else needs: neither by the configuration nor by any row.
+    async fn own_keys(&self, org: &str) -> Result<Vec<String>, Error> {
         let keyring = self.keeper.keyring();
-        let is_alone =
-            |key: &str| key != keyring.default() && keyring.owners().all(|(it, uri)| it == org || uri != key);
-        keyring.owners().filter(|(it, key)| *it == org && is_alone(key)).map(|(_, key)| key.to_owned()).collect()
+        let others = keyring.owners().filter(|(it, _)| *it != org).map(|(_, key)| key).chain([keyring.default()]);
+        let others: Vec<_> = others.map(bare).collect();
+        let own = keyring.owners().filter(|(it, _)| *it == org).map(|(_, key)| bare(key));
+        let mut own: Vec<_> = own.filter(|key| !others.contains(key)).map(str::to_owned).collect();
+        if !own.is_empty() {
+            let in_use = self.store.keys_in_use(true).await?;
+            own.retain(|key| in_use.iter().all(|used| bare(&used.under.key) != key || org_of(used) == org));
+        }
+        Ok(own)
     }
 
     /// Grows with every org whose tokens were revoked with it: whoever remembers tokens asks.
@@ -188,7 +204,7 @@ impl Vault {
         if !left.is_nothing() {
             return Err(Error::bug(format!("something of org {} is left: {left:?}", doomed.org)));
         }
-        let proof = Proof { left, own_keys: self.own_keys(&doomed.org) };
+        let proof = Proof { left, own_keys: self.own_keys(&doomed.org).await? };
         trail.org_end(OrgEnd { destroyed, proof: Some(proof.clone()), ..end_of(doomed) });
         let change = Change::Org(OrgChange::End { id: doomed.id, proof });
         match self.guard.commit(&Guard::own_work(), change, &trail).await {
@@ -200,6 +216,11 @@ impl Vault {
             }
         }
     }
+}
+
+/// Where it is kept, whatever is under it.
+fn bare(key: &str) -> &str {
+    key.strip_prefix(PER_ORG).unwrap_or(key)
 }
 
 fn end_of(doomed: &Destruction) -> OrgEnd {

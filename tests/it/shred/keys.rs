@@ -49,3 +49,28 @@ fn without_an_orgs_own_key_its_rows_are_unreadable() {
         assert!(sheet.contains("destroy local://acme where it is kept"), "{sheet}");
     });
 }
+
+#[test]
+fn a_key_that_others_need_is_not_the_orgs_own() {
+    let home = tempfile::tempdir().unwrap();
+    // The key was another org's once, and still is by its rows.
+    let daemon = Daemon::start_with(home.path(), "[kms.orgs]\nglobex = \"local://acme\"\n");
+    let token = daemon.token.clone();
+    runtime().block_on(async {
+        fill(&daemon, &token).await;
+        assert!(daemon.stop().success());
+        let shared = "[kms.orgs]\nacme = \"local://acme\"\nglobex = \"local://acme\"\n";
+        for config in [OWN, shared] {
+            let daemon = Daemon::start_with(home.path(), config);
+            let doomed = cli(&daemon, &token, &["org", "destroy", "acme", "--yes"]);
+            assert_eq!((&doomed["state"], &doomed["own_keys"]), (&Json::from("pending"), &Json::Null), "{doomed}");
+            cli(&daemon, &token, &["org", "restore", "acme"]);
+            assert!(daemon.stop().success());
+        }
+        let daemon = Daemon::start_with(home.path(), OWN);
+        let moved = daemon.cli(&token, &["rewrap"], None);
+        assert!(moved.status.success(), "{moved:?}");
+        let doomed = cli(&daemon, &token, &["org", "destroy", "acme", "--yes"]);
+        assert_eq!(doomed["own_keys"], serde_json::json!(["local://acme"]));
+    });
+}
