@@ -53,6 +53,9 @@ actions! {
     ApproveRequest = "approveRequest",
     RejectRequest = "rejectRequest",
     ExplainPolicy = "explainPolicy",
+    DestroyOrg = "destroyOrg",
+    RestoreOrg = "restoreOrg",
+    ListOrgDestructions = "listOrgDestructions",
     // The daemon's own doing: never asked of a policy.
     Authenticate = "authenticate",
     StepUp = "stepUp",
@@ -63,6 +66,8 @@ actions! {
     Revalidate = "revalidate",
     Health = "health",
     Destroy = "destroy",
+    ShredOrg = "shredOrg",
+    OrgDestroyed = "orgDestroyed",
     KeepOrgKey = "keepOrgKey",
     KeepWraps = "keepWraps",
     Recover = "recover",
