@@ -69,6 +69,9 @@ fn action(rpc: &str) -> Option<(Action, bool)> {
         "ListKeys" => (Action::ListKeys, false),
         "Rewrap" => (Action::Rewrap, true),
         "Reseal" => (Action::Reseal, true),
+        "DestroyOrg" => (Action::DestroyOrg, true),
+        "RestoreOrg" => (Action::RestoreOrg, true),
+        "ListOrgDestructions" => (Action::ListOrgDestructions, false),
         "ExplainPolicy" => (Action::ExplainPolicy, false),
         _ => return None,
     })

@@ -17,6 +17,7 @@ mod local;
 mod local_key;
 mod metadata;
 mod moving;
+mod org;
 mod output;
 mod policy;
 mod providers;
@@ -78,6 +79,7 @@ enum Command {
     Keys(keys::Keys),
     Rewrap(keys::Rewrap),
     Reseal(keys::Reseal),
+    Org(org::Org),
     Providers(providers::Providers),
     Policy(policy::Policy),
     LocalKey(local_key::LocalKey),
@@ -142,6 +144,7 @@ impl Command {
             Self::Keys(command) => command.run(context).await,
             Self::Rewrap(command) => command.run(context).await,
             Self::Reseal(command) => command.run(context).await,
+            Self::Org(command) => command.run(context).await,
             Self::Providers(command) => command.run(context).await,
             Self::Policy(command) => command.run(context).await,
             Self::LocalKey(command) => command.run(),

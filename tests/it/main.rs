@@ -39,6 +39,7 @@ mod recovery;
 mod reseal;
 mod rewrap;
 mod rpcs;
+mod shred;
 mod stampede;
 mod start;
 mod stepup;

@@ -82,7 +82,10 @@ pub async fn what_is_destroyed_is_not_sealed_anew(place: &impl Place) {
     assert_eq!(store.next_blob(between.id, 1).await.unwrap(), None);
     commit(&store, Change::SettleResealed(all.to_vec())).await.unwrap();
     assert_eq!(read(&store, after.id, 1).await.unwrap().0, Seal::Fernet);
+    let ciphertexts = async || store.remains("acme", tick()).await.unwrap().ciphertexts;
+    assert_eq!(ciphertexts().await, 1, "an org's end looks for it elsewhere");
     commit(&store, destroy(&after)).await.unwrap();
+    assert_eq!(ciphertexts().await, 0);
     for change in [Change::AddResealed(all.to_vec()), Change::SettleResealed(all.to_vec()), Change::DropResealed] {
         commit(&store, change).await.unwrap();
         for gone in [&before, &between, &after] {
