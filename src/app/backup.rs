@@ -138,10 +138,7 @@ fn look_through(file: &Path) -> Result<(Whole, Vec<AuditKey>), Error> {
                     keys.push((instance, AuditKey { number, public, wraps: Vec::new(), created_at }));
                 }
             }
-            (
-                "wraps",
-                Ok([Cell::Bytes(holder), Cell::Text(key), Cell::Text(key_version), Cell::Bytes(bytes)]),
-            ) => {
+            ("wraps", Ok([Cell::Bytes(holder), Cell::Text(key), Cell::Text(key_version), Cell::Bytes(bytes)])) => {
                 if let Some(Holder::AuditKey { instance, number }) = Holder::read(&holder) {
                     let own = keys.iter_mut().find(|(of, key)| *of == instance && key.number == number);
                     if let Some((_, own)) = own {
@@ -172,9 +169,8 @@ fn read(
         if length == 0 {
             break;
         }
-        let taken = reader.take::<Stop>(&bytes[..length], |line, item| {
-            tables.take(line, item, &mut each).map_err(Stop::Failed)
-        });
+        let taken = reader
+            .take::<Stop>(&bytes[..length], |line, item| tables.take(line, item, &mut each).map_err(Stop::Failed));
         taken.map_err(|stop| tables.said(stop))?;
     }
     reader.finish().map_err(|wrong| tables.said(wrong.into()))
@@ -231,7 +227,9 @@ impl Tables<'_> {
         let why = match found.cmp(&SCHEMA) {
             std::cmp::Ordering::Equal => return Ok(()),
             std::cmp::Ordering::Greater => {
-                format!("the export has schema {found}, and this program knows up to {SCHEMA}: run the newer strongroom")
+                format!(
+                    "the export has schema {found}, and this program knows up to {SCHEMA}: run the newer strongroom"
+                )
             }
             std::cmp::Ordering::Less => format!(
                 "the export has schema {found}, and this program reads {SCHEMA}: import it with the strongroom that wrote \

@@ -47,11 +47,7 @@ pub fn send(path: &Path, begun: oneshot::Sender<Result<(), Error>>, pieces: &mps
 }
 
 /// Whether anybody still reads. Each table is told of, also when it has no rows.
-fn send_table(
-    connection: &Connection,
-    table: &'static Table,
-    pieces: &mpsc::Sender<Next>,
-) -> Result<bool, Error> {
+fn send_table(connection: &Connection, table: &'static Table, pieces: &mpsc::Sender<Next>) -> Result<bool, Error> {
     let mut statement = connection.prepare(&select(table))?;
     let mut found = statement.query([])?;
     let (mut rows, mut bytes) = (Vec::new(), 0);

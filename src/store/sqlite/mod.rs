@@ -41,8 +41,8 @@ pub use self::schema::KNOWN as SCHEMA;
 
 use self::files::Claim;
 use self::readers::Readers;
-use super::backup::Rows;
 use self::writer::{Boxed, Newest, Order, Trouble, Writer};
+use super::backup::Rows;
 use super::{
     Approval, AuditFilter, AuditKey, AuditPage, Boundary, Chained, Change, ChangeEvent, Checkpoint, Credential, Cursor,
     Draft, Error, Factor, FactorState, Filter, Grant, GrantFilter, Health, Held, Holder, Keep, KeyUse, KeyVersion,
