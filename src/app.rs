@@ -25,7 +25,7 @@ use crate::authn::token::Tokens;
 use crate::authn::{self, Authenticator};
 use crate::config::{self, Config};
 use crate::crypto::Secret;
-use crate::kms::local;
+use crate::kms::{Keyring, local};
 use crate::providers;
 use crate::providers::probe::Live;
 use crate::store::{Sqlite, Store};
@@ -144,7 +144,16 @@ impl App {
         if config.kms.local.create {
             make_homes(&config)?;
         }
-        let (keyring, key_files) = keys::build(&config, Services::new(client.clone())).await?;
+        let keys = keys::build(&config, Services::new(client.clone()), keys::Missing::Made).await?;
+        Self::of(config, rules, client, keys).await
+    }
+
+    async fn of(
+        config: Config,
+        rules: Rules,
+        client: http::Client,
+        (keyring, key_files): (Keyring, Arc<keys::Files>),
+    ) -> Result<Self, Error> {
         let store = store(&config)?;
         let owner_hosts = http::Hosts::new(config.outbound.owner_hosts.clone())
             .map_err(|why| Error::Outbound(http::Wrong::new("owner_hosts", why)))?;

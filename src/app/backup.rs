@@ -12,6 +12,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::keys::Missing;
 use super::services::Services;
 use super::{Error, client, keys};
 use crate::config::Config;
@@ -41,7 +42,7 @@ pub async fn import(config: &Config, file: &Path, known: &[Verifier], apply: boo
     config.kms.local.create = false;
     let target = place(&config)?;
     let (whole, kept) = look_through(file)?;
-    let (keyring, _) = keys::build(&config, Services::new(client(&config.outbound)?)).await?;
+    let (keyring, _) = keys::build(&config, Services::new(client(&config.outbound)?), Missing::Made).await?;
     let proof = if known.is_empty() { Proof::Keys(&keyring) } else { Proof::Known(known) };
     ours(file, &proof, &whole, &kept).await?;
     let purpose = if apply { Purpose::Keep } else { Purpose::Look };

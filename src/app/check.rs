@@ -5,6 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use super::keys::Missing;
 use super::rules::Rules;
 use super::services::Services;
 use super::{App, Error, client, keys, no_strangers, places};
@@ -13,10 +14,8 @@ use crate::config::Config;
 use crate::store::{Look, Sqlite};
 
 impl App {
-    /// Answers what was not looked into, and why.
-    pub async fn check(mut config: Config) -> Result<Option<String>, Error> {
-        let makes_key = config.kms.local.create;
-        config.kms.local.create = false;
+    /// Answers what was not looked into, or is not there yet.
+    pub async fn check(config: Config) -> Result<Option<String>, Error> {
         let rules = Rules::read(&config)?;
         if let Some(cert) = &config.tls.cert {
             listen::check_still_good(cert).map_err(Error::Tls)?;
@@ -28,40 +27,43 @@ impl App {
         {
             file.as_deref().map_or(Ok(()), |file| check_home(key, file))?;
         }
+        let (keyring, files) = keys::build(&config, Services::new(client.clone()), Missing::Rehearsed).await?;
+        let mut made: Vec<String> = files.missing().into_iter().map(|name| format!("the key `{name}`")).collect();
+
         let path = config.store.url.strip_prefix("sqlite://").unwrap_or_default().to_owned();
-        let (look, home) = (Sqlite::look(Path::new(&path)), home(Path::new(&path)));
-        let left_out = match look {
-            Look::Absent if makes_key => {
-                return no_strangers_unless_known(&rules, &config)
-                    .map(|()| Some("the first start makes the key and the database".to_owned()));
+        let path = Path::new(&path);
+        let mut left_out = None;
+        match Sqlite::look(path) {
+            Look::Absent if is_writable(to_be_home(path, config.kms.local.create)) => {
+                if rules.callers.is_empty() {
+                    // Where there is no database, nobody has a token either.
+                    no_strangers(&config)?;
+                }
+                keys::all_do_their_part(&keyring.check().await)?;
+                made.push("the database".to_owned());
             }
-            Look::Absent if is_writable(home) => "the database is not there yet: the first start makes it".to_owned(),
-            Look::InUse => "the database is not looked into: a daemon is using it".to_owned(),
+            Look::InUse => {
+                keys::all_do_their_part(&keyring.check().await)?;
+                left_out = Some("the database is not looked into: a daemon is using it".to_owned());
+            }
             Look::Older { found, known } => {
-                format!(
+                keys::all_do_their_part(&keyring.check().await)?;
+                left_out = Some(format!(
                     "the database is not looked into: it has schema {found}, and the next start brings it to {known}"
-                )
+                ));
             }
             // Whole, or what opening it will name.
             Look::Whole | Look::Absent => {
-                let app = Self::build(config).await?;
+                let app = Self::of(config, rules, client, (keyring, files)).await?;
                 app.knows_nobody().await?;
                 app.vault.ready().await?;
-                return keys::all_do_their_part(&app.vault.check_keys().await).map(|()| None);
+                keys::all_do_their_part(&app.vault.check_keys().await)?;
             }
-        };
-        if matches!(look, Look::Absent) {
-            no_strangers_unless_known(&rules, &config)?;
         }
-        let (keyring, _) = keys::build(&config, Services::new(client)).await?;
-        keys::all_do_their_part(&keyring.check().await)?;
-        Ok(Some(left_out))
+        let makes = (!made.is_empty()).then(|| format!("the next start makes {}", made.join(" and ")));
+        let said: Vec<String> = makes.into_iter().chain(left_out).collect();
+        Ok((!said.is_empty()).then(|| said.join("; ")))
     }
-}
-
-/// Where there is no database, nobody has a token.
-fn no_strangers_unless_known(rules: &Rules, config: &Config) -> Result<(), Error> {
-    if rules.callers.is_empty() { no_strangers(config) } else { Ok(()) }
 }
 
 fn check_home(key: &str, file: &Path) -> Result<(), Error> {
@@ -74,6 +76,17 @@ fn check_home(key: &str, file: &Path) -> Result<(), Error> {
 
 fn home(file: &Path) -> &Path {
     file.parent().filter(|home| !home.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Where directories are made too, the nearest one that is there.
+fn to_be_home(file: &Path, makes_directories: bool) -> &Path {
+    let wanted = home(file);
+    let there = wanted.ancestors().find(|directory| directory.exists() || directory.as_os_str().is_empty());
+    match there {
+        Some(there) if makes_directories && there.as_os_str().is_empty() => Path::new("."),
+        Some(there) if makes_directories => there,
+        _ => wanted,
+    }
 }
 
 /// Tried, and taken back: modes do not tell what a file system takes, nor what root may.

@@ -9,11 +9,19 @@ use crate::config::{self, Config};
 use crate::crypto::Secret;
 use crate::crypto::age::Recipient;
 use crate::kms::gcp::{self, Gcp};
-use crate::kms::{self, KeyUri, Keyring, Kms, Local, Steady, WrongUri};
+use crate::kms::{self, KeyUri, Keyring, Kms, Local, Prices, Steady, WrongUri};
 use crate::vault;
 
+/// What becomes of a key file that is not there, where `kms.local.create` lets it be made.
+#[derive(Clone, Copy)]
+pub enum Missing {
+    Made,
+    /// In memory alone, for a check.
+    Rehearsed,
+}
+
 /// The keys, and the files that some of them are in.
-pub async fn build(config: &Config, services: Services) -> Result<(Keyring, Arc<Files>), Error> {
+pub async fn build(config: &Config, services: Services, missing: Missing) -> Result<(Keyring, Arc<Files>), Error> {
     // What is spelled wrong is told before a file is made or anybody asked.
     let kms = &config.kms;
     parse(config, "kms.default", &kms.default)?;
@@ -26,7 +34,7 @@ pub async fn build(config: &Config, services: Services) -> Result<(Keyring, Arc<
         parse(config, "kms.others", uri)?;
     }
     let recipients = recipients(config)?;
-    let mut making = Making::begin(config, services)?;
+    let mut making = Making::begin(config, services, missing)?;
     let default = making.key("kms.default", &kms.default, kms.local.create).await?;
     let mut orgs = BTreeMap::new();
     for (org, uri) in &kms.orgs {
@@ -60,6 +68,11 @@ pub struct Files {
 }
 
 impl Files {
+    /// The names of those that are rehearsed.
+    pub fn missing(&self) -> Vec<&str> {
+        self.files.iter().filter(|(_, file)| !file.is_on_disk()).map(|(name, _)| name.as_str()).collect()
+    }
+
     /// Reads them again: all of them, or the error of the first that does not open what it opened before.
     pub async fn read_again(self: Arc<Self>) -> Result<Newer, Error> {
         // A passphrase is slow to hash.
@@ -91,6 +104,7 @@ impl Newer {
 
 struct Making<'a> {
     config: &'a Config,
+    missing: Missing,
     passphrase: Option<Secret>,
     services: Services,
     /// By URI: what is named twice is one key, with one breaker.
@@ -100,9 +114,9 @@ struct Making<'a> {
 }
 
 impl<'a> Making<'a> {
-    fn begin(config: &'a Config, services: Services) -> Result<Self, Error> {
+    fn begin(config: &'a Config, services: Services, missing: Missing) -> Result<Self, Error> {
         let passphrase = passphrase(&config.kms.local)?;
-        Ok(Self { config, passphrase, services, keys: BTreeMap::new(), files: Vec::new(), google: None })
+        Ok(Self { config, missing, passphrase, services, keys: BTreeMap::new(), files: Vec::new(), google: None })
     }
 
     async fn key(&mut self, setting: &str, text: &str, create: bool) -> Result<Arc<dyn Kms>, Error> {
@@ -133,14 +147,18 @@ impl<'a> Making<'a> {
         let key: Arc<dyn Kms> = {
             // A call that ends before its key does would say that it is late, and not why.
             let deadline = self.config.kms.deadline.min(self.config.limits.deadline);
-            Arc::new(Steady::new(key, deadline, price(&uri)))
+            Arc::new(Steady::new(key, deadline, prices(&uri)))
         };
         self.keys.insert(text.to_owned(), Arc::clone(&key));
         Ok(key)
     }
 
     fn file(&mut self, name: &str, create: bool) -> Result<Arc<Local>, Error> {
-        let open = if create { Local::open_or_create } else { Local::open };
+        let open = match self.missing {
+            _ if !create => Local::open,
+            Missing::Made => Local::open_or_create,
+            Missing::Rehearsed => Local::open_or_rehearse,
+        };
         let file = Arc::new(open(&self.config.kms.local.directory, name, self.passphrase.as_ref())?);
         self.files.push((name.to_owned(), Arc::clone(&file)));
         Ok(file)
@@ -149,7 +167,7 @@ impl<'a> Making<'a> {
     /// What was wrapped under another key of the directory still opens.
     async fn every_file(&mut self) -> Result<(), Error> {
         let directory = &self.config.kms.local.directory;
-        if self.files.is_empty() && !directory.exists() {
+        if !directory.exists() {
             return Ok(());
         }
         for name in Local::names(directory).map_err(|cause| unreadable(directory, cause))? {
@@ -205,11 +223,13 @@ pub fn all_do_their_part(broken: &[kms::Error]) -> Result<(), Error> {
     Err(Error::Kms { causes, may_pass: broken.iter().all(|error| matches!(error, kms::Error::Unavailable { .. })) })
 }
 
-/// What one call costs, in millionths of a dollar, by the public price lists of November 2026: an estimate, for the metric.
-const fn price(uri: &KeyUri) -> u64 {
+/// By the public price lists of November 2026, at which a request costs three millionths of a dollar: an estimate, for the
+/// metric. AWS and Azure are asked twice for a wrap, as it is opened before it counts.
+const fn prices(uri: &KeyUri) -> Prices {
     match uri {
-        KeyUri::Gcp { .. } | KeyUri::Aws { .. } | KeyUri::Azure { .. } => 3,
-        KeyUri::Local { .. } | KeyUri::Transit { .. } => 0,
+        KeyUri::Gcp { .. } => Prices { wrap: 3, unwrap: 3 },
+        KeyUri::Aws { .. } | KeyUri::Azure { .. } => Prices { wrap: 6, unwrap: 3 },
+        KeyUri::Local { .. } | KeyUri::Transit { .. } => Prices { wrap: 0, unwrap: 0 },
     }
 }
 
@@ -238,7 +258,7 @@ mod tests {
         config.kms.local.directory = dir.path().to_owned();
         create(&config, "default").unwrap();
         let services = Services::new(Client::new(Settings::default()).unwrap());
-        let (ring, files) = build(&config, services).await.unwrap();
+        let (ring, files) = build(&config, services, Missing::Made).await.unwrap();
         let context = Context::for_org_key("acme");
         let old = ring.wrap(&DEK, &context).await.unwrap();
         let file = dir.path().join("default.key");

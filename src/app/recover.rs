@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::keys::Missing;
 use super::services::Services;
 use super::{Error, backup, client, keys, store};
 use crate::config::Config;
@@ -35,7 +36,7 @@ pub async fn recover(
     if from.is_none() {
         there(config)?;
     }
-    let (keyring, _) = keys::build(config, Services::new(client(&config.outbound)?)).await?;
+    let (keyring, _) = keys::build(config, Services::new(client(&config.outbound)?), Missing::Made).await?;
     let broken = keyring.check().await;
     let (needed, wanted): (Vec<_>, Vec<_>) = broken.into_iter().partition(|error| error.key() == config.kms.default);
     keys::start_without(&needed, &wanted)?;

@@ -39,7 +39,7 @@ impl Export {
         }
         let shown = self.file.display().to_string();
         let unwritten = |cause: io::Error| Failure::usage(format!("cannot write {shown}: {cause}"));
-        let mut part = Part::begin(&self.file).map_err(unwritten)?;
+        let mut part = Part::begin(&self.file)?;
         let whole = receive(context, &mut part.file, &shown).await?;
         part.keep(&self.file).map_err(unwritten)?;
         told(&whole, &shown)
@@ -91,12 +91,21 @@ struct Part {
 }
 
 impl Part {
-    fn begin(file: &Path) -> io::Result<Self> {
+    fn begin(file: &Path) -> Result<Self, Failure> {
         let mut path = file.as_os_str().to_owned();
         path.push(".part");
         let path = PathBuf::from(path);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { path, file, kept: false })
+        let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        match open {
+            Ok(file) => Ok(Self { path, file, kept: false }),
+            Err(cause) => {
+                let failure = Failure::usage(format!("cannot write {}: {cause}", path.display()));
+                Err(match cause.kind() {
+                    io::ErrorKind::AlreadyExists => failure.hint("what another export has left there: remove it"),
+                    _ => failure,
+                })
+            }
+        }
     }
 
     fn keep(mut self, as_file: &Path) -> io::Result<()> {

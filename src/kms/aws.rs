@@ -139,7 +139,7 @@ impl Aws {
             | "LimitExceededException"
             | "TooManyRequestsException"
             | "RequestLimitExceeded" => later("throttled"),
-            "KeyUnavailableException" => later("the key is not available for now"),
+            "KeyUnavailableException" => later("the key is not available"),
             "DependencyTimeoutException" | "KMSInternalException" => later("a fault of its own"),
             _ if answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS => later("busy"),
             _ => refused(format!("AWS KMS answers {status}, which is not expected here")),

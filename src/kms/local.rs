@@ -87,6 +87,24 @@ impl Local {
         }
     }
 
+    /// Opens it, or makes one that is written nowhere: to see that it could be made.
+    pub fn open_or_rehearse(dir: &Path, name: &str, passphrase: Option<&Secret>) -> Result<Self, Error> {
+        match Self::open(dir, name, passphrase) {
+            Err(error) if matches!(error.fault, Fault::Missing) => {
+                let file = path(dir, name)?;
+                let keys = KeyFile::generate(passphrase)
+                    .and_then(|keyfile| keyfile.keys(keyfile.unlock(passphrase)?.as_ref()))
+                    .map_err(|fault| fault.of(&file))?;
+                Ok(Self { uri: format!("local://{name}"), file, keys: ArcSwap::from_pointee(keys) })
+            }
+            opened => opened,
+        }
+    }
+
+    pub fn is_on_disk(&self) -> bool {
+        self.file.exists()
+    }
+
     /// Adds a version, which wraps from now on; the older ones still open. A daemon that runs has to read the file again.
     pub fn rotate(dir: &Path, name: &str, passphrase: Option<&Secret>) -> Result<Self, Error> {
         let file = path(dir, name)?;

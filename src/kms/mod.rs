@@ -27,7 +27,7 @@ use cause::{Cause, opened, outbound, same, unsound};
 pub use context::Context;
 pub use keyring::Keyring;
 pub use local::Local;
-pub use steady::Steady;
+pub use steady::{Prices, Steady};
 pub use transit::Transit;
 pub use uri::{KeyUri, WrongUri};
 

@@ -2,7 +2,7 @@
 //! of random length, so that a crowd does not come back at once; and a service that is down is left alone (`breaker.rs`).
 //! What is refused, or does not fit, is so the next time too, and is asked once.
 //!
-//! An adapter makes one attempt and knows nothing of this. Every attempt is counted: it is what a KMS bills.
+//! An adapter makes one attempt and knows nothing of this. Every attempt is counted: a KMS bills those that fail too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,18 +21,24 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub struct Steady {
     key: Arc<dyn Kms>,
     deadline: Duration,
-    /// What one attempt costs, in millionths of a dollar.
-    price: u64,
+    prices: Prices,
     breaker: Breaker,
 }
 
+/// What one attempt costs, in millionths of a dollar.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Prices {
+    pub wrap: u64,
+    pub unwrap: u64,
+}
+
 impl Steady {
-    pub fn new(key: Arc<dyn Kms>, deadline: Duration, price: u64) -> Self {
+    pub fn new(key: Arc<dyn Kms>, deadline: Duration, prices: Prices) -> Self {
         let breaker = Breaker::new(key.uri());
-        Self { key, deadline, price, breaker }
+        Self { key, deadline, prices, breaker }
     }
 
-    async fn call<T, F>(&self, op: &'static str, attempt: impl Fn() -> F) -> Result<T, Error>
+    async fn call<T, F>(&self, op: &'static str, price: u64, attempt: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -47,7 +53,7 @@ impl Steady {
                 Ok(answer) => answer,
                 Err(_) => Err(self.unavailable(format!("no answer within {:?}", self.deadline))),
             };
-            self.count(op, &answer, started.elapsed());
+            self.count(op, price, &answer, started.elapsed());
             let Err(error @ Error::Unavailable { .. }) = answer else {
                 turn.answered();
                 return answer;
@@ -64,7 +70,7 @@ impl Steady {
         }
     }
 
-    fn count<T>(&self, op: &'static str, answer: &Result<T, Error>, took: Duration) {
+    fn count<T>(&self, op: &'static str, price: u64, answer: &Result<T, Error>, took: Duration) {
         let outcome = match answer {
             Ok(_) => "ok",
             Err(Error::Unavailable { .. }) => "unavailable",
@@ -74,7 +80,7 @@ impl Steady {
         let key = || self.key.uri().to_owned();
         metrics::counter!("strongroom_kms_calls_total", "key" => key(), "op" => op, "outcome" => outcome).increment(1);
         metrics::histogram!("strongroom_kms_seconds", "key" => key(), "op" => op).record(took);
-        metrics::counter!("strongroom_kms_cost_microdollars_total", "key" => key()).increment(self.price);
+        metrics::counter!("strongroom_kms_cost_microdollars_total", "key" => key()).increment(price);
     }
 
     fn unavailable(&self, cause: String) -> Error {
@@ -89,11 +95,11 @@ impl Kms for Steady {
     }
 
     async fn wrap(&self, dek: &Dek, context: &Context) -> Result<Wrapped, Error> {
-        self.call("wrap", || self.key.wrap(dek, context)).await
+        self.call("wrap", self.prices.wrap, || self.key.wrap(dek, context)).await
     }
 
     async fn unwrap(&self, wrapped: &Wrapped, context: &Context) -> Result<Dek, Error> {
-        self.call("unwrap", || self.key.unwrap(wrapped, context)).await
+        self.call("unwrap", self.prices.unwrap, || self.key.unwrap(wrapped, context)).await
     }
 }
 

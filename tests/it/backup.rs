@@ -224,6 +224,8 @@ fn checkpoints_from_after_the_export_are_not_followed() {
     let (daemon, runtime) = (Daemon::start_with(home.path(), &config), runtime());
     let token = daemon.token.clone();
     runtime.block_on(live(&daemon, &token, 0));
+    // Signed by the newest of several audit keys.
+    assert!(daemon.cli(&token, &["audit", "key", "--rotate"], None).status.success());
     let file = out.path().join("vault.jsonl");
     assert_eq!(export(&daemon, &token, &file).0, 0);
     runtime.block_on(live(&daemon, &token, 4));

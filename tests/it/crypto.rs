@@ -48,7 +48,7 @@ enum Verdict {
 }
 
 #[derive(Clone, Deserialize, Serialize)]
-struct Who {
+pub struct Who {
     org: String,
     project: String,
     provider: String,

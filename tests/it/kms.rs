@@ -5,6 +5,7 @@
 mod aws;
 mod azure;
 mod gcp;
+mod golden;
 mod keyed;
 mod outage;
 mod platform;

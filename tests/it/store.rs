@@ -3,6 +3,7 @@
 mod access;
 mod changes;
 mod commits;
+mod exports;
 mod grants;
 mod health;
 mod model;
@@ -51,6 +52,7 @@ macro_rules! conformance {
                     wrong_codes_lock_for_longer_and_longer, a_thousand_guesses_at_once_are_five,
                     what_nobody_confirms_is_found, an_approval_is_for_one_request_and_one_caller,
                     sixty_four_uses_of_one_approval, approvals_end_and_are_not_many;
+                exports: an_export_is_of_one_moment;
                 model: random_changes_match_a_model;
             }
         }

@@ -20,7 +20,7 @@ use crate::crypto::Secret;
 use crate::http::Client;
 use crate::http::platform::{Platform, Service};
 
-/// Who strongroom is at AWS, for now.
+/// Who strongroom is at AWS, until the session ends.
 pub struct Session {
     pub access_key_id: String,
     pub secret_access_key: Secret,

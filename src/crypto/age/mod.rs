@@ -1,7 +1,7 @@
 //! The age file format, version 1 (age-encryption.org/v1), as far as recovery needs it: X25519 recipients, and payloads of
 //! one chunk. What it makes, every age tool opens.
 //!
-//! The `age` crate is not used: it brings some sixty crates, translations among them, for these two hundred lines.
+//! The `age` crate is not used: it brings some sixty crates, translations among them, for these few hundred lines.
 //! X25519 and ChaCha20-Poly1305 are aws-lc's; the vectors of age's own test kit are in `tests/vectors/age`.
 //!
 //! ```text

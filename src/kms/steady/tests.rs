@@ -66,7 +66,7 @@ impl Kms for Scripted {
 }
 
 fn steady(key: &Arc<Scripted>) -> Steady {
-    Steady::new(Arc::clone(key) as Arc<dyn Kms>, DEADLINE, 3)
+    Steady::new(Arc::clone(key) as Arc<dyn Kms>, DEADLINE, Prices { wrap: 6, unwrap: 3 })
 }
 
 async fn wrap(steady: &Steady) -> Result<Wrapped, Error> {
@@ -175,7 +175,7 @@ fn every_attempt_is_counted_with_what_came_of_it() {
         "strongroom_kms_calls_total{key=\"test://key\",op=\"wrap\",outcome=\"ok\"} 1",
         "strongroom_kms_calls_total{key=\"test://key\",op=\"wrap\",outcome=\"refused\"} 1",
         "strongroom_kms_calls_total{key=\"test://key\",op=\"wrap\",outcome=\"unavailable\"} 6",
-        "strongroom_kms_cost_microdollars_total{key=\"test://key\"} 24",
+        "strongroom_kms_cost_microdollars_total{key=\"test://key\"} 48",
         "strongroom_kms_breaker{key=\"test://key\"} 1",
     ] {
         assert!(said.contains(line), "{line} is not in:\n{said}");

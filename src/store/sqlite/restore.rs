@@ -1,7 +1,6 @@
 //! A database that is made of an export: beside the place where it is to be, in a directory of its own, and moved there
 //! when it is whole. Killed at any moment, there is none, or all of it.
 
-use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -106,7 +105,7 @@ impl Making {
         })?;
         for left in fs::read_dir(&directory).map_err(refused)? {
             let left = left.map_err(refused)?;
-            if left.file_name() != OsString::from("lock") {
+            if left.file_name() != "lock" {
                 fs::remove_file(left.path()).map_err(refused)?;
             }
         }

@@ -3,6 +3,8 @@
 use std::process::{Command, Stdio};
 
 use super::*;
+use strongroom::pb::v1::{IssueTokenRequest, ListTokensRequest, RevokeTokenRequest};
+
 use crate::daemon::program;
 
 const ROWS: u32 = 160;
@@ -13,6 +15,42 @@ fn most(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
+}
+
+/// Holds a place among their own calls and nobody else's, ends with their proof, and keeps no daemon from its end.
+async fn whoever_does_not_read(daemon: &Daemon) {
+    let issue = IssueTokenRequest { name: "b".into(), role: "admin".into(), org: "*".into(), ..Default::default() };
+    let mut admin = daemon.admin(&daemon.token).await;
+    let issued = admin.issue_token(issue).await.unwrap().into_inner();
+    let other = issued.token.unwrap().expose_text().unwrap().to_owned();
+    let mut theirs = daemon.admin(&other).await.export_vault(ExportVaultRequest {}).await.unwrap().into_inner();
+    theirs.message().await.unwrap().unwrap();
+    let mut own = admin.export_vault(ExportVaultRequest {}).await.unwrap().into_inner();
+    own.message().await.unwrap().unwrap();
+    let refused = admin.list_tokens(ListTokensRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    drop(own);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let revoke = RevokeTokenRequest { id: issued.info.unwrap().id };
+    while admin.revoke_token(revoke.clone()).await.is_err() {
+        assert!(std::time::Instant::now() < end, "the place of whoever hung up is not free");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let ended = loop {
+        match theirs.message().await {
+            Ok(Some(_)) => (),
+            Ok(None) => panic!("it went to its end"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(ended.code(), Code::Unauthenticated, "{ended:?}");
+    let mut unread = admin.export_vault(ExportVaultRequest {}).await.unwrap().into_inner();
+    unread.message().await.unwrap().unwrap();
+    // Left open, with the runtime that would read it.
+    tokio::spawn(async move {
+        let _unread = unread;
+        std::future::pending::<()>().await;
+    });
 }
 
 #[test]
@@ -29,7 +67,8 @@ fn rows_flow_through() {
     raw.execute(more, [ROWS, BLOB]).unwrap();
     drop(raw);
 
-    let daemon = Daemon::start(home.path());
+    let config = "[limits]\nfailed_authentications = 0\ncaller_at_once = 1\n";
+    let daemon = Daemon::start_with(home.path(), config);
     let file = out.path().join("vault.jsonl");
     let before = most(daemon.pid()).unwrap();
     let (code, said) = export(&daemon, &token, &file);
@@ -38,7 +77,10 @@ fn rows_flow_through() {
     let all = std::fs::metadata(&file).unwrap().len() / 1024;
     assert!(all > u64::from(ROWS * BLOB / 1024), "{all}");
     assert!(grown < all / 2, "the export of {all} KiB has cost {grown} KiB");
+    let runtime = runtime();
+    runtime.block_on(whoever_does_not_read(&daemon));
     assert!(daemon.stop().success());
+    drop(runtime);
 
     let to = home_with_keys_of(home.path());
     let words = ["import", file.to_str().unwrap(), "--apply", "--config", "strongroom.toml"];

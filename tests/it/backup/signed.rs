@@ -16,8 +16,8 @@ fn bytes(cell: &Json) -> Vec<u8> {
 /// The private half of the audit key, by the key file.
 fn signer(taken: &Taken, tables: &Tables, instance: &str) -> Signer {
     let key = Local::open(&keys(taken.home.path()), "default", None).unwrap();
-    let row = tables.iter().find(|(name, ..)| name == "wraps").unwrap().2.iter();
-    let row = row.map(|row| row.clone()).find(|row| bytes(&row[0]).starts_with(b"a")).unwrap();
+    let wraps = &tables.iter().find(|(name, ..)| name == "wraps").unwrap().2;
+    let row = wraps.iter().find(|row| bytes(&row[0]).starts_with(b"a")).unwrap();
     let text = |cell: &Json| cell.as_str().unwrap().to_owned();
     let wrapped = Wrapped { key: text(&row[1]), key_version: text(&row[2]), bytes: bytes(&row[3]) };
     let seed = runtime().block_on(key.unwrap(&wrapped, &Context::for_audit_key(instance, 1))).unwrap();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use strongroom::crypto::Dek;
-use strongroom::kms::{Context, Error, Kms, Steady, Wrapped};
+use strongroom::kms::{Context, Error, Kms, Prices, Steady, Wrapped};
 
 use crate::fake::kms::{Service, State, Trouble};
 
@@ -182,7 +182,7 @@ pub async fn passing(service: &impl Service) {
 
 pub async fn slow(service: &impl Service) {
     let wrapped = wrap(&*service.key()).await;
-    let key = Steady::new(service.key(), Duration::from_millis(700), 0);
+    let key = Steady::new(service.key(), Duration::from_millis(700), Prices::default());
     service.trouble(Trouble::Slow(Duration::from_millis(100)));
     opens(&key, &wrapped).await;
     service.trouble(Trouble::Silent);
@@ -242,7 +242,7 @@ pub async fn crowd(service: &impl Service) {
 
 /// With patience around it, a short trouble is not seen, and a refusal is told at once.
 pub async fn patience(service: &impl Service) {
-    let key: Arc<dyn Kms> = Arc::new(Steady::new(service.key(), Duration::from_secs(10), 0));
+    let key: Arc<dyn Kms> = Arc::new(Steady::new(service.key(), Duration::from_secs(10), Prices::default()));
     service.trouble(Trouble::Throttled);
     let recovery = async {
         tokio::time::sleep(Duration::from_millis(300)).await;

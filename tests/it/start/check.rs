@@ -32,11 +32,32 @@ fn a_check_runs_beside_the_daemon() {
 fn a_check_makes_nothing() {
     let place = Place(tempfile::tempdir().unwrap());
     let create = "[kms.local]\ncreate = true";
-    in_order(&place.serve(create, &["--check"]), "the first start makes the key and the database");
+    in_order(&place.serve(create, &["--check"]), "the next start makes the key `default` and the database");
     assert!(!place.file("strongroom-data").exists());
     std::fs::create_dir_all(place.file("strongroom-data")).unwrap();
     said(&place.serve("", &["--check"]), KEY, &["no such key file"]);
     assert_eq!(std::fs::read_dir(place.file("strongroom-data")).unwrap().count(), 0);
+}
+
+/// What a first start would find is found, though it may make what is missing.
+#[test]
+fn a_check_before_the_first_start_asks_every_key() {
+    let place = Place(tempfile::tempdir().unwrap());
+    let create = "[kms.local]\ncreate = true\n";
+    let own = format!("{create}[kms.orgs]\nacme = \"local://acme\"\n");
+    in_order(&place.serve(&own, &["--check"]), "makes the key `default` and the key `acme` and the database");
+    let cloud = "[kms]\ndefault = \"transit://localhost:1/transit/key\"\n[outbound]\nprivate_hosts = [\"localhost\"]\n";
+    place.write("token", "a-token");
+    let refused = place.serve(&format!("{cloud}{create}"), &["--check"]);
+    said(&refused, KEY, &["transit://localhost:1/transit/key"]);
+    assert!(!place.file("strongroom-data").exists());
+
+    place.write("passphrase", "not the one");
+    let keys = place.file("strongroom-data/keys");
+    std::fs::create_dir_all(&keys).unwrap();
+    strongroom::kms::Local::create(&keys, "default", Some(&"the one".to_owned().into())).unwrap();
+    let under = format!("{create}passphrase_file = \"passphrase\"\n");
+    said(&place.serve(&under, &["--check"]), KEY, &["default.key", "passphrase"]);
 }
 
 /// Else the program that wrote it could not go back to it.

@@ -44,6 +44,18 @@ impl Vault {
         Self::with(KeySize::Rsa2048)
     }
 
+    /// With a version of `k` that it has had before, as PKCS #8.
+    pub fn with_kept(number: usize, key: &[u8]) -> Self {
+        let vault = Self::start();
+        let mut held = vault.held.lock().unwrap();
+        while held.told.newest() < number {
+            held.told.rotate();
+        }
+        held.keys.insert(kid(KEY, number), PrivateDecryptingKey::from_pkcs8(key).unwrap());
+        drop(held);
+        vault
+    }
+
     pub fn with(size: KeySize) -> Self {
         let told = Told { versions: vec![State::Enabled], trouble: Trouble::Nothing };
         let mut held = Held { told, size, keys: BTreeMap::new(), inside: Vec::new() };

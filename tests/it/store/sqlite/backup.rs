@@ -118,24 +118,6 @@ async fn what_went_out_and_in_goes_out_the_same() {
     assert_eq!(again.holders(&under, None, 9).await.unwrap(), [Holder::OrgKey("new".into())]);
 }
 
-/// What is written while an export is read is not in it, and waits for nobody.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_export_is_of_one_moment() {
-    let (_folder, store) = filled().await;
-    let before = exported(&store).await;
-    let mut rows = store.export().await.unwrap();
-    for _ in 0..300 {
-        created(&store, Path { name: Uuid::now_v7().to_string(), ..acme() }).await;
-    }
-    let mut counts = BTreeMap::<&str, usize>::new();
-    while let Some(piece) = rows.recv().await.unwrap().unwrap() {
-        *counts.entry(piece.table.name).or_default() += piece.rows.len();
-    }
-    assert_eq!(counts, before.iter().map(|(name, rows)| (*name, rows.len())).collect());
-    // Whoever stops reading is no burden.
-    drop(store.export().await.unwrap());
-}
-
 #[test]
 fn nothing_is_restored_over_anything() {
     let refused = |folder: &Folder| Restore::begin(&folder.file(), Purpose::Keep).err().unwrap().to_string();
