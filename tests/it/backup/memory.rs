@@ -18,9 +18,9 @@ fn most(pid: u32) -> Option<u64> {
 }
 
 /// Holds a place among their own calls and nobody else's, ends with their proof, and keeps no daemon from its end.
-async fn whoever_does_not_read(daemon: &Daemon) {
+async fn whoever_does_not_read(daemon: &Daemon, token: &str) {
     let issue = IssueTokenRequest { name: "b".into(), role: "admin".into(), org: "*".into(), ..Default::default() };
-    let mut admin = daemon.admin(&daemon.token).await;
+    let mut admin = daemon.admin(token).await;
     let issued = admin.issue_token(issue).await.unwrap().into_inner();
     let other = issued.token.unwrap().expose_text().unwrap().to_owned();
     let mut theirs = daemon.admin(&other).await.export_vault(ExportVaultRequest {}).await.unwrap().into_inner();
@@ -78,7 +78,7 @@ fn rows_flow_through() {
     assert!(all > u64::from(ROWS * BLOB / 1024), "{all}");
     assert!(grown < all / 2, "the export of {all} KiB has cost {grown} KiB");
     let runtime = runtime();
-    runtime.block_on(whoever_does_not_read(&daemon));
+    runtime.block_on(whoever_does_not_read(&daemon, &token));
     assert!(daemon.stop().success());
     drop(runtime);
 
