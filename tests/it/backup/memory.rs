@@ -53,6 +53,22 @@ async fn whoever_does_not_read(daemon: &Daemon, token: &str) {
     });
 }
 
+/// The daemon dies in the middle: there is no file that could be taken for a backup.
+fn cut_off(home: &Path, token: &str, config: &str) {
+    let (daemon, out) = (Daemon::start_with(home, config), tempfile::tempdir().unwrap());
+    let part = out.path().join("vault.jsonl.part");
+    let mut export = Command::new(program());
+    export.args(["export", "vault.jsonl"]).current_dir(out.path()).stderr(Stdio::null());
+    let mut child = export.env("STRONGROOM_ADDR", &daemon.addr).env("STRONGROOM_TOKEN", token).spawn().unwrap();
+    while std::fs::metadata(&part).map_or(0, |part| part.len()) == 0 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it was cut off");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    daemon.kill();
+    assert!(!child.wait().unwrap().success());
+    assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 0, "what was cut off was kept");
+}
+
 #[test]
 fn rows_flow_through() {
     let (home, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -81,6 +97,8 @@ fn rows_flow_through() {
     runtime.block_on(whoever_does_not_read(&daemon, &token));
     assert!(daemon.stop().success());
     drop(runtime);
+
+    cut_off(home.path(), &token, config);
 
     let to = home_with_keys_of(home.path());
     let words = ["import", file.to_str().unwrap(), "--apply", "--config", "strongroom.toml"];

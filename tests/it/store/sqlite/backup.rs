@@ -1,6 +1,7 @@
 //! All that a database keeps goes out, comes into a new one, and goes out the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use strongroom::store::backup::{COLUMNS_LEFT_OUT, Cell, Kind, LEFT_OUT, META_LEFT_OUT, SCHEMA, TABLES, Table};
 use strongroom::store::{Holder, KeyVersion, OrgKey, Purpose, Restore};
@@ -126,6 +127,32 @@ async fn what_went_out_and_in_goes_out_the_same() {
     assert_eq!(one.unwrap().sequence, two.unwrap().sequence);
     let under = KeyVersion { key: "age:b".into(), version: "1".into() };
     assert_eq!(again.holders(&under, None, 9).await.unwrap(), [Holder::OrgKey("new".into())]);
+}
+
+/// What was destroyed is to go from the write-ahead log too. An export is in the way of that, and no commit waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_do_not_wait_for_an_export_that_nobody_reads() {
+    let (folder, store) = filled().await;
+    let forty = async || {
+        let begun = Instant::now();
+        for _ in 0..40 {
+            commit(&store, Change::Record).await.unwrap();
+        }
+        begun.elapsed()
+    };
+    let alone = forty().await;
+    let rows = store.export().await.unwrap();
+    let one = created(&store, Path { name: "to go".into(), ..acme() }).await;
+    let target = Target { credential: one.id, revision: one.revision };
+    commit(&store, Change::Delete { target, destroy_at: None }).await.unwrap();
+    let beside = forty().await;
+    assert!(beside < alone * 3 + Duration::from_millis(500), "{beside:?}, and {alone:?} without an export");
+    drop(rows);
+    let end = Instant::now() + Duration::from_secs(20);
+    while fs::metadata(folder.side("-wal")).is_ok_and(|log| log.len() > 0) {
+        assert!(Instant::now() < end, "what was destroyed is still in the log");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[test]
