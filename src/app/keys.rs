@@ -9,7 +9,7 @@ use crate::config::{self, Config};
 use crate::crypto::Secret;
 use crate::crypto::age::Recipient;
 use crate::kms::gcp::{self, Gcp};
-use crate::kms::{self, KeyUri, Keyring, Kms, Local, Prices, Steady, WrongUri};
+use crate::kms::{self, KeyUri, Keyring, Kms, Local, PerOrg, Prices, Steady, WrongUri};
 use crate::vault;
 
 /// What becomes of a key file that is not there, where `kms.local.create` lets it be made.
@@ -102,6 +102,11 @@ impl Newer {
     }
 }
 
+/// What a request costs by the public price lists of November 2026, in millionths of a dollar: an estimate, for the metric.
+const REQUEST: u64 = 3;
+/// A wrap is opened before it counts.
+const TWO_REQUESTS: u64 = 2 * REQUEST;
+
 struct Making<'a> {
     config: &'a Config,
     missing: Missing,
@@ -125,29 +130,33 @@ impl<'a> Making<'a> {
         }
         let uri = parse(self.config, setting, text)?;
         let unusable = |why: String| self.config.wrong(setting, format!("names `{uri}`, which cannot be asked: {why}"));
+        // A call that ends before its key does would say that it is late, and not why.
+        let deadline = self.config.kms.deadline.min(self.config.limits.deadline);
+        let steady = |key, wrap, unwrap| Arc::new(Steady::new(key, deadline, Prices { wrap, unwrap }));
         let key: Arc<dyn Kms> = match &uri {
-            KeyUri::Local { name } => self.file(name, create)?,
+            KeyUri::Local { name } => steady(self.file(name, create)?, 0, 0),
             KeyUri::Gcp { .. } => {
                 let client = match &self.google {
                     Some(client) => client.clone(),
                     None => google(&self.config.kms.gcp).await.map_err(unusable)?,
                 };
                 self.google = Some(client.clone());
-                Arc::new(Gcp::new(&uri, client).map_err(unusable)?)
+                steady(Arc::new(Gcp::new(&uri, client).map_err(unusable)?), REQUEST, REQUEST)
             }
             KeyUri::Aws { partition, region, account, id } => {
                 let arn = format!("arn:{partition}:kms:{region}:{account}:key/{id}");
-                Arc::new(self.services.aws(arn, region).map_err(unusable)?)
+                steady(Arc::new(self.services.aws(arn, region).map_err(unusable)?), TWO_REQUESTS, REQUEST)
             }
-            KeyUri::Azure { vault, key } => Arc::new(self.services.azure(vault, key).map_err(unusable)?),
+            KeyUri::Azure { vault, key } => {
+                steady(Arc::new(self.services.azure(vault, key).map_err(unusable)?), TWO_REQUESTS, REQUEST)
+            }
             KeyUri::Transit { host, port, mount, key } => {
-                Arc::new(self.services.transit((host, *port), mount, key).map_err(unusable)?)
+                steady(Arc::new(self.services.transit((host, *port), mount, key).map_err(unusable)?), 0, 0)
             }
-        };
-        let key: Arc<dyn Kms> = {
-            // A call that ends before its key does would say that it is late, and not why.
-            let deadline = self.config.kms.deadline.min(self.config.limits.deadline);
-            Arc::new(Steady::new(key, deadline, prices(&uri)))
+            KeyUri::PerOrg(inner) => {
+                let inner = Box::pin(self.key(setting, &inner.to_string(), create)).await?;
+                Arc::new(PerOrg::new(inner, self.config.cache.ttl))
+            }
         };
         self.keys.insert(text.to_owned(), Arc::clone(&key));
         Ok(key)
@@ -221,16 +230,6 @@ pub fn all_do_their_part(broken: &[kms::Error]) -> Result<(), Error> {
     }
     let causes = broken.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     Err(Error::Kms { causes, may_pass: broken.iter().all(|error| matches!(error, kms::Error::Unavailable { .. })) })
-}
-
-/// By the public price lists of November 2026, at which a request costs three millionths of a dollar: an estimate, for the
-/// metric. AWS and Azure are asked twice for a wrap, as it is opened before it counts.
-const fn prices(uri: &KeyUri) -> Prices {
-    match uri {
-        KeyUri::Gcp { .. } => Prices { wrap: 3, unwrap: 3 },
-        KeyUri::Aws { .. } | KeyUri::Azure { .. } => Prices { wrap: 6, unwrap: 3 },
-        KeyUri::Local { .. } | KeyUri::Transit { .. } => Prices { wrap: 0, unwrap: 0 },
-    }
 }
 
 fn passphrase(config: &config::LocalKms) -> Result<Option<Secret>, Error> {

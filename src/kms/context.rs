@@ -5,6 +5,7 @@
 //!                             credential = its UUID with hyphens, version = in decimal
 //!   an org's key              purpose = org_key, org
 //!   an audit key's seed       purpose = audit_key, instance, number = in decimal
+//!   a key of `org+URI`        purpose = wrapping_key, org
 //!
 //!   canonical = text(key) ‖ text(value) for each pair        text(s) = u32 big-endian length in bytes ‖ UTF-8
 //! ```
@@ -45,6 +46,16 @@ impl Context {
             ("instance", instance.to_owned()),
             ("number", number.to_string()),
         ])
+    }
+
+    /// For a key that wraps data keys of an org.
+    pub fn for_wrapping_key(org: &str) -> Self {
+        Self(vec![("purpose", "wrapping_key".to_owned()), ("org", org.to_owned())])
+    }
+
+    /// Empty where it belongs to none.
+    pub fn org(&self) -> &str {
+        self.parts().find(|(part, _)| *part == "org").map_or("", |(_, org)| org)
     }
 
     pub fn parts(&self) -> impl Iterator<Item = (&'static str, &str)> {

@@ -113,8 +113,7 @@ impl Keyring {
     }
 
     fn key_of(&self, context: &Context) -> &Arc<dyn Kms> {
-        let org = context.parts().find(|(part, _)| *part == "org");
-        org.and_then(|(_, org)| self.orgs.get(org)).unwrap_or(&self.default)
+        self.orgs.get(context.org()).unwrap_or(&self.default)
     }
 }
 

@@ -12,6 +12,7 @@ mod context;
 pub mod gcp;
 mod keyring;
 pub mod local;
+mod per_org;
 pub mod recovery;
 mod steady;
 pub mod transit;
@@ -27,6 +28,7 @@ use cause::{Cause, opened, outbound, same, unsound};
 pub use context::Context;
 pub use keyring::Keyring;
 pub use local::Local;
+pub use per_org::PerOrg;
 pub use steady::{Prices, Steady};
 pub use transit::Transit;
 pub use uri::{KeyUri, WrongUri};
@@ -66,6 +68,17 @@ impl Error {
             | Self::Refused { key, .. }
             | Self::Mismatch { key }
             | Self::Unknown { key } => key,
+        }
+    }
+
+    /// The same of a key that needs this one.
+    fn under(self, uri: &str) -> Self {
+        let key = uri.to_owned();
+        match self {
+            Self::Unavailable { cause, .. } => Self::Unavailable { key, cause },
+            Self::Refused { cause, .. } => Self::Refused { key, cause },
+            Self::Mismatch { .. } => Self::Mismatch { key },
+            Self::Unknown { .. } => Self::Unknown { key },
         }
     }
 

@@ -7,10 +7,13 @@
 //!   aws-kms://arn:PARTITION:kms:REGION:ACCOUNT:key/ID            an alias moves between keys, and is none
 //!   azure-kv://VAULT/KEY                                         VAULT.vault.azure.net, or a HOST with dots in it
 //!   transit://HOST[:PORT]/MOUNT/KEY                              OpenBao and Vault; a mount may have more than one part
+//!   org+URI                                                      a key for each org, under any but a local one
 //! ```
 
 use std::fmt;
 use std::str::FromStr;
+
+use super::per_org;
 
 /// A key's URI, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,7 @@ pub enum KeyUri {
     Aws { partition: String, region: String, account: String, id: String },
     Azure { vault: String, key: String },
     Transit { host: String, port: Option<u16>, mount: String, key: String },
+    PerOrg(Box<Self>),
 }
 
 /// Why a text is no key's URI: which part, and what belongs there.
@@ -44,6 +48,13 @@ impl FromStr for KeyUri {
 fn parse(uri: &str) -> Result<KeyUri, String> {
     if uri.len() > LONGEST {
         return Err(format!("longer than {LONGEST} bytes"));
+    }
+    if let Some(inner) = uri.strip_prefix(per_org::PREFIX) {
+        return match parse(inner)? {
+            KeyUri::Local { .. } => Err("a local key costs nothing to ask: leave out org+".to_owned()),
+            KeyUri::PerOrg(_) => Err("org+ is there twice".to_owned()),
+            inner => Ok(KeyUri::PerOrg(Box::new(inner))),
+        };
     }
     let (scheme, rest) = uri.split_once("://").ok_or(format!("not SCHEME://…, with {SCHEMES}"))?;
     match scheme {
@@ -165,6 +176,7 @@ impl fmt::Display for KeyUri {
             Self::Azure { vault, key } => write!(f, "azure-kv://{vault}/{key}"),
             Self::Transit { host, port: Some(port), mount, key } => write!(f, "transit://{host}:{port}/{mount}/{key}"),
             Self::Transit { host, port: None, mount, key } => write!(f, "transit://{host}/{mount}/{key}"),
+            Self::PerOrg(inner) => write!(f, "{}{inner}", per_org::PREFIX),
         }
     }
 }
@@ -185,6 +197,7 @@ mod tests {
             "azure-kv://contoso.vault.azure.cn/strongroom",
             "transit://bao.example.com:8200/team/transit/strongroom",
             "transit://bao.example.com/transit/a.b",
+            "org+azure-kv://contoso/strongroom",
         ] {
             assert_eq!(uri.parse::<KeyUri>().unwrap().to_string(), uri);
         }
@@ -196,6 +209,9 @@ mod tests {
             ("default", "not SCHEME://…, with local, gcp-kms, aws-kms, azure-kv or transit"),
             ("gcp://p", "the scheme is not local, gcp-kms, aws-kms, azure-kv or transit"),
             ("local://", "the name is empty"),
+            ("org+local://default", "a local key costs nothing to ask: leave out org+"),
+            ("org+org+azure-kv://contoso/k", "org+ is there twice"),
+            ("org+azure-kv://contoso", "not azure-kv://VAULT/KEY"),
             ("local://../etc", "the name has a '.'"),
             (
                 "gcp-kms://projects/p/locations/l/keyRings/r",
@@ -232,7 +248,7 @@ mod tests {
         /// Two texts for one key would be two keys to every row.
         #[test]
         fn what_is_read_is_written_as_it_was(
-            uri in "(local|gcp-kms|aws-kms|azure-kv|transit)://(projects/[a.:]{1,3}/locations/[ab]/keyRings/[ab]/cryptoKeys/[ab]\
+            uri in "(org[+]){0,2}(local|gcp-kms|aws-kms|azure-kv|transit)://(projects/[a.:]{1,3}/locations/[ab]/keyRings/[ab]/cryptoKeys/[ab]\
                     |arn:aws:kms:[a-c]{1,2}:123456789012:key/[ab]|[ab.:0-9]{0,8}/[ab./]{0,4}/?[ab.]{0,2}|[ab_.A]{0,4})"
         ) {
             if let Ok(read) = uri.parse::<KeyUri>() {

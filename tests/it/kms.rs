@@ -8,6 +8,7 @@ mod gcp;
 mod golden;
 mod keyed;
 mod outage;
+mod per_org;
 mod platform;
 mod services;
 mod suite;
