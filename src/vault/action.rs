@@ -39,6 +39,7 @@ actions! {
     ListAudit = "listAudit",
     VerifyAudit = "verifyAudit",
     ExportAudit = "exportAudit",
+    ExportVault = "exportVault",
     GetAuditKey = "getAuditKey",
     RotateAuditKey = "rotateAuditKey",
     ListProviders = "listProviders",
@@ -75,6 +76,7 @@ actions! {
     ReplacePolicies = "replacePolicies",
     KeepAuditKey = "keepAuditKey",
     PruneAudit = "pruneAudit",
+    ImportVault = "importVault",
 }
 
 impl Action {

@@ -4,6 +4,7 @@
 mod action;
 mod age;
 mod audit;
+mod backup;
 mod beat;
 mod cache;
 mod caller;
@@ -25,6 +26,7 @@ pub mod policy;
 mod probing;
 mod recover;
 mod request;
+pub mod restore;
 mod rewrap;
 mod rules;
 mod schedule;

@@ -3,6 +3,7 @@
 mod access;
 mod changes;
 mod commits;
+mod exports;
 mod grants;
 mod health;
 mod model;
@@ -54,6 +55,7 @@ macro_rules! conformance {
                     sixty_four_uses_of_one_approval, approvals_end_and_are_not_many;
                 orgs: an_org_goes_and_comes_back, nothing_is_stored_of_a_doomed_org, an_org_ends_when_nothing_is_left,
                     the_toll_is_what_was_destroyed, one_end_at_a_time;
+                exports: an_export_is_of_one_moment;
                 model: random_changes_match_a_model;
             }
         }
