@@ -1,5 +1,6 @@
 //! The list of parts, and how they are put together. Everything that can be refused is refused before a port opens.
 
+pub mod backup;
 mod check;
 pub mod keys;
 pub mod policy;
@@ -99,6 +100,12 @@ pub enum Error {
     Schema { url: String, cause: crate::store::Error },
     #[error("the store at {url}: {cause}")]
     Store { url: String, cause: crate::store::Error },
+    #[error("{}: {why}", file.display())]
+    Export { file: PathBuf, why: String },
+    #[error("{}: {why}", file.display())]
+    ExportSchema { file: PathBuf, why: String },
+    #[error("{}: {why}", file.display())]
+    Foreign { file: PathBuf, why: String },
     #[error("{0}")]
     Audit(String),
     #[error("audit.checkpoint_file: {}: {why}", file.display())]

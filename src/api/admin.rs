@@ -122,6 +122,16 @@ pub async fn export_audit(api: &Api, caller: &Caller, request: pb::ExportAuditRe
     Ok(Pieces(pieces.take_until(api.closed()).boxed()))
 }
 
+/// What an export of the vault answers.
+pub struct Chunks(pub BoxStream<'static, Result<pb::ExportVaultResponse, Error>>);
+
+/// The stream ends when the daemon drains, without the line that ends a whole export.
+pub async fn export_vault(api: &Api, caller: &Caller, _: pb::ExportVaultRequest) -> Result<Chunks, Fault> {
+    let chunks = api.vault.export_vault(caller).await?;
+    let chunks = chunks.map(|chunk| chunk.map(|chunk| pb::ExportVaultResponse { chunk }));
+    Ok(Chunks(chunks.take_until(api.closed()).boxed()))
+}
+
 pub async fn get_audit_key(
     api: &Api,
     caller: &Caller,

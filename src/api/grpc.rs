@@ -18,7 +18,7 @@ use tonic_health::server::HealthReporter;
 use tower::ServiceExt as _;
 
 use super::Api;
-use super::admin::{self, Pieces};
+use super::admin::{self, Chunks, Pieces};
 use super::credentials::{self, Changes};
 use super::keys::{self, News};
 use super::rpc::Rpc;
@@ -165,6 +165,14 @@ impl AdminService for Grpc {
         let refuse = refusal(&request)?;
         let opened = self.unary(request, admin::export_audit).await?;
         Ok(opened.map(|Pieces(pieces)| pieces.map(move |piece| piece.map_err(&refuse)).boxed()))
+    }
+
+    type ExportVaultStream = BoxStream<'static, Result<ExportVaultResponse, Status>>;
+
+    async fn export_vault(&self, request: Request<ExportVaultRequest>) -> Answer<Self::ExportVaultStream> {
+        let refuse = refusal(&request)?;
+        let opened = self.unary(request, admin::export_vault).await?;
+        Ok(opened.map(|Chunks(chunks)| chunks.map(move |chunk| chunk.map_err(&refuse)).boxed()))
     }
 
     async fn get_audit_key(&self, request: Request<GetAuditKeyRequest>) -> Answer<GetAuditKeyResponse> {

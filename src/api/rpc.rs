@@ -63,6 +63,7 @@ fn action(rpc: &str) -> Option<(Action, bool)> {
         "ListSecondFactors" => (Action::ListSecondFactors, false),
         "ListApprovals" => (Action::ListApprovals, false),
         "ExportAudit" => (Action::ExportAudit, false),
+        "ExportVault" => (Action::ExportVault, false),
         "GetAuditKey" => (Action::GetAuditKey, false),
         "RotateAuditKey" => (Action::RotateAuditKey, true),
         "ListProviders" => (Action::ListProviders, false),

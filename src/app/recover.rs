@@ -1,31 +1,48 @@
-//! What a recovery works on: the database of a daemon that is stopped, and the keys of now.
+//! What a recovery works on: the database of a daemon that is stopped, or an export; and the keys of now.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::keys::Missing;
 use super::services::Services;
-use super::{Error, client, keys, store};
+use super::{Error, backup, client, keys, store};
 use crate::config::Config;
 use crate::crypto::age::Identity;
 use crate::store::{Look, Sqlite};
 use crate::vault::Recovery;
 pub use crate::vault::{Drilled, Recovered};
 
-/// Asks no KMS.
-pub async fn drill(config: &Config, identity: Identity, sample: u32) -> Result<Drilled, Error> {
-    let recovery = open(config, identity)?;
+/// Asks no KMS. On an export, nothing is left of it but what it has found.
+pub async fn drill(config: &Config, from: Option<&Path>, identity: Identity, sample: u32) -> Result<Drilled, Error> {
+    let (_made, recovery) = match from {
+        None => (None, open(config, identity)?),
+        Some(file) => {
+            let (made, store) = backup::look_by(config, file, &identity).await?;
+            (Some(made), Recovery::new(store, identity)?)
+        }
+    };
     let drilled = recovery.drill(sample).await?;
     if drilled.total == 0 { Err(for_nobody(&recovery)) } else { Ok(drilled) }
 }
 
-/// The default key must do its part before anything is changed.
-pub async fn recover(config: &Config, identity: Identity, tell: impl FnMut(&Recovered)) -> Result<Recovered, Error> {
-    there(config)?;
+/// The default key must do its part before anything is changed. An export becomes the database first; from then on it is
+/// as with any.
+pub async fn recover(
+    config: &Config,
+    from: Option<&Path>,
+    identity: Identity,
+    tell: impl FnMut(&Recovered),
+) -> Result<Recovered, Error> {
+    if from.is_none() {
+        there(config)?;
+    }
     let (keyring, _) = keys::build(config, Services::new(client(&config.outbound)?), Missing::Made).await?;
     let broken = keyring.check().await;
     let (needed, wanted): (Vec<_>, Vec<_>) = broken.into_iter().partition(|error| error.key() == config.kms.default);
     keys::start_without(&needed, &wanted)?;
+    if let Some(file) = from {
+        backup::import_by(config, file, &identity).await?;
+    }
     let recovery = open(config, identity)?;
     let recovered = recovery.recover(keyring, tell).await?;
     if recovered.total == 0 { Err(for_nobody(&recovery)) } else { Ok(recovered) }

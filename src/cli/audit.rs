@@ -2,7 +2,7 @@
 
 mod export;
 mod key;
-mod verify;
+pub(super) mod verify;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -10,7 +10,9 @@ mod delete;
 mod demo;
 mod error;
 mod explain;
+mod export;
 mod grant;
+mod import;
 mod input;
 mod keys;
 mod local;
@@ -83,6 +85,8 @@ enum Command {
     Providers(providers::Providers),
     Policy(policy::Policy),
     LocalKey(local_key::LocalKey),
+    Export(export::Export),
+    Import(import::Import),
     Recover(recover::Recover),
     Fingerprint(local::Fingerprint),
     Completions(local::Completions),
@@ -148,6 +152,8 @@ impl Command {
             Self::Providers(command) => command.run(context).await,
             Self::Policy(command) => command.run(context).await,
             Self::LocalKey(command) => command.run(),
+            Self::Export(command) => command.run(context).await,
+            Self::Import(command) => command.run(context).await,
             Self::Recover(command) => command.run(context).await,
             Self::Fingerprint(command) => command.run(context),
             Self::Completions(command) => command.run(context),

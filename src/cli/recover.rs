@@ -1,6 +1,6 @@
 //! `strongroom recover`: opens what is stored by an offline identity, when its keys are lost. No server is asked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -25,7 +25,8 @@ const NAMED: usize = 1_000;
 /// machine that you trust with the identity.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  strongroom recover --identity key.txt --config strongroom.toml\n  \
-                        strongroom recover --drill --sample 100 --identity key.txt --config strongroom.toml")]
+                        strongroom recover --drill --sample 100 --identity key.txt --config strongroom.toml\n  \
+                        strongroom recover --from vault.jsonl --identity key.txt --config strongroom.toml")]
 pub(super) struct Recover {
     /// The identity: a file as age-keygen writes it, or `-` for stdin.
     #[arg(long, value_name = "FILE|-")]
@@ -34,6 +35,11 @@ pub(super) struct Recover {
     /// The configuration file, which says where the database is, and the keys to wrap under.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// An export: it becomes the database, which must not be there yet, and that is recovered. With --drill, it is looked
+    /// into and nothing is left behind.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
 
     /// Only prove on a sample that it would work. Changes nothing but when this was proven last; asks no KMS.
     #[arg(long)]
@@ -52,12 +58,12 @@ impl Recover {
         let identity = read(&context.inputs.place(&self.identity, "the identity")?)?;
         match self.drill {
             true => self.drill(&config, identity, context).await,
-            false => recover_all(&config, identity, context).await,
+            false => recover_all(&config, self.from.as_deref(), identity, context).await,
         }
     }
 
     async fn drill(&self, config: &Config, identity: Identity, context: &mut Context) -> Result<(), Failure> {
-        let found = recover::drill(config, identity, self.sample).await?;
+        let found = recover::drill(config, self.from.as_deref(), identity, self.sample).await?;
         for (_, why) in found.failed.iter().take(NAMED) {
             say(escape(why));
         }
@@ -87,12 +93,17 @@ impl Recover {
     }
 }
 
-async fn recover_all(config: &Config, identity: Identity, context: &mut Context) -> Result<(), Failure> {
+async fn recover_all(
+    config: &Config,
+    from: Option<&Path>,
+    identity: Identity,
+    context: &mut Context,
+) -> Result<(), Failure> {
     let told = |so_far: &Recovered| {
         let Recovered { total, recovered, whole, failed, .. } = so_far;
         progress(&format!("{} of {total}", recovered + whole + failed.len() as u64));
     };
-    let found = recover::recover(config, identity, told).await?;
+    let found = recover::recover(config, from, identity, told).await?;
     for (_, why) in found.failed.iter().take(NAMED) {
         say(escape(&format!("not recovered: {why}")));
     }

@@ -136,6 +136,12 @@ impl From<Error> for Failure {
             Error::Memory(_) => (Exit::Memory, "raise the limit, or set memory.lock to \"try\""),
             Error::Telemetry(_) => (Exit::Configuration, "mend the [otlp] or [log] part of the configuration"),
             Error::Schema { .. } => (Exit::Schema, "the data was left as it is"),
+            Error::Export { .. } => (Exit::Corrupt, "nothing was written; take another export, or another copy of it"),
+            Error::ExportSchema { .. } => (Exit::Schema, "nothing was written"),
+            Error::Foreign { .. } => (
+                Exit::Key,
+                "nothing was written; name the keys in kms.others or --key, or recover with `strongroom recover --from`",
+            ),
             Error::Audit(_) => (Exit::Configuration, "mend the [audit] part of the configuration"),
             Error::Diverged { .. } => (
                 Exit::Diverged,

@@ -76,6 +76,7 @@
 
 mod aead;
 pub mod age;
+pub mod backup;
 mod envelope;
 mod fernet;
 pub mod fingerprint;

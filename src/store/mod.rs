@@ -1,6 +1,7 @@
 //! What the vault keeps. Readers read rows; every change goes through [`Store::commit`] together with the audit record
 //! that tells of it, in one transaction.
 
+pub mod backup;
 pub mod chain;
 pub mod change;
 pub mod org;
@@ -23,7 +24,7 @@ pub use row::{
     Version, VersionState,
 };
 pub use seal::{Resealed, SealedAs};
-pub use sqlite::{Look, Sqlite};
+pub use sqlite::{Look, Purpose, Restore, Sqlite};
 pub use stepup::{Approval, ApprovalChange, Factor, FactorChange, FactorState};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -235,6 +236,10 @@ pub trait Store: Send + Sync {
 
     /// How many live, enabled credentials were told to be in each health but ok.
     async fn unhealthy(&self) -> Result<Vec<(Health, u64)>, Error>;
+
+    /// All that is kept, as it is at one moment: the tables of [`backup::TABLES`], each told of, with what they are to keep.
+    /// Written to meanwhile as ever; a slow reader costs no memory.
+    async fn export(&self) -> Result<backup::Rows, Error>;
 
     /// Proves that a read works and that a commit would not be refused for a reason already known.
     async fn ready(&self) -> Result<(), Error>;

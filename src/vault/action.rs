@@ -39,6 +39,7 @@ actions! {
     ListAudit = "listAudit",
     VerifyAudit = "verifyAudit",
     ExportAudit = "exportAudit",
+    ExportVault = "exportVault",
     GetAuditKey = "getAuditKey",
     RotateAuditKey = "rotateAuditKey",
     ListProviders = "listProviders",
@@ -77,6 +78,7 @@ actions! {
     ReplacePolicies = "replacePolicies",
     KeepAuditKey = "keepAuditKey",
     PruneAudit = "pruneAudit",
+    ImportVault = "importVault",
 }
 
 impl Action {

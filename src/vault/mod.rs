@@ -4,6 +4,7 @@
 mod action;
 mod age;
 mod audit;
+mod backup;
 mod beat;
 mod cache;
 mod caller;
@@ -27,6 +28,7 @@ mod probing;
 mod recover;
 mod request;
 mod reseal;
+pub mod restore;
 mod rewrap;
 mod rules;
 mod schedule;

@@ -17,7 +17,7 @@ use crate::daemon::{Daemon, decrypt, openai_key, program, runtime, setup};
 use crate::rewrap::{all_open, count, fill, in_use, keys, rewrap};
 
 /// As age-keygen spells it.
-fn private(seed: u8) -> String {
+pub fn private(seed: u8) -> String {
     let hrp = bech32::Hrp::parse("age-secret-key-").unwrap();
     bech32::encode_upper::<bech32::Bech32>(hrp, &[seed; 32]).unwrap()
 }
@@ -26,13 +26,13 @@ fn public(seed: u8) -> String {
     Identity::from_bytes([seed; 32]).recipient().unwrap().as_str().to_owned()
 }
 
-fn recipients(seeds: &[u8]) -> String {
+pub fn recipients(seeds: &[u8]) -> String {
     let all: Vec<String> = seeds.iter().map(|seed| public(*seed)).collect();
     format!("[kms.recovery]\nrecipients = {all:?}\n")
 }
 
 /// The identity comes in by stdin.
-fn command(home: &Path, words: &[&str], stdin: &str) -> Output {
+pub fn command(home: &Path, words: &[&str], stdin: &str) -> Output {
     let mut child = Command::new(program())
         .args(words)
         .args(["--config", "strongroom.toml"])
@@ -47,7 +47,7 @@ fn command(home: &Path, words: &[&str], stdin: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn recover(home: &Path, seed: u8, options: &[&str]) -> (i32, Json, String) {
+pub fn recover(home: &Path, seed: u8, options: &[&str]) -> (i32, Json, String) {
     let file = format!("# created: now\n# public key: {}\n{}\n", public(seed), private(seed));
     let output = command(home, &[&["recover", "--identity", "-", "--output", "json"], options].concat(), &file);
     let said = String::from_utf8(output.stderr).unwrap();

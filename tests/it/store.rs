@@ -3,6 +3,7 @@
 mod access;
 mod changes;
 mod commits;
+mod exports;
 mod grants;
 mod health;
 mod model;
@@ -56,6 +57,7 @@ macro_rules! conformance {
                 reseal: a_blob_sealed_anew_takes_over, what_is_destroyed_is_not_sealed_anew, versions_are_gone_through;
                 orgs: an_org_goes_and_comes_back, nothing_is_stored_of_a_doomed_org, an_org_ends_when_nothing_is_left,
                     the_toll_is_what_was_destroyed, one_end_at_a_time;
+                exports: an_export_is_of_one_moment;
                 model: random_changes_match_a_model;
             }
         }

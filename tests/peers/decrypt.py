@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """A second strongroom decryptor, written from the pictures in src/crypto/mod.rs, src/kms/local.rs,
-src/kms/local/keyfile.rs, src/kms/bound.rs, src/store/wrap.rs and the migrations, and from nothing else of the Rust code.
+src/kms/local/keyfile.rs, src/kms/bound.rs, src/store/wrap.rs, the migrations and src/crypto/backup.rs, and from nothing else
+of the Rust code.
 
     decrypt.py vectors [tests/vectors]     every vector has the verdict that it states
     decrypt.py data DIR [--keys DIR] [--passphrase-file FILE] [--identity FILE]
                                            every version in DIR/strongroom.db that is not destroyed opens, and is what its
                                            fingerprint says; of those that are, nothing is left.
                                            With an age identity, by that alone: no key is asked
+    decrypt.py export FILE [the same options]
+                                           the same of an export, whose digest and signature must be right
 
 Prints fingerprints, never secrets. Exits 1 when anything is not as it should be.
 Needs Python 3.11 and what requirements.txt lists.
@@ -25,8 +28,9 @@ import tomllib
 import uuid
 from typing import NamedTuple
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -257,12 +261,63 @@ def wrap_verdict(keys: KeyFile, case) -> str:
         return str(why)
 
 
-def data(root: pathlib.Path, keys: pathlib.Path, passphrase: str | None, offline: Offline | None) -> int:
+class Kept(NamedTuple):
+    """What a vault keeps: rows of WRAPS, DROPPED and VERSIONS."""
+
+    wraps: list
+    dropped: list
+    versions: list
+
+
+def of_database(root: pathlib.Path) -> Kept:
     database = sqlite3.connect(f"file:{root / 'strongroom.db'}?mode=ro", uri=True)
+    return Kept(*(database.execute(query).fetchall() for query in (WRAPS, DROPPED, VERSIONS)))
+
+
+def of_export(path: pathlib.Path) -> Kept:
+    """Every line but the last is what the last one's digest covers, and an audit key in it has signed that."""
+    *lines, last = path.read_bytes().splitlines(keepends=True)
+    header, end = json.loads(lines[0]), json.loads(last)
+    if header["type"] != "vault" or header["format"] != 1 or end["type"] != "end":
+        sys.exit(f"{path}: no whole export")
+    tables: dict[str, list[dict]] = {}
+    for line in map(json.loads, lines[1:]):
+        if isinstance(line, dict):
+            columns, rows = line["columns"], tables.setdefault(line["name"], [])
+        else:
+            rows.append(dict(zip(columns, line, strict=True)))
+    digest = base64.b64encode(hashlib.sha256(b"".join(lines)).digest()).decode()
+    if digest != end["sha256"] or {name: len(rows) for name, rows in tables.items()} != end["rows"]:
+        sys.exit(f"{path}: altered")
+    instance, (name, _, key) = header["instance"], end["key"].split("+", 2)
+    public = base64.b64decode(key)
+    own = [base64.b64decode(row["public"]) for row in tables["audit_keys"] if row["instance"] == instance]
+    if name != f"strongroom/{instance}" or public[:1] != b"\x01" or public[1:] not in own:
+        sys.exit(f"{path}: signed by a key that is not in it")
+    said = f"strongroom export 1\n{instance}\nsha256 {digest}\n".encode()
+    try:
+        Ed25519PublicKey.from_public_bytes(public[1:]).verify(base64.b64decode(end["signature"]), said)
+    except InvalidSignature:
+        sys.exit(f"{path}: the signature is wrong")
+    print(f"{path.name}: signed by {end['key']}")
+
+    raw = base64.b64decode
+    wraps = [(raw(row["holder"]), row["key"], row["key_version"], raw(row["bytes"])) for row in tables["wraps"]]
+    paths = {row["id"]: [row[part] for part in ("org", "project", "provider", "name")] for row in tables["credentials"]}
+    states = {(row["credential_id"], row["version"]): row["state"] for row in tables["org_integration_credential_states"]}
+    versions = []
+    for row in tables["org_integration_credentials"]:
+        credential, version = row["credential_id"], row["version"]
+        sealed = (raw(row["sealed_blob"]), row["seal"], row["fingerprint"], raw(row["digest"]))
+        versions.append((*paths[credential], raw(credential), version, *sealed, states[credential, version]))
+    return Kept(wraps, [], sorted(versions, key=lambda row: row[:6]))
+
+
+def data(kept: Kept, keys: pathlib.Path, passphrase: str | None, offline: Offline | None) -> int:
     opened: dict[str, KeyFile] = {}
 
     wraps: dict[bytes, list] = {}
-    for holder, *wrap in database.execute(WRAPS):
+    for holder, *wrap in kept.wraps:
         if (wrap[0] == offline.uri) if offline else not wrap[0].startswith("age:"):
             wraps.setdefault(holder, []).append(wrap)
 
@@ -292,10 +347,10 @@ def data(root: pathlib.Path, keys: pathlib.Path, passphrase: str | None, offline
             org = holder[1:].decode()
             org_keys[org] = unwrap_stored(holder, context_of_org_key(org))
 
-    left = [what for what, dropped in database.execute(DROPPED) if any(dropped)]
+    left = [what for what, dropped in kept.dropped if any(dropped)]
     print("".join(f"a dropped {what} is STILL THERE\n" for what in left), end="")
     wrong = len(left)
-    for *who, version, blob, seal, fingerprint, digest, state in database.execute(VERSIONS):
+    for *who, version, blob, seal, fingerprint, digest, state in kept.versions:
         holder = b"v" + who[4] + u32(version)
         identity = Identity(*who[:4], uuid.UUID(bytes=who[4]), version)
         label = f"{'/'.join(identity[:4])} {identity.credential} version {version} ({seal})"
@@ -343,10 +398,13 @@ def main() -> int:
     default = pathlib.Path(__file__).resolve().parent.parent / "vectors"
     of_vectors.add_argument("dir", type=pathlib.Path, nargs="?", default=default)
     of_data = commands.add_parser("data")
-    of_data.add_argument("dir", type=pathlib.Path)
-    of_data.add_argument("--keys", type=pathlib.Path, help="where the key files are, if not in DIR")
-    of_data.add_argument("--passphrase-file", type=pathlib.Path)
-    of_data.add_argument("--identity", type=pathlib.Path, help="an age identity, as age-keygen writes it")
+    of_data.add_argument("place", metavar="DIR", type=pathlib.Path)
+    of_file = commands.add_parser("export")
+    of_file.add_argument("place", metavar="FILE", type=pathlib.Path)
+    for command in (of_data, of_file):
+        command.add_argument("--keys", type=pathlib.Path, help="where the key files are, if not beside the data")
+        command.add_argument("--passphrase-file", type=pathlib.Path)
+        command.add_argument("--identity", type=pathlib.Path, help="an age identity, as age-keygen writes it")
     asked = parser.parse_args()
     if asked.command == "vectors":
         wrong = vectors(asked.dir)
@@ -354,7 +412,10 @@ def main() -> int:
         file = asked.passphrase_file
         passphrase = file.read_text().removesuffix("\n") if file else None
         offline = Offline(asked.identity) if asked.identity else None
-        wrong = data(asked.dir, asked.keys or asked.dir, passphrase, offline)
+        is_export = asked.command == "export"
+        kept = of_export(asked.place) if is_export else of_database(asked.place)
+        keys = asked.keys or (asked.place.parent if is_export else asked.place)
+        wrong = data(kept, keys, passphrase, offline)
     print("all as it should be" if not wrong else f"{wrong} wrong")
     return int(wrong > 0)
 

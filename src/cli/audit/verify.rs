@@ -92,7 +92,7 @@ async fn online(context: &mut Context) -> Result<(), Failure> {
 }
 
 /// A key as it is, or a file's lines.
-fn read_keys(text: &str, keys: &mut Vec<Verifier>) -> Result<(), Failure> {
+pub fn read_keys(text: &str, keys: &mut Vec<Verifier>) -> Result<(), Failure> {
     if let Ok(key) = text.parse() {
         keys.push(key);
         return Ok(());

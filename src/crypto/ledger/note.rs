@@ -196,6 +196,15 @@ impl Verifier {
         self.name == origin(instance)
     }
 
+    /// What is signed besides checkpoints begins otherwise than they do.
+    pub(in crate::crypto) fn has_signed(&self, text: &str, signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, &self.public).verify(text.as_bytes(), signature).is_ok()
+    }
+
+    pub const fn public(&self) -> [u8; 32] {
+        self.public
+    }
+
     fn hash(&self) -> [u8; 4] {
         let hash = Sha256::new().chain_update(&self.name).chain_update([b'\n', ALGORITHM]).chain_update(self.public);
         let [a, b, c, d, ..]: Hash = hash.finalize().into();
@@ -248,9 +257,13 @@ impl Signer {
         self.verifier.public
     }
 
+    pub(in crate::crypto) fn sign_text(&self, text: &str) -> Vec<u8> {
+        self.pair.sign(text.as_bytes()).as_ref().to_vec()
+    }
+
     pub fn sign(&self, checkpoint: &Checkpoint) -> Note {
         let text = checkpoint.text();
-        let bytes = self.pair.sign(text.as_bytes()).as_ref().to_vec();
+        let bytes = self.sign_text(&text);
         let signature = Signature { name: self.verifier.name.clone(), key: self.verifier.hash(), bytes };
         Note { text, signatures: vec![signature] }
     }

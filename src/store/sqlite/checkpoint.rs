@@ -1,7 +1,7 @@
 //! When the write-ahead log is moved into the database. Never inside a commit: in a pause, or, when there is none for
 //! long, between two groups. A failed checkpoint loses nothing and is tried again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -11,8 +11,10 @@ use super::super::Error;
 const BACKLOG: i64 = 4096;
 /// So many groups go by between two looks at the backlog: a look costs as much as a record.
 const LOOK_EVERY: u32 = 8;
-/// How long a scrub waits for readers to look away before it is put off to the next pause.
+/// How long a scrub waits for readers to look away before it is put off.
 const SCRUB_WAIT: Duration = Duration::from_millis(50);
+/// … and how long it is put off: an export looks for minutes, and no commit waits for it again and again.
+const SCRUB_AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub struct Plan {
@@ -20,6 +22,8 @@ pub struct Plan {
     backlog: bool,
     /// The log still holds pages with ciphertext that has been destroyed in the database.
     unscrubbed: bool,
+    /// Somebody was in the way the last time.
+    scrub_after: Option<Instant>,
     groups: u32,
 }
 
@@ -41,22 +45,32 @@ impl Plan {
     /// Right after the answers: destroyed means gone from the disk too.
     pub fn after_a_group(&mut self, connection: &Connection) {
         self.groups = self.groups.wrapping_add(1);
-        if self.unscrubbed {
+        if self.may_scrub() {
             self.scrub(connection);
         } else if self.groups.is_multiple_of(LOOK_EVERY)
             && run(connection, "NOOP").is_ok_and(|log| log.waiting() > BACKLOG)
         {
-            self.in_a_pause(connection);
+            self.moved(connection);
         }
     }
 
     pub fn in_a_pause(&mut self, connection: &Connection) {
-        if self.unscrubbed {
+        if self.may_scrub() {
             return self.scrub(connection);
         }
-        // What readers keep from being moved now, a later checkpoint moves.
+        if self.backlog {
+            self.moved(connection);
+        }
+    }
+
+    /// What readers keep from being moved now, a later checkpoint moves.
+    fn moved(&mut self, connection: &Connection) {
         self.backlog = false;
         _ = run(connection, "PASSIVE");
+    }
+
+    fn may_scrub(&self) -> bool {
+        self.unscrubbed && self.scrub_after.is_none_or(|after| Instant::now() >= after)
     }
 
     /// Empties the log.
@@ -65,6 +79,7 @@ impl Plan {
         let done = before.is_ok() && run(connection, "TRUNCATE").is_ok_and(|log| !log.busy);
         self.unscrubbed = !done;
         self.backlog = !done;
+        self.scrub_after = (!done).then(|| Instant::now() + SCRUB_AGAIN);
         _ = connection.busy_timeout(super::connection::BUSY);
     }
 

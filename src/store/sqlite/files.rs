@@ -19,6 +19,19 @@ impl Claim {
     /// Takes the lock, then makes sure that the file is there and is the owner's alone. SQLite gives its side files the
     /// mode of the file itself.
     pub fn take(path: &Path) -> Result<Self, Error> {
+        let claim = Self::lock(path)?;
+        private(&claim.path)?;
+        for side in ["-wal", "-shm"] {
+            let side = beside(&claim.path, side);
+            if side.exists() {
+                private(&side)?;
+            }
+        }
+        Ok(claim)
+    }
+
+    /// The lock alone.
+    pub fn lock(path: &Path) -> Result<Self, Error> {
         let path = resolve(path)?;
         let lock_path = beside(&path, "-lock");
         let lock = private(&lock_path)?;
@@ -30,13 +43,6 @@ impl Claim {
             )),
             TryLockError::Error(cause) => failed("lock", &lock_path, &cause),
         })?;
-        private(&path)?;
-        for side in ["-wal", "-shm"] {
-            let side = beside(&path, side);
-            if side.exists() {
-                private(&side)?;
-            }
-        }
         Ok(Self { path, _lock: lock })
     }
 }
@@ -66,7 +72,7 @@ impl Opened {
     }
 }
 
-fn resolve(path: &Path) -> Result<PathBuf, Error> {
+pub fn resolve(path: &Path) -> Result<PathBuf, Error> {
     if path.exists() {
         return path.canonicalize().map_err(|cause| failed("open", path, &cause));
     }
@@ -78,14 +84,14 @@ fn resolve(path: &Path) -> Result<PathBuf, Error> {
     Ok(folder.join(name))
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
 /// Opens a file, creates it where it is missing, and takes everybody else's rights away.
-fn private(path: &Path) -> Result<File, Error> {
+pub fn private(path: &Path) -> Result<File, Error> {
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     let file = open.map_err(|cause| failed("open", path, &cause))?;
     let mode = file.metadata().map_err(|cause| failed("read", path, &cause))?.mode();
@@ -95,7 +101,7 @@ fn private(path: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-fn failed(what: &str, path: &Path, cause: &std::io::Error) -> Error {
+pub fn failed(what: &str, path: &Path, cause: &std::io::Error) -> Error {
     Error::Unavailable(format!("cannot {what} {}: {cause}", path.display()))
 }
 

@@ -4,6 +4,7 @@ mod access;
 mod apply;
 mod approvals;
 mod audit;
+mod backup;
 mod cells;
 mod changes;
 mod checkpoint;
@@ -18,6 +19,7 @@ mod meta;
 mod orgs;
 mod readers;
 mod resealed;
+mod restore;
 mod schema;
 mod serve;
 mod tests;
@@ -26,20 +28,23 @@ mod versions;
 mod wraps;
 mod writer;
 
-use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::mpsc::{self as orders, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
 pub use self::files::Look;
+pub use self::restore::{Purpose, Restore};
+pub use self::schema::KNOWN as SCHEMA;
 
 use self::files::Claim;
 use self::readers::Readers;
 use self::writer::{Boxed, Newest, Order, Trouble, Writer};
+use super::backup::Rows;
 use super::{
     Approval, AuditFilter, AuditKey, AuditPage, Boundary, Chained, Change, ChangeEvent, Checkpoint, Credential, Cursor,
     Destruction, Draft, Error, Factor, FactorState, Filter, Grant, GrantFilter, Health, Held, Holder, Keep, KeyUse,
@@ -48,6 +53,8 @@ use super::{
 
 /// More than this many commits do not wait in memory; the next ones wait to be let in.
 const QUEUE: usize = 4096;
+/// So many pieces of an export wait for whoever reads slowly.
+const AHEAD: usize = 2;
 /// Queries at the same time.
 const READERS: usize = 4;
 
@@ -62,7 +69,7 @@ pub struct Sqlite {
     instance: String,
     trouble: Trouble,
     writer: Option<JoinHandle<()>>,
-    _claim: Claim,
+    claim: Claim,
 }
 
 impl Sqlite {
@@ -80,7 +87,7 @@ impl Sqlite {
         let writer = Writer::new(&claim.path, Newest { change, record }, Arc::clone(&trouble))?;
         let instance = writer.instance().to_owned();
         let readers = Readers::open(&claim.path, READERS)?;
-        let (orders, waiting) = mpsc::channel();
+        let (orders, waiting) = orders::channel();
         let thread = thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run(&waiting))
@@ -94,7 +101,7 @@ impl Sqlite {
             instance,
             trouble,
             writer: Some(thread),
-            _claim: claim,
+            claim,
         })
     }
 
@@ -336,6 +343,15 @@ impl Store for Sqlite {
 
     async fn unhealthy(&self) -> Result<Vec<(Health, u64)>, Error> {
         self.readers.read(tests::unhealthy).await
+    }
+
+    async fn export(&self) -> Result<Rows, Error> {
+        let (pieces, rows) = mpsc::channel(AHEAD);
+        let (begun, begins) = oneshot::channel();
+        let path = self.claim.path.clone();
+        tokio::task::spawn_blocking(move || backup::send(&path, begun, &pieces));
+        begins.await.map_err(|_| stopped())??;
+        Ok(rows)
     }
 
     /// After a failed commit, only a commit shows that it works again.

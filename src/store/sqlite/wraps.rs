@@ -191,7 +191,7 @@ fn version_of(connection: &Connection, credential: Uuid, version: u32) -> Result
 }
 
 /// The id of a key, given to it where it has none.
-fn key(connection: &Connection, under: &KeyVersion) -> Result<i64, Error> {
+pub fn key(connection: &Connection, under: &KeyVersion) -> Result<i64, Error> {
     let sql = "SELECT id FROM wrapping_keys WHERE key = ?1 AND key_version = ?2";
     let known = connection.prepare_cached(sql)?.query_row((&under.key, &under.version), |row| row.get(0)).optional()?;
     if let Some(id) = known {

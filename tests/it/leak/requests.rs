@@ -49,7 +49,7 @@ pub fn good(rpc: &str, key: &str) -> Json {
         "ConfirmSecondFactor" => json!({"code": "000000"}),
         "ExplainPolicy" => named(json!({"action": "decrypt", "caller": {"role": "pipeline", "org": "acme"}})),
         "ListTokens" | "ListGrants" | "ListAudit" | "VerifyAudit" | "ListProviders" => json!({}),
-        "GetAuditKey" | "RotateAuditKey" => json!({}),
+        "GetAuditKey" | "RotateAuditKey" | "ExportVault" => json!({}),
         "ListKeys" | "ListOrgDestructions" => json!({}),
         // Too long a delay, so that it stays for the others.
         "DestroyOrg" => json!({"org": "acme", "after": "9000000s"}),

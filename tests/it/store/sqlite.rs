@@ -1,5 +1,6 @@
 //! What only SQLite has: a file.
 
+mod backup;
 mod reseal;
 mod wraps;
 
