@@ -24,7 +24,7 @@ use super::keys::{self, News};
 use super::rpc::Rpc;
 use super::serve::{self, Handler};
 use super::status::{self, Fault, Invalid};
-use super::{explain, grants, stepup};
+use super::{explain, grants, orgs, stepup};
 use crate::pb;
 use crate::pb::v1::admin_service_server::{AdminService, AdminServiceServer};
 use crate::pb::v1::credential_service_server::{CredentialService, CredentialServiceServer};
@@ -197,6 +197,21 @@ impl AdminService for Grpc {
         let refuse = refusal(&request)?;
         let begun = self.unary(request, keys::rewrap).await?;
         Ok(begun.map(|News(news)| news.map(move |news| news.map_err(&refuse)).boxed()))
+    }
+
+    async fn destroy_org(&self, request: Request<DestroyOrgRequest>) -> Answer<DestroyOrgResponse> {
+        self.unary(request, orgs::destroy_org).await
+    }
+
+    async fn restore_org(&self, request: Request<RestoreOrgRequest>) -> Answer<RestoreOrgResponse> {
+        self.unary(request, orgs::restore_org).await
+    }
+
+    async fn list_org_destructions(
+        &self,
+        request: Request<ListOrgDestructionsRequest>,
+    ) -> Answer<ListOrgDestructionsResponse> {
+        self.unary(request, orgs::list_org_destructions).await
     }
 
     async fn explain_policy(&self, request: Request<ExplainPolicyRequest>) -> Answer<ExplainPolicyResponse> {

@@ -21,6 +21,7 @@ mod json;
 mod keys;
 pub mod listen;
 mod ops;
+mod orgs;
 mod rest;
 mod rpc;
 mod serve;

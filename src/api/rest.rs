@@ -19,7 +19,7 @@ use super::assemble::{self, Assembled};
 use super::rpc::{Rpc, Rpcs, Rule};
 use super::serve::{self, Handler};
 use super::status::{self, Fault, Invalid};
-use super::{Api, admin, credentials, explain, grants, keys, stepup};
+use super::{Api, admin, credentials, explain, grants, keys, orgs, stepup};
 use crate::vault::{Caller, Error};
 
 /// The routes. An error is a fault of the protos or of the table below, and found by a test.
@@ -59,6 +59,9 @@ fn table() -> Table {
     table.add("RotateAuditKey", admin::rotate_audit_key);
     table.add("ListProviders", admin::list_providers);
     table.add("ListKeys", keys::list_keys);
+    table.add("DestroyOrg", orgs::destroy_org);
+    table.add("RestoreOrg", orgs::restore_org);
+    table.add("ListOrgDestructions", orgs::list_org_destructions);
     table.add("ExplainPolicy", explain::explain_policy);
     table.add("EnrolSecondFactor", stepup::enrol_second_factor);
     table.add("ConfirmSecondFactor", stepup::confirm_second_factor);

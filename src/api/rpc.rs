@@ -69,6 +69,9 @@ fn action(rpc: &str) -> Option<(Action, bool)> {
         "ListProviders" => (Action::ListProviders, false),
         "ListKeys" => (Action::ListKeys, false),
         "Rewrap" => (Action::Rewrap, true),
+        "DestroyOrg" => (Action::DestroyOrg, true),
+        "RestoreOrg" => (Action::RestoreOrg, true),
+        "ListOrgDestructions" => (Action::ListOrgDestructions, false),
         "ExplainPolicy" => (Action::ExplainPolicy, false),
         _ => return None,
     })

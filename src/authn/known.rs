@@ -26,6 +26,8 @@ struct Memory {
     seen: HashMap<Uuid, [u8; 32]>,
     /// Counts revocations: what was read from the store before one must not be remembered after it.
     revocations: u64,
+    /// How many orgs had come to their end when all this was read: their tokens ended with them.
+    orgs_ended: u64,
 }
 
 struct Entry {
@@ -39,9 +41,11 @@ impl Known {
         Self { store, memory: RwLock::default() }
     }
 
-    pub async fn prove(&self, text: &str) -> Result<Arc<Principal>, Unproven> {
+    /// `orgs_ended` is how many have, by now.
+    pub async fn prove(&self, text: &str, orgs_ended: u64) -> Result<Arc<Principal>, Unproven> {
         let (id, secret) = text::TOKEN.read(text).ok_or_else(|| refused("the bearer token is none of ours"))?;
-        let known = self.look_up(id).await?.ok_or_else(|| refused(format!("token {id} is unknown or revoked")))?;
+        let known =
+            self.look_up(id, orgs_ended).await?.ok_or_else(|| refused(format!("token {id} is unknown or revoked")))?;
         if !text::matches(&secret, &known.hash) {
             return Err(refused(format!("token {id} has another secret")));
         }
@@ -65,10 +69,12 @@ impl Known {
         memory.tokens.clear();
     }
 
-    async fn look_up(&self, id: Uuid) -> Result<Option<Arc<Entry>>, store::Error> {
+    async fn look_up(&self, id: Uuid, orgs_ended: u64) -> Result<Option<Arc<Entry>>, store::Error> {
         let revocations = {
             let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = memory.tokens.get(&id) {
+            if let Some(known) = memory.tokens.get(&id)
+                && memory.orgs_ended == orgs_ended
+            {
                 return Ok(Some(Arc::clone(known)));
             }
             memory.revocations
@@ -85,7 +91,11 @@ impl Known {
             memory.seen.clear();
         }
         memory.seen.insert(id, entry.hash);
-        if memory.revocations == revocations {
+        if memory.orgs_ended < orgs_ended {
+            memory.orgs_ended = orgs_ended;
+            memory.tokens.clear();
+        }
+        if memory.revocations == revocations && memory.orgs_ended == orgs_ended {
             memory.tokens.insert(id, Arc::clone(&entry));
         }
         Ok(Some(entry))

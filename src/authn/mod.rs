@@ -216,7 +216,7 @@ impl Authenticator {
                 }
                 match bootstrap::is_one(text) {
                     true => self.bootstrap.prove(text)?,
-                    false => self.tokens.prove(text).await?,
+                    false => self.tokens.prove(text, self.vault.orgs_ended()).await?,
                 }
             }
             (None, certificate, peer) => self.by_connection(peer, certificate).map_err(refused)?,

@@ -18,6 +18,7 @@ mod keys;
 mod local;
 mod local_key;
 mod metadata;
+mod org;
 mod output;
 mod policy;
 mod providers;
@@ -78,6 +79,7 @@ enum Command {
     Audit(audit::Audit),
     Keys(keys::Keys),
     Rewrap(keys::Rewrap),
+    Org(org::Org),
     Providers(providers::Providers),
     Policy(policy::Policy),
     LocalKey(local_key::LocalKey),
@@ -143,6 +145,7 @@ impl Command {
             Self::Audit(command) => command.run(context).await,
             Self::Keys(command) => command.run(context).await,
             Self::Rewrap(command) => command.run(context).await,
+            Self::Org(command) => command.run(context).await,
             Self::Providers(command) => command.run(context).await,
             Self::Policy(command) => command.run(context).await,
             Self::LocalKey(command) => command.run(),

@@ -37,6 +37,7 @@ pub(super) const TOKENS: &[&str] = &[
 ];
 pub(super) const GRANTS: &[&str] =
     &["ID", "ORG", "RUN", "PHASE", "CREDENTIALS", "HOLDER", "USED", "BY", "CREATED", "EXPIRES", "REVOKED"];
+pub(super) const ORGS: &[&str] = &["ORG", "STATE", "ASKED FOR BY", "ASKED FOR", "DESTROYED FROM", "ALL GONE"];
 pub(super) const AUDIT: &[&str] =
     &["AT", "INSTANCE", "RECORD", "CALLER", "ACTION", "OUTCOME", "CREDENTIAL", "VERSION", "FINGERPRINT"];
 

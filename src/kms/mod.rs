@@ -28,7 +28,7 @@ use cause::{Cause, opened, outbound, same, unsound};
 pub use context::Context;
 pub use keyring::Keyring;
 pub use local::Local;
-pub use per_org::PerOrg;
+pub use per_org::{PREFIX as PER_ORG, PerOrg};
 pub use steady::{Prices, Steady};
 pub use transit::Transit;
 pub use uri::{KeyUri, WrongUri};

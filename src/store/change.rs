@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::org::OrgChange;
 use super::row::{AuditKey, Draft, Grant, OrgKey, Path, ProbeRecord, Sealed, Token, VersionState};
 use super::stepup::{ApprovalChange, FactorChange};
 use super::wrap::{Holder, Moved, Wrap};
@@ -150,6 +151,9 @@ pub enum Change {
 
     /// What happens to a request that needs a second person.
     Approval(ApprovalChange),
+
+    /// What happens to an org as a whole.
+    Org(OrgChange),
 
     /// Keeps an org's key unless there is one already.
     KeepOrgKey(OrgKey),

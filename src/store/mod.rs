@@ -4,6 +4,7 @@
 pub mod backup;
 pub mod chain;
 pub mod change;
+pub mod org;
 pub mod row;
 pub mod sqlite;
 mod stepup;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 pub use change::{Change, NewVersion, Settlement, Target};
 use jiff::Timestamp;
+pub use org::{Destruction, OrgChange, OrgEnd, Proof, Remains, Toll};
 pub use row::{
     AuditFilter, AuditKey, AuditPage, Boundary, Chained, ChangeEvent, Checkpoint, Credential, CredentialState, Cursor,
     Draft, Filter, Grant, GrantFilter, Health, Keep, OrgKey, Path, ProbeRecord, Record, Sealed, Tested, ToTest, Token,
@@ -48,6 +50,10 @@ pub enum Error {
     /// The grant is used up, revoked or has ended. Nothing was counted.
     #[error("the grant is good no more")]
     Spent,
+    /// The org is to be destroyed, and until then it can be taken back; or it is being destroyed now. Nothing of it is
+    /// stored.
+    #[error("org {org} is being destroyed")]
+    Doomed { org: String, until: Option<Timestamp> },
     /// A row cannot be what this program wrote.
     #[error("corrupt: {0}")]
     Corrupt(String),
@@ -188,8 +194,20 @@ pub trait Store: Send + Sync {
     /// What [`Change::KeepRules`] kept last.
     async fn rules(&self) -> Result<Option<String>, Error>;
 
-    /// Deleted credentials whose ciphertext is due to be destroyed.
+    /// Deleted credentials whose ciphertext is due to be destroyed; not those that go with their org.
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error>;
+
+    /// Orgs that are to be destroyed, are being, or were: newest first, of one name or of all.
+    async fn destructions(&self, org: Option<&str>) -> Result<Vec<Destruction>, Error>;
+
+    /// Those that have begun and not ended, and those whose time has come.
+    async fn due_orgs(&self, now: Timestamp) -> Result<Vec<Destruction>, Error>;
+
+    /// An org's deleted credentials whose ciphertext is still there.
+    async fn kept(&self, org: &str, limit: u32) -> Result<Vec<Credential>, Error>;
+
+    /// What is left of an org that could open anything or let anybody in: all that it ever had is read again.
+    async fn remains(&self, org: &str, now: Timestamp) -> Result<Remains, Error>;
 
     /// Live, enabled credentials of these providers whose next test is due, the longest overdue of each provider first;
     /// at most `limit` of each. Leaves out the pairs of provider and org that are `busy`: however much is due there, it

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::org::OrgEnd;
 use super::wrap::{KeyVersion, Wrap};
 use crate::crypto::Seal;
 
@@ -372,6 +373,9 @@ pub struct Draft {
     pub before: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub after: String,
+    /// The end of an org, or how far it has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub org_end: Option<Box<OrgEnd>>,
     /// How many more alike this record stands for: failures of strangers are recorded together when they come often.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub alike: u64,

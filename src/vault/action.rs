@@ -54,6 +54,9 @@ actions! {
     ApproveRequest = "approveRequest",
     RejectRequest = "rejectRequest",
     ExplainPolicy = "explainPolicy",
+    DestroyOrg = "destroyOrg",
+    RestoreOrg = "restoreOrg",
+    ListOrgDestructions = "listOrgDestructions",
     // The daemon's own doing: never asked of a policy.
     Authenticate = "authenticate",
     StepUp = "stepUp",
@@ -64,6 +67,8 @@ actions! {
     Revalidate = "revalidate",
     Health = "health",
     Destroy = "destroy",
+    ShredOrg = "shredOrg",
+    OrgDestroyed = "orgDestroyed",
     KeepOrgKey = "keepOrgKey",
     KeepWraps = "keepWraps",
     Recover = "recover",

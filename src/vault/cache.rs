@@ -110,6 +110,19 @@ impl Cache {
         self.opened.run_pending_tasks().await;
     }
 
+    /// Forgets all names of an org, and every plaintext.
+    pub async fn forget_org(&self, org: &str) {
+        let names = self.names.iter().filter(|(path, _)| path.org == org).map(|(path, _)| path);
+        for path in names.collect::<Vec<_>>() {
+            self.names.invalidate(path.as_ref()).await;
+        }
+        let opened = self.opened.iter().filter(|(key, _)| &*key.org == org).map(|(key, _)| key);
+        for key in opened.collect::<Vec<_>>() {
+            self.opened.invalidate(key.as_ref()).await;
+        }
+        self.tend().await;
+    }
+
     pub async fn forget_all(&self) {
         self.names.invalidate_all();
         self.opened.invalidate_all();

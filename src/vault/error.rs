@@ -159,6 +159,13 @@ impl From<store::Error> for Error {
                 "as many of your requests as may wait for approval wait already; have some of them decided",
             ),
             store::Error::Revoked | store::Error::Spent => Self::Unauthenticated,
+            store::Error::Doomed { org, until: Some(until) } => Self::conflict(format!(
+                "org {org} is to be destroyed at {until:.0}: nothing of it is stored any more; until then \
+                 `strongroom org restore {org}` takes that back"
+            )),
+            store::Error::Doomed { org, until: None } => {
+                Self::conflict(format!("org {org} is being destroyed: nothing of it is stored until that is done"))
+            }
             store::Error::Corrupt(what) => Self::Corrupt { what },
             error @ store::Error::Newer { .. } => Self::bug(error),
         }

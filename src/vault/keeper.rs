@@ -1,6 +1,7 @@
 //! Seals what comes in and opens what is asked for: data keys from the KMS, blobs by `crypto`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
 
@@ -17,12 +18,14 @@ pub struct Keeper {
     store: Arc<dyn Store>,
     keyring: Keyring,
     /// The orgs' keys for digests. They open nothing.
-    org_keys: moka::future::Cache<String, Arc<Dek>>,
+    org_keys: moka::future::Cache<(u64, String), Arc<Dek>>,
+    /// What was read of them under another number is not looked at any more, whenever it comes.
+    reading: AtomicU64,
 }
 
 impl Keeper {
     pub fn new(store: Arc<dyn Store>, keyring: Keyring) -> Self {
-        Self { store, keyring, org_keys: moka::future::Cache::new(1_000) }
+        Self { store, keyring, org_keys: moka::future::Cache::new(1_000), reading: AtomicU64::new(0) }
     }
 
     pub async fn seal(&self, identity: &Identity, seal: Seal, secret: &Secret) -> Result<Sealed, Error> {
@@ -72,7 +75,14 @@ impl Keeper {
                 self.store.org_key(org).await?.ok_or_else(|| Error::bug("an org key was kept and is not there"))?;
             self.unwrap_org_key(kept).await
         };
-        self.org_keys.try_get_with_by_ref(org, load).await.map_err(|error: Arc<Error>| (*error).clone())
+        let key = (self.reading.load(Ordering::SeqCst), org.to_owned());
+        self.org_keys.try_get_with(key, load).await.map_err(|error: Arc<Error>| (*error).clone())
+    }
+
+    /// The next use of an org's key reads it again, or makes another where it has gone.
+    pub fn forget_org_keys(&self) {
+        self.reading.fetch_add(1, Ordering::SeqCst);
+        self.org_keys.invalidate_all();
     }
 
     /// Opens the key of no org, if it is kept already: it tells whether the keys fit the store.

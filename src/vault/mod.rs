@@ -21,6 +21,7 @@ mod ledger;
 mod manage;
 mod names;
 mod opener;
+mod orgs;
 pub mod policy;
 mod probing;
 mod recover;
@@ -42,6 +43,7 @@ mod watch;
 mod why;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 pub use action::Action;
 pub use age::Outlook;
@@ -50,6 +52,7 @@ pub use cache::Limits;
 pub use caller::{Caller, Circumstances, Principal, Proof, RequestDigest, Standing, StepUp, network};
 pub use error::{Dependency, Error};
 pub use names::check as check_name;
+pub use orgs::Ending;
 pub use policy::Policies;
 pub use recover::{Drilled, Recovered, Recovery};
 pub use request::*;
@@ -77,8 +80,8 @@ pub use crate::providers::{
 };
 use crate::store::Store;
 pub use crate::store::{
-    Approval, ChangeEvent, Credential, CredentialState, Factor, FactorState, Grant, Health, Path, ProbeRecord, Record,
-    Tested, Token, Version, VersionState, Word,
+    Approval, ChangeEvent, Credential, CredentialState, Destruction, Factor, FactorState, Grant, Health, Path,
+    ProbeRecord, Record, Remains, Tested, Token, Toll, Version, VersionState, Word,
 };
 
 /// The parts that the vault is put together from.
@@ -107,6 +110,8 @@ pub struct Vault {
     pace: Pace,
     flights: Flights,
     turns: Turns,
+    /// How many orgs have come to their end since the start.
+    orgs_ended: AtomicU64,
     /// Held while wrapped keys are moved.
     rewrapping: Arc<Mutex<()>>,
     /// For uploads that may ask for much work before they are read.
@@ -133,6 +138,7 @@ impl Vault {
             pace: Pace::new(),
             flights: Flights::default(),
             turns: Turns::new(allowances),
+            orgs_ended: AtomicU64::new(0),
             rewrapping: Arc::default(),
             unlocking: Arc::new(Semaphore::new(upload::UNLOCKED_AT_ONCE)),
             page_key: Dek::new(crypto::random().map_err(Error::bug)?),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::store::{Credential, Draft, Grant, Path};
+use crate::store::{Credential, Draft, Grant, OrgEnd, Path};
 use crate::vault::caller::RequestDigest;
 use crate::vault::{Action, Caller, Principal};
 
@@ -148,6 +148,10 @@ impl Trail {
         if !grant.phase.is_empty() {
             draft.phase.clone_from(&grant.phase);
         }
+    }
+
+    pub fn org_end(&mut self, end: OrgEnd) {
+        self.draft().org_end = Some(Box::new(end));
     }
 
     /// How many more of the same it was.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::store::{self, ApprovalChange, Change, FactorChange, Health, Target, Word as _};
+use crate::store::{self, ApprovalChange, Change, Credential, FactorChange, Health, Target, Word as _};
 use crate::vault::guard::Guard;
 use crate::vault::trail::Trail;
 use crate::vault::{Action, Caller, Error, Vault, stepup, tally};
@@ -36,6 +36,7 @@ impl Vault {
         let mut sum_up = tokio::time::interval(tally::EVERY);
         let testing = tokio::spawn(Arc::clone(&self).keep_testing(shutdown.clone()));
         let ledger = tokio::spawn(Arc::clone(&self).keep_ledger(shutdown.clone()));
+        let ending = tokio::spawn(Arc::clone(&self).keep_ending_orgs(shutdown.clone()));
         // Only this program's `recover`, which needs the daemon stopped, proves it anew.
         self.tell_recovery().await;
         loop {
@@ -50,7 +51,9 @@ impl Vault {
                 () = async { drop(shutdown.wait_for(|down| *down).await) } => break,
             }
         }
-        for (what, task) in [("the schedule of tests", testing), ("the audit log's upkeep", ledger)] {
+        for (what, task) in
+            [("the schedule of tests", testing), ("the audit log's upkeep", ledger), ("the end of orgs", ending)]
+        {
             if let Err(fault) = task.await {
                 tracing::error!(cause = %fault, what, "ended by a fault");
             }
@@ -150,18 +153,22 @@ impl Vault {
             }
         };
         for credential in due {
-            let mut trail = Trail::begin(&Caller::system(), Action::Destroy).about(&credential.path);
-            trail.found(&credential);
-            trail.fingerprint(&credential.fingerprint);
-            let target = Target { credential: credential.id, revision: credential.revision };
-            let result = match self.guard.commit(&Guard::own_work(), Change::Destroy { target }, &trail).await {
-                // Taken back at the last moment.
-                Err(store::Error::Stale { .. }) => continue,
-                other => other.map(drop).map_err(Error::from),
-            };
-            if let Err(error) = self.guard.finish(trail, result).await {
+            if let Err(error) = self.destroy(&credential).await {
                 tracing::error!(cause = error.cause(), "what is due could not be destroyed; trying again");
             }
         }
+    }
+
+    /// Destroys what a deleted credential still has, unless it was taken back at the last moment.
+    pub(super) async fn destroy(&self, credential: &Credential) -> Result<(), Error> {
+        let mut trail = Trail::begin(&Caller::system(), Action::Destroy).about(&credential.path);
+        trail.found(credential);
+        trail.fingerprint(&credential.fingerprint);
+        let target = Target { credential: credential.id, revision: credential.revision };
+        let result = match self.guard.commit(&Guard::own_work(), Change::Destroy { target }, &trail).await {
+            Err(store::Error::Stale { .. }) => return Ok(()),
+            other => other.map(drop).map_err(Error::from),
+        };
+        self.guard.finish(trail, result).await
     }
 }

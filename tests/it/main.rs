@@ -39,6 +39,7 @@ mod readme;
 mod recovery;
 mod rewrap;
 mod rpcs;
+mod shred;
 mod stampede;
 mod start;
 mod stepup;

@@ -3,6 +3,7 @@
 
 mod health;
 mod keys;
+mod orgs;
 mod pages;
 mod probes;
 mod rules;

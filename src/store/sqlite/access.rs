@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::super::{Error, Holder, OrgKey, Token};
 use super::cells::{self, Cells, json, micros, stored};
-use super::{grants, wraps};
+use super::{grants, orgs, wraps};
 
 /// In the order in which [`read`] takes them.
 const COLUMNS: &str = "id, name, role, org, projects, providers, hash, created_by, created_at, expires_at, revoked_at, \
@@ -46,6 +46,7 @@ pub fn issue(connection: &Connection, new: &Token, at: Timestamp) -> Result<(), 
         };
         return if known == same { Ok(()) } else { Err(Error::Taken) };
     }
+    orgs::refuse(connection, &new.org)?;
     if let Some(parent) = new.parent {
         outlived_by(connection, parent, new.expires_at, at)?;
         grants::prune(connection, "tokens", "parent IS NOT NULL", at)?;
@@ -135,6 +136,7 @@ pub fn keep(connection: &Connection, key: &OrgKey) -> Result<(), Error> {
     if org_key(connection, &key.org)?.is_some() {
         return Ok(());
     }
+    orgs::refuse(connection, &key.org)?;
     let holder = Holder::OrgKey(key.org.clone());
     key.wraps.iter().try_for_each(|wrap| wraps::put(connection, &holder, wrap))
 }

@@ -13,7 +13,7 @@ use super::super::{
 };
 use super::cells::stored;
 use super::changes::{self, Happened};
-use super::{access, approvals, credentials, factors, grants, ledger, meta, tests, versions, wraps};
+use super::{access, approvals, credentials, factors, grants, ledger, meta, orgs, tests, versions, wraps};
 
 type Metadata = serde_json::Map<String, serde_json::Value>;
 type Labels = BTreeMap<String, String>;
@@ -71,6 +71,7 @@ pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<A
             let destroyed = factors::apply(connection, &change, act.at)?;
             Ok(Applied { destroyed, ..Applied::default() })
         }
+        Change::Org(change) => act.org(change),
         Change::Approval(change) => approvals::apply(connection, &change, act.at).map(|()| Applied::default()),
         Change::KeepRules { digests } => meta::keep_rules(connection, &digests).map(|()| Applied::default()),
         Change::KeepAuditKey(key) => ledger::keep_key(connection, &key).map(|()| Applied::default()),
@@ -82,9 +83,9 @@ pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<A
     }
 }
 
-struct Act<'a> {
-    connection: &'a Connection,
-    at: Timestamp,
+pub(super) struct Act<'a> {
+    pub connection: &'a Connection,
+    pub at: Timestamp,
 }
 
 impl Act<'_> {
@@ -102,6 +103,7 @@ impl Act<'_> {
         if let Some(current) = credentials::by_id(self.connection, id)? {
             return stale(current);
         }
+        orgs::refuse(self.connection, &path.org)?;
         if new.version != 1 {
             return Err(Error::Stale { current: None });
         }
@@ -254,7 +256,7 @@ impl Act<'_> {
         self.save(credential, &happened)
     }
 
-    fn delete(&self, target: Target, destroy_at: Option<Timestamp>) -> Result<Applied, Error> {
+    pub fn delete(&self, target: Target, destroy_at: Option<Timestamp>) -> Result<Applied, Error> {
         let mut credential = self.live(target)?;
         credential.state = CredentialState::Deleted;
         credential.active_version = None;
@@ -269,19 +271,36 @@ impl Act<'_> {
     }
 
     fn undelete(&self, target: Target) -> Result<Applied, Error> {
-        let mut credential = self.waiting(target)?;
+        let credential = self.waiting(target)?;
+        orgs::refuse(self.connection, &credential.path.org)?;
         if credentials::live(self.connection, &credential.path)?.is_some() {
             return Err(Error::Taken);
         }
+        self.save(self.back(credential)?, &[(Happened::Undeleted, None)])
+    }
+
+    /// One of many that come back at once. Where its health is another now, that is told afterwards, with a record of its
+    /// own.
+    pub fn undelete_among(&self, credential: Credential) -> Result<Applied, Error> {
+        let mut credential = self.back(credential)?;
+        self.refresh(&mut credential)?;
+        let is_told = credential.disabled || credential.told_health == credential.health(self.at);
+        let tell_at = if is_told { credential.health_changes_at(self.at).map(stored) } else { Some(self.at) };
+        credentials::save(self.connection, &credential, tell_at)?;
+        self.tell(credential, &[(Happened::Undeleted, None)], None)
+    }
+
+    fn back(&self, mut credential: Credential) -> Result<Credential, Error> {
         credential.deleted_at = None;
         credential.destroy_at = None;
         credential.active_version = versions::active(self.connection, credential.id)?;
-        self.save(credential, &[(Happened::Undeleted, None)])
+        Ok(credential)
     }
 
     fn destroy(&self, target: Target) -> Result<Applied, Error> {
         let mut credential = self.waiting(target)?;
         credential.destroy_at = None;
+        orgs::count(self.connection, &credential)?;
         versions::destroy(self.connection, credential.id, self.at)?;
         let applied = self.save(credential, &[(Happened::Destroyed, None)])?;
         Ok(Applied { destroyed: true, ..applied })
@@ -314,19 +333,24 @@ impl Act<'_> {
         Ok(())
     }
 
-    /// Counts the revision up, repeats what the served version, or else the newest, says, and writes the row. A
-    /// tombstone goes on saying what was there.
     fn save(&self, mut credential: Credential, happened: &[(Happened, Option<u32>)]) -> Result<Applied, Error> {
+        self.refresh(&mut credential)?;
+        self.put(credential, happened)
+    }
+
+    /// Counts the revision up, and repeats what the served version, or else the newest, says. A tombstone goes on saying
+    /// what was there.
+    fn refresh(&self, credential: &mut Credential) -> Result<(), Error> {
         if credential.deleted_at.is_none() {
             let shown = credential.active_version.unwrap_or(credential.latest_version);
             let version = versions::one(self.connection, credential.id, shown)?
                 .ok_or_else(|| Error::Corrupt(format!("credentials {}: version {shown} is missing", credential.id)))?;
-            repeat(&mut credential, version);
+            repeat(credential, version);
         }
-        credential.next_test_at = self.next_test(&credential)?;
+        credential.next_test_at = self.next_test(credential)?;
         credential.revision += 1;
         credential.updated_at = self.at;
-        self.put(credential, happened)
+        Ok(())
     }
 
     fn next_test(&self, credential: &Credential) -> Result<Option<Timestamp>, Error> {

@@ -32,6 +32,11 @@ impl Plan {
         self.backlog || self.unscrubbed
     }
 
+    /// Whether the log may still hold what was destroyed.
+    pub const fn unscrubbed(&self) -> bool {
+        self.unscrubbed
+    }
+
     pub const fn committed(&mut self, destroyed: bool) {
         self.backlog = true;
         self.unscrubbed |= destroyed;

@@ -32,7 +32,9 @@ pub fn by_id(connection: &Connection, id: Uuid) -> Result<Option<Credential>, Er
 }
 
 pub fn due(connection: &Connection, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error> {
-    let filter = "destroy_at <= ?1 ORDER BY destroy_at, id LIMIT ?2";
+    let filter = "destroy_at <= ?1 AND NOT EXISTS (SELECT 1 FROM org_destructions d WHERE d.org = credentials.org \
+                  AND d.destroy_at = credentials.destroy_at AND d.ended_at IS NULL) \
+                  ORDER BY destroy_at, id LIMIT ?2";
     many(connection, filter, (micros(now), limit))
 }
 

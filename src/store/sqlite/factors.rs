@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::super::{Error, Factor, FactorChange, FactorState, Holder, Sealed};
 use super::cells::{self, Cells, micros, signed};
-use super::wraps;
+use super::{orgs, wraps};
 use crate::store::Word as _;
 
 const TABLE: &str = "second_factors";
@@ -56,6 +56,7 @@ fn enrol(connection: &Connection, new: &Factor, beside: Option<Uuid>) -> Result<
     if one(connection, &new.caller, FactorState::Active)?.map(|active| active.id) != beside {
         return Err(Error::Stale { current: None });
     }
+    orgs::refuse(connection, &new.org)?;
     let destroyed = drop_wraps(connection, &new.caller, Some(FactorState::Pending))?;
     let sql = format!(
         "INSERT OR REPLACE INTO second_factors ({COLUMNS}) VALUES (:caller, 'pending', :id, :caller_name, :org, :blob, \

@@ -6,8 +6,8 @@ use rusqlite::{Connection, named_params};
 use uuid::Uuid;
 
 use super::super::{Error, Grant, GrantFilter};
-use super::access;
 use super::cells::{self, Cells, json, micros, stored};
+use super::{access, orgs};
 
 /// In the order in which [`read`] takes them.
 const COLUMNS: &str = "id, org, run, phase, credentials, holder, uses, used, hash, minted_by, minted_with, created_at, \
@@ -56,6 +56,7 @@ pub fn mint(connection: &Connection, new: &Grant, at: Timestamp) -> Result<(), E
         };
         return if known == same { Ok(()) } else { Err(Error::Taken) };
     }
+    orgs::refuse(connection, &new.org)?;
     if let Some(token) = new.minted_with {
         access::outlived_by(connection, token, new.expires_at, at)?;
     }

@@ -16,6 +16,7 @@ mod grants;
 mod ledger;
 mod list;
 mod meta;
+mod orgs;
 mod readers;
 mod restore;
 mod schema;
@@ -45,8 +46,8 @@ use self::writer::{Boxed, Newest, Order, Trouble, Writer};
 use super::backup::Rows;
 use super::{
     Approval, AuditFilter, AuditKey, AuditPage, Boundary, Chained, Change, ChangeEvent, Checkpoint, Credential, Cursor,
-    Draft, Error, Factor, FactorState, Filter, Grant, GrantFilter, Health, Held, Holder, Keep, KeyUse, KeyVersion,
-    OrgKey, Path, Receipt, Sealed, Store, Tested, ToTest, Token, Version,
+    Destruction, Draft, Error, Factor, FactorState, Filter, Grant, GrantFilter, Health, Held, Holder, Keep, KeyUse,
+    KeyVersion, OrgKey, Path, Receipt, Remains, Sealed, Store, Tested, ToTest, Token, Version,
 };
 
 /// More than this many commits do not wait in memory; the next ones wait to be let in.
@@ -291,6 +292,25 @@ impl Store for Sqlite {
 
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Credential>, Error> {
         self.readers.read(move |connection| credentials::due(connection, now, limit)).await
+    }
+
+    async fn destructions(&self, org: Option<&str>) -> Result<Vec<Destruction>, Error> {
+        let org = org.map(str::to_owned);
+        self.readers.read(move |connection| orgs::all(connection, org.as_deref())).await
+    }
+
+    async fn due_orgs(&self, now: Timestamp) -> Result<Vec<Destruction>, Error> {
+        self.readers.read(move |connection| orgs::due(connection, now)).await
+    }
+
+    async fn kept(&self, org: &str, limit: u32) -> Result<Vec<Credential>, Error> {
+        let org = org.to_owned();
+        self.readers.read(move |connection| orgs::kept(connection, &org, limit)).await
+    }
+
+    async fn remains(&self, org: &str, now: Timestamp) -> Result<Remains, Error> {
+        let org = org.to_owned();
+        self.readers.moment(move |connection| orgs::remains(connection, &org, now)).await
     }
 
     async fn to_test(

@@ -97,6 +97,11 @@ impl Memo {
             | Change::Destroy { target } => self.forget_credential(target.credential),
             Change::By { change, .. } => self.forget(change),
             Change::IssueToken(token) | Change::FirstAdmin(token) => drop(self.valid.remove(&token.id)),
+            // All of an org at once.
+            Change::Org(_) => {
+                self.served.clear();
+                self.valid.clear();
+            }
             // Whoever descends from it ends too, and is not known here.
             Change::RevokeToken { .. } | Change::RotateToken { .. } => self.valid.clear(),
         }

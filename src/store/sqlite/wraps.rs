@@ -45,6 +45,13 @@ pub fn of_versions(connection: &Connection, credential: Uuid) -> Result<BTreeMap
     Ok(versions)
 }
 
+/// How many there are of holders from one to another, by the URI of what they are under.
+pub fn by_key(connection: &Connection, first: &Holder, last: &Holder) -> Result<Vec<(String, u64)>, Error> {
+    let sql =
+        format!("SELECT k.key, count(*) FROM {JOINED} WHERE w.holder BETWEEN ?1 AND ?2 AND w.live = 1 GROUP BY k.key");
+    cells::all(connection, &sql, [first.bytes(), last.bytes()], TABLE, |cells| Ok((cells.plain()?, cells.count()?)))
+}
+
 /// Adds a wrap, in the place of one that was dropped where there is one of its size. One under the same key stays.
 pub fn put(connection: &Connection, holder: &Holder, wrap: &Wrap) -> Result<(), Error> {
     let (holder, key) = (holder.bytes(), key(connection, &wrap.under())?);

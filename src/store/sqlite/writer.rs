@@ -17,7 +17,7 @@ use rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::super::chain::Head;
-use super::super::{Change, Draft, Error, Keep, Receipt};
+use super::super::{Change, Draft, Error, Keep, OrgChange, Receipt};
 use super::apply::{Applied, apply};
 use super::files::Opened;
 use super::serve::Memo;
@@ -181,6 +181,7 @@ impl Writer {
             head: self.head.clone(),
             newest: None,
             destroyed: false,
+            unscrubbed: self.checkpoints.unscrubbed(),
         };
         let mut outcomes = Vec::with_capacity(work.len());
         for (change, record) in work {
@@ -236,6 +237,8 @@ struct Group<'a> {
     head: Head,
     newest: Option<u64>,
     destroyed: bool,
+    /// The write-ahead log still holds what was destroyed before.
+    unscrubbed: bool,
 }
 
 impl Group<'_> {
@@ -265,6 +268,9 @@ impl Group<'_> {
     }
 
     fn change(&mut self, change: Change, record: &Draft) -> Result<Result<Receipt, Error>, Error> {
+        if self.unscrubbed && matches!(change, Change::Org(OrgChange::End { .. })) {
+            return Ok(Err(Error::Stale { current: None }));
+        }
         self.memo.forget(&change);
         let also = match &change {
             Change::MintGrant { also, .. } | Change::RevokeGrant { also, .. } => also.clone(),

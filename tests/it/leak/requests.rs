@@ -50,7 +50,10 @@ pub fn good(rpc: &str, key: &str) -> Json {
         "ExplainPolicy" => named(json!({"action": "decrypt", "caller": {"role": "pipeline", "org": "acme"}})),
         "ListTokens" | "ListGrants" | "ListAudit" | "VerifyAudit" | "ListProviders" => json!({}),
         "GetAuditKey" | "RotateAuditKey" | "ExportVault" => json!({}),
-        "ListKeys" => json!({}),
+        "ListKeys" | "ListOrgDestructions" => json!({}),
+        // Too long a delay, so that it stays for the others.
+        "DestroyOrg" => json!({"org": "acme", "after": "9000000s"}),
+        "RestoreOrg" => json!({"org": "acme"}),
         "Rewrap" => json!({"dry_run": true}),
         "ExportAudit" => json!({"filter": {"org": "acme"}}),
         new => panic!("{new}: write down what a request of it looks like, so that this test sees it too"),

@@ -51,5 +51,10 @@ fn a_database_of_the_schema_before_opens_and_its_keys_move() {
     std::fs::remove_file(key).unwrap();
     let daemon = Daemon::start_with(home.path(), NEXT);
     opens(&daemon);
+    // And its orgs can come to their end.
+    let end = daemon.cli(TOKEN, &["org", "destroy", "acme", "--yes", "--after", "0s"], None);
+    assert!(end.status.success(), "{end:?}");
+    let proof = crate::shred::destroyed(&daemon, TOKEN, "acme");
+    assert_eq!(proof["destroyed"]["wraps"], serde_json::json!({"local://next": "4"}), "{proof}");
     assert!(daemon.stop().success());
 }

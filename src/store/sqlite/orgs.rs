@@ -1,0 +1,267 @@
+//! The table `org_destructions`, and what it takes to end an org.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, named_params};
+use uuid::Uuid;
+
+use super::super::org::{Destruction, OrgChange, Proof, Remains, Toll};
+use super::super::{Credential, Error, Holder, Target};
+use super::apply::{Act, Applied};
+use super::cells::{self, Cells, json, micros, stored};
+use super::{credentials, factors, wraps};
+
+const TABLE: &str = "org_destructions";
+
+/// In the order in which [`read`] takes them.
+const COLUMNS: &str = "id, org, requested_by, requested_by_name, requested_at, destroy_at, began_at, ended_at, toll, \
+     proof";
+
+/// Credentials in memory at a time.
+const PAGE: u32 = 500;
+
+/// All of an org's credentials, by indexes that are there for lists.
+const IDS: &str = "(SELECT id FROM credentials WHERE org = ?1 AND deleted_at IS NULL UNION ALL \
+     SELECT id FROM credentials WHERE org = ?1 AND deleted_at IS NOT NULL)";
+
+pub fn one(connection: &Connection, id: Uuid) -> Result<Option<Destruction>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM org_destructions WHERE id = ?1");
+    cells::first(connection, &sql, [id.as_bytes()], TABLE, read)
+}
+
+/// Newest first, of one org or of all.
+pub fn all(connection: &Connection, org: Option<&str>) -> Result<Vec<Destruction>, Error> {
+    let filter = if org.is_some() { "WHERE org = ?1" } else { "" };
+    let sql = format!("SELECT {COLUMNS} FROM org_destructions {filter} ORDER BY requested_at DESC, id DESC");
+    cells::all(connection, &sql, rusqlite::params_from_iter(org), TABLE, read)
+}
+
+pub fn under_way(connection: &Connection, org: &str) -> Result<Option<Destruction>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM org_destructions WHERE org = ?1 AND ended_at IS NULL");
+    cells::first(connection, &sql, [org], TABLE, read)
+}
+
+/// Those that have begun, and those whose time has come.
+pub fn due(connection: &Connection, now: Timestamp) -> Result<Vec<Destruction>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM org_destructions WHERE ended_at IS NULL \
+         AND (began_at IS NOT NULL OR destroy_at <= ?1) ORDER BY destroy_at, id"
+    );
+    cells::all(connection, &sql, [micros(now)], TABLE, read)
+}
+
+/// What has its ciphertext though it is deleted.
+pub fn kept(connection: &Connection, org: &str, limit: u32) -> Result<Vec<Credential>, Error> {
+    credentials::many(connection, "org = ?1 AND destroy_at IS NOT NULL ORDER BY id LIMIT ?2", (org, limit))
+}
+
+/// Nothing of an org that is to be destroyed is stored any more: what came after would outlive it.
+pub fn refuse(connection: &Connection, org: &str) -> Result<(), Error> {
+    match under_way(connection, org)? {
+        None => Ok(()),
+        Some(doomed) => {
+            let until = Some(doomed.destroy_at).filter(|_| doomed.began_at.is_none());
+            Err(Error::Doomed { org: doomed.org, until })
+        }
+    }
+}
+
+/// Reads everything again that an org ever had.
+pub fn remains(connection: &Connection, org: &str, now: Timestamp) -> Result<Remains, Error> {
+    let count = |sql: &str| -> Result<u64, Error> {
+        Ok(cells::first(connection, sql, [org], TABLE, |cells| cells.count())?.unwrap_or_default())
+    };
+    let good = |table: &str| -> Result<u64, Error> {
+        let sql = format!("SELECT count(*) FROM {table} WHERE org = ?1 AND revoked_at IS NULL AND expires_at > ?2");
+        Ok(cells::first(connection, &sql, (org, micros(now)), TABLE, |cells| cells.count())?.unwrap_or_default())
+    };
+    let versions = format!("FROM {IDS} c JOIN org_integration_credentials v ON v.credential_id = c.id");
+    let wrapped = format!(
+        "SELECT count(*) FROM {IDS} c JOIN wraps w ON w.live = 1 AND w.holder BETWEEN \
+         CAST(x'76' || c.id || x'00000000' AS BLOB) AND CAST(x'76' || c.id || x'ffffffff' AS BLOB)"
+    );
+    let keys = "SELECT count(*) FROM wraps WHERE holder = CAST(x'6f' || CAST(?1 AS BLOB) AS BLOB) AND live = 1";
+    Ok(Remains {
+        looked_at: count(&format!("SELECT count(*) {versions}"))?,
+        ciphertexts: count(&format!(
+            "SELECT count(*) {versions} WHERE v.sealed_blob <> zeroblob(length(v.sealed_blob))"
+        ))?,
+        wraps: count(&wrapped)? + count(keys)?,
+        second_factors: count("SELECT count(*) FROM second_factors WHERE org = ?1")?,
+        tokens: good("tokens")?,
+        grants: good("grants")?,
+    })
+}
+
+/// A credential is about to be destroyed: if it is for its org, it counts there.
+pub fn count(connection: &Connection, credential: &Credential) -> Result<(), Error> {
+    let begun = under_way(connection, &credential.path.org)?.filter(|it| it.began_at.is_some());
+    let Some(mut it) = begun else { return Ok(()) };
+    let sql =
+        "SELECT count(*) FROM org_integration_credential_states WHERE credential_id = ?1 AND state <> 'destroyed'";
+    let versions = cells::first(connection, sql, [credential.id.as_bytes()], TABLE, |cells| cells.count())?;
+    it.toll.credentials += 1;
+    it.toll.versions += versions.unwrap_or_default();
+    let [first, last] = [0, u32::MAX].map(|version| Holder::Version { credential: credential.id, version });
+    add(&mut it.toll.wraps, wraps::by_key(connection, &first, &last)?);
+    set_toll(connection, it.id, &it.toll)
+}
+
+impl Act<'_> {
+    pub fn org(&self, change: OrgChange) -> Result<Applied, Error> {
+        match change {
+            OrgChange::Destroy { id, org, by, by_name, destroy_at } => {
+                let at = self.at;
+                let row = Destruction {
+                    id,
+                    org,
+                    requested_by: by,
+                    requested_by_name: by_name,
+                    requested_at: at,
+                    destroy_at: stored(destroy_at),
+                    began_at: None,
+                    ended_at: None,
+                    toll: Toll::default(),
+                    proof: None,
+                };
+                self.destroy_org(&row)
+            }
+            OrgChange::Restore { id } => self.restore_org(id),
+            OrgChange::Begin { id } => self.begin_org(id),
+            OrgChange::End { id, proof } => self.end_org(id, &proof),
+        }
+    }
+
+    /// All in one transaction: whoever writes at the same time waits for it.
+    fn destroy_org(&self, row: &Destruction) -> Result<Applied, Error> {
+        refuse(self.connection, &row.org)?;
+        // What has this end is what comes back with the org.
+        let sql = "SELECT 1 FROM credentials WHERE org = ?1 AND destroy_at = ?2";
+        if self.connection.prepare_cached(sql)?.exists((&row.org, micros(row.destroy_at)))? {
+            return Err(Error::Stale { current: None });
+        }
+        insert(self.connection, row)?;
+        let page = || credentials::many(self.connection, "org = ?1 AND deleted_at IS NULL LIMIT ?2", (&row.org, PAGE));
+        self.each(page, |credential| {
+            let target = Target { credential: credential.id, revision: credential.revision };
+            self.delete(target, Some(row.destroy_at))
+        })
+    }
+
+    fn restore_org(&self, id: Uuid) -> Result<Applied, Error> {
+        let row = self.waiting_org(id)?;
+        if row.began_at.is_some() || row.destroy_at <= self.at {
+            return Err(Error::Stale { current: None });
+        }
+        self.connection.prepare_cached("DELETE FROM org_destructions WHERE id = ?1")?.execute([id.as_bytes()])?;
+        let filter = "org = ?1 AND destroy_at = ?2 LIMIT ?3";
+        let page = || credentials::many(self.connection, filter, (&row.org, micros(row.destroy_at), PAGE));
+        self.each(page, |credential| self.undelete_among(credential))
+    }
+
+    fn begin_org(&self, id: Uuid) -> Result<Applied, Error> {
+        let mut row = self.waiting_org(id)?;
+        if row.began_at.is_some() || row.destroy_at > self.at {
+            return Err(Error::Stale { current: None });
+        }
+        let holder = Holder::OrgKey(row.org.clone());
+        add(&mut row.toll.wraps, wraps::by_key(self.connection, &holder, &holder)?);
+        row.toll.org_keys = u64::from(wraps::drop_all(self.connection, &holder)?);
+        for factor in factors::all(self.connection, Some(&row.org))? {
+            let holder = Holder::Factor(factor.id);
+            add(&mut row.toll.wraps, wraps::by_key(self.connection, &holder, &holder)?);
+            wraps::drop_all(self.connection, &holder)?;
+            row.toll.second_factors += 1;
+        }
+        self.connection.prepare_cached("DELETE FROM second_factors WHERE org = ?1")?.execute([&row.org])?;
+        let Remains { tokens, grants, .. } = remains(self.connection, &row.org, self.at)?;
+        (row.toll.tokens, row.toll.grants) = (tokens, grants);
+        for table in ["tokens", "grants"] {
+            let sql = format!("UPDATE {table} SET revoked_at = ?2 WHERE org = ?1 AND revoked_at IS NULL");
+            self.connection.prepare_cached(&sql)?.execute((&row.org, micros(self.at)))?;
+        }
+        set_toll(self.connection, id, &row.toll)?;
+        let sql = "UPDATE org_destructions SET began_at = ?2 WHERE id = ?1";
+        self.connection.prepare_cached(sql)?.execute((id.as_bytes(), micros(self.at)))?;
+        Ok(Applied { destroyed: true, ..Applied::default() })
+    }
+
+    fn end_org(&self, id: Uuid, proof: &Proof) -> Result<Applied, Error> {
+        let row = self.waiting_org(id)?;
+        let left = remains(self.connection, &row.org, self.at)?;
+        let waits = !kept(self.connection, &row.org, 1)?.is_empty();
+        if row.began_at.is_none() || waits || !left.is_nothing() || left != proof.left {
+            return Err(Error::Stale { current: None });
+        }
+        let sql = "UPDATE org_destructions SET ended_at = ?2, proof = ?3 WHERE id = ?1";
+        self.connection.prepare_cached(sql)?.execute((id.as_bytes(), micros(self.at), json(proof)?))?;
+        Ok(Applied::default())
+    }
+
+    fn waiting_org(&self, id: Uuid) -> Result<Destruction, Error> {
+        one(self.connection, id)?.filter(|row| row.ended_at.is_none()).ok_or(Error::Stale { current: None })
+    }
+
+    /// A page after the other, until there is none: what is changed is on no page any more.
+    fn each(
+        &self,
+        page: impl Fn() -> Result<Vec<Credential>, Error>,
+        change: impl Fn(Credential) -> Result<Applied, Error>,
+    ) -> Result<Applied, Error> {
+        let mut newest_change = None;
+        loop {
+            let credentials = page()?;
+            if credentials.is_empty() {
+                return Ok(Applied { newest_change, ..Applied::default() });
+            }
+            for credential in credentials {
+                newest_change = change(credential)?.newest_change.or(newest_change);
+            }
+        }
+    }
+}
+
+fn add(wraps: &mut BTreeMap<String, u64>, more: Vec<(String, u64)>) {
+    for (key, count) in more {
+        *wraps.entry(key).or_default() += count;
+    }
+}
+
+fn set_toll(connection: &Connection, id: Uuid, toll: &Toll) -> Result<(), Error> {
+    let sql = "UPDATE org_destructions SET toll = ?2 WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute((id.as_bytes(), json(toll)?))?;
+    Ok(())
+}
+
+fn insert(connection: &Connection, row: &Destruction) -> Result<(), Error> {
+    let sql = format!(
+        "INSERT INTO org_destructions ({COLUMNS}) VALUES (:id, :org, :requested_by, :requested_by_name, :requested_at, \
+         :destroy_at, NULL, NULL, :toll, NULL)"
+    );
+    connection.prepare_cached(&sql)?.execute(named_params! {
+        ":id": row.id.as_bytes(),
+        ":org": row.org,
+        ":requested_by": row.requested_by,
+        ":requested_by_name": row.requested_by_name,
+        ":requested_at": micros(row.requested_at),
+        ":destroy_at": micros(row.destroy_at),
+        ":toll": json(&row.toll)?,
+    })?;
+    Ok(())
+}
+
+fn read(cells: &mut Cells<'_>) -> Result<Destruction, Error> {
+    Ok(Destruction {
+        id: cells.id()?,
+        org: cells.plain()?,
+        requested_by: cells.plain()?,
+        requested_by_name: cells.plain()?,
+        requested_at: cells.time()?,
+        destroy_at: cells.time()?,
+        began_at: cells.optional_time()?,
+        ended_at: cells.optional_time()?,
+        toll: cells.json()?,
+        proof: cells.optional_json()?,
+    })
+}
