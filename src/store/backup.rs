@@ -230,6 +230,21 @@ pub static TABLES: &[Table] = &[
             may("locked_until", Kind::Time),
         ],
     },
+    Table {
+        name: "org_destructions",
+        columns: &[
+            has("id", Kind::Id),
+            has("org", Kind::Text),
+            has("requested_by", Kind::Text),
+            has("requested_by_name", Kind::Text),
+            has("requested_at", Kind::Time),
+            has("destroy_at", Kind::Time),
+            may("began_at", Kind::Time),
+            may("ended_at", Kind::Time),
+            has("toll", Kind::Json),
+            may("proof", Kind::Json),
+        ],
+    },
     // `sequence` is where a watch goes on.
     Table {
         name: "org_destructions",
