@@ -247,21 +247,6 @@ pub static TABLES: &[Table] = &[
     },
     // `sequence` is where a watch goes on.
     Table {
-        name: "org_destructions",
-        columns: &[
-            has("id", Kind::Id),
-            has("org", Kind::Text),
-            has("requested_by", Kind::Text),
-            has("requested_by_name", Kind::Text),
-            has("requested_at", Kind::Time),
-            has("destroy_at", Kind::Time),
-            may("began_at", Kind::Time),
-            may("ended_at", Kind::Time),
-            has("toll", Kind::Json),
-            may("proof", Kind::Json),
-        ],
-    },
-    Table {
         name: "changes",
         columns: &[
             has("sequence", Kind::Count),
