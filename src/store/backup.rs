@@ -231,7 +231,6 @@ pub static TABLES: &[Table] = &[
             may("locked_until", Kind::Time),
         ],
     },
-    // `sequence` is where a watch goes on.
     Table {
         name: "org_destructions",
         columns: &[
@@ -247,6 +246,7 @@ pub static TABLES: &[Table] = &[
             may("proof", Kind::Json),
         ],
     },
+    // `sequence` is where a watch goes on.
     Table {
         name: "changes",
         columns: &[

@@ -85,8 +85,8 @@ const MORE: &str = "
     INSERT INTO grants (id, org, run, phase, credentials, uses, hash, minted_by, created_at, expires_at)
         VALUES (zeroblob(16), 'acme', 'r', 'p', '[]', 3, zeroblob(32), 'm', 1, 2);
     INSERT INTO audit_boundaries SELECT value, 0, 0 FROM meta WHERE key = 'instance';
-    INSERT INTO audit_cursors VALUES ('file', 2);
-    INSERT INTO org_destructions VALUES (zeroblob(16), 'gone', 'm', 'me', 1, 2, 3, 4, '{}', '{}');";
+    INSERT INTO org_destructions VALUES (zeroblob(16), 'o', 'a', 'b', 1, 2, 3, 4, '{}', '{}');
+    INSERT INTO audit_cursors VALUES ('file', 2);";
 
 /// A database of an older schema with something of nearly everything, and what came later.
 async fn filled() -> (Folder, Sqlite) {
