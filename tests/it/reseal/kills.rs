@@ -1,9 +1,22 @@
 //! SIGKILL in the middle of a reseal, again and again: nothing is lost, and it goes on where it was.
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use super::*;
 
 const ROWS: usize = 1_500;
 const KILLS: u64 = 20;
+
+/// Waits until something was added that is not read yet.
+fn unproven_there(database: &Path) {
+    let raw = Connection::open(database).unwrap();
+    let mut there = raw.prepare("SELECT 1 FROM resealed_blobs WHERE state = 'next'").unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    while !there.exists([]).unwrap() {
+        assert!(Instant::now() < end, "nothing was added");
+    }
+}
 
 #[test]
 fn killed_again_and_again_it_loses_nothing() {
@@ -46,17 +59,18 @@ fn killed_again_and_again_it_loses_nothing() {
             };
             let mut news = admin.reseal(ResealRequest::default()).await.unwrap().into_inner();
             let total = news.message().await.unwrap().unwrap().total;
-            // From before the first page to the middle of a later one.
-            match kill % 2 {
-                0 => tokio::time::sleep(std::time::Duration::from_millis(kill * 3)).await,
-                _ => drop(news.message().await.unwrap()),
+            // Before what was added is proven, just after a page, and anywhere.
+            match kill % 3 {
+                0 => unproven_there(&database),
+                1 => drop(news.message().await.unwrap()),
+                _ => tokio::time::sleep(Duration::from_millis(kill * 5)).await,
             }
             daemon.kill();
             decrypting.await.unwrap();
             total
         });
         begun.push(total);
-        let raw = Connection::open(database).unwrap();
+        let raw = Connection::open(&database).unwrap();
         let sql = "SELECT count(*) FROM resealed_blobs WHERE state = 'next'";
         let left: i64 = raw.query_row(sql, [], |row| row.get(0)).unwrap();
         assert!(left <= 64, "more than a page waits: {left}");
@@ -65,6 +79,7 @@ fn killed_again_and_again_it_loses_nothing() {
     assert!(begun.is_sorted_by(|earlier, later| earlier >= later), "it began anew: {begun:?}");
     assert_eq!(begun[0], ROWS as u64);
     assert!(begun[KILLS as usize - 1] < ROWS as u64, "no run came anywhere: {begun:?}");
+    assert!(unproven > 0, "no kill came between the two commits of a page");
     assert!(answered.load(Ordering::Relaxed) > 0);
 
     let daemon = Daemon::start_with(home.path(), &config);
