@@ -199,6 +199,14 @@ impl AdminService for Grpc {
         Ok(begun.map(|News(news)| news.map(move |news| news.map_err(&refuse)).boxed()))
     }
 
+    type ResealStream = BoxStream<'static, Result<ResealResponse, Status>>;
+
+    async fn reseal(&self, request: Request<ResealRequest>) -> Answer<Self::ResealStream> {
+        let refuse = refusal(&request)?;
+        let begun = self.unary(request, keys::reseal).await?;
+        Ok(begun.map(|News(news)| news.map(move |news| news.map_err(&refuse)).boxed()))
+    }
+
     async fn destroy_org(&self, request: Request<DestroyOrgRequest>) -> Answer<DestroyOrgResponse> {
         self.unary(request, orgs::destroy_org).await
     }

@@ -69,6 +69,7 @@ fn action(rpc: &str) -> Option<(Action, bool)> {
         "ListProviders" => (Action::ListProviders, false),
         "ListKeys" => (Action::ListKeys, false),
         "Rewrap" => (Action::Rewrap, true),
+        "Reseal" => (Action::Reseal, true),
         "DestroyOrg" => (Action::DestroyOrg, true),
         "RestoreOrg" => (Action::RestoreOrg, true),
         "ListOrgDestructions" => (Action::ListOrgDestructions, false),

@@ -1,21 +1,17 @@
-//! The keys of the KMS: what is wrapped under them, and moving it.
-
-use std::time::{Duration, Instant};
+//! The keys of the KMS: what is wrapped under them, and moving it; and sealing anew.
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Context;
-use super::error::{Exit, Failure};
-use super::output::{escape, say};
-use super::view::{self, Columns};
-use crate::pb::v1::{Key, KeyHolders, ListKeysRequest, RewrapFailure, RewrapRequest, RewrapResponse};
+use super::error::Failure;
+use super::moving::{self, News, SoFar};
+use super::view::Columns;
+use crate::pb::v1::{
+    Key, KeyHolders, ListKeysRequest, ResealRequest, ResealResponse, RewrapFailure, RewrapRequest, RewrapResponse,
+};
 
 const KEYS: &[&str] = &["KEY", "VERSION", "IS", "VERSIONS", "ORG KEYS", "AUDIT KEYS", "SECOND FACTORS"];
 const KEYS_BY_ORG: &[&str] = &["KEY", "VERSION", "ORG", "VERSIONS", "ORG KEYS", "AUDIT KEYS", "SECOND FACTORS"];
-
-/// Where nobody watches a bar, news come in lines, so often.
-const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// List what keys of the KMS are in use, and by how much: what is listed with a number must not be destroyed.
 ///
@@ -105,83 +101,71 @@ impl Rewrap {
             rate: self.rate.unwrap_or_default(),
             dry_run: self.dry_run,
         };
-        let mut news = context.server.admin_without_end().await?.rewrap(request).await?.into_inner();
-        let (mut shown, mut last) = (Shown::new(), RewrapResponse::default());
-        let ended = loop {
-            match news.message().await {
-                Ok(Some(now)) => {
-                    now.failures.iter().for_each(|failure| shown.say(&told(failure)));
-                    shown.progress(&now);
-                    if context.out.is_json() {
-                        context.out.line(&now, |_| String::new())?;
-                    }
-                    last = now;
-                }
-                Ok(None) => break Ok(()),
-                Err(status) => break Err(status),
-            }
+        let news = context.server.admin_without_end().await?.rewrap(request).await?.into_inner();
+        moving::follow(context, news, self.dry_run).await
+    }
+}
+
+impl News for RewrapResponse {
+    const NAME: &str = "rewrap";
+
+    fn so_far(&self) -> SoFar {
+        let Self { total, moved, gone, failed, done, .. } = *self;
+        SoFar { total, moved, gone, failed, done }
+    }
+
+    fn left(&self) -> Vec<String> {
+        let told = |it: &RewrapFailure| format!("under {} {}: {}", it.key, it.key_version, it.why);
+        self.failures.iter().map(told).collect()
+    }
+}
+
+/// Seal versions anew whose provider's entry in the registry names another seal than they have, while everything is served.
+///
+/// Their keys stay, wrapped as they are. Each version is read back and opened before the old blob of it goes, so this may
+/// be stopped at any moment; run it again to go on. What cannot be opened is named and left as it is.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  strongroom reseal --dry-run\n  strongroom reseal --provider openai --rate 100")]
+pub(super) struct Reseal {
+    /// Only what belongs to this tenant.
+    #[arg(long)]
+    org: Option<String>,
+
+    /// Only credentials of this provider.
+    #[arg(long, value_name = "ID")]
+    provider: Option<String>,
+
+    /// At most so many versions a second; as many as can be, when not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+
+    /// Only count what there is to seal anew.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Reseal {
+    pub async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        let request = ResealRequest {
+            org: self.org.unwrap_or_default(),
+            provider: self.provider.unwrap_or_default(),
+            rate: self.rate.unwrap_or_default(),
+            dry_run: self.dry_run,
         };
-        shown.end();
-        ended?;
-        if !context.out.is_json() {
-            context.out.text(&summary(&last, self.dry_run))?;
-        }
-        match last {
-            RewrapResponse { done: false, .. } => {
-                Err(Failure::new(Exit::Unavailable, "the server ended the rewrap early; nothing is lost")
-                    .hint("run it again: it goes on where it was"))
-            }
-            RewrapResponse { failed: 0, .. } => Ok(()),
-            RewrapResponse { failed, .. } => {
-                Err(Failure::new(Exit::Corrupt, format!("{failed} keys could not be opened and were left as they are"))
-                    .hint("the lines above and the server's log name them"))
-            }
-        }
+        let news = context.server.admin_without_end().await?.reseal(request).await?.into_inner();
+        moving::follow(context, news, self.dry_run).await
     }
 }
 
-fn told(failure: &RewrapFailure) -> String {
-    escape(&format!("left as it is, under {} {}: {}", failure.key, failure.key_version, failure.why))
-}
+impl News for ResealResponse {
+    const NAME: &str = "reseal";
 
-fn summary(last: &RewrapResponse, dry_run: bool) -> String {
-    let RewrapResponse { total, moved, gone, failed, .. } = last;
-    let lines = match dry_run {
-        true => vec![("to move", total.to_string())],
-        false => vec![("moved", moved.to_string()), ("gone", gone.to_string()), ("left", failed.to_string())],
-    };
-    view::sheet(lines)
-}
-
-/// A bar in a terminal, lines elsewhere.
-struct Shown {
-    bar: ProgressBar,
-    lined: Instant,
-}
-
-impl Shown {
-    fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{bar:40} {pos} of {len}, {per_sec}, {eta} left");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { bar, lined: Instant::now() }
+    fn so_far(&self) -> SoFar {
+        let Self { total, moved, gone, failed, done, .. } = *self;
+        SoFar { total, moved, gone, failed, done }
     }
 
-    fn progress(&mut self, now: &RewrapResponse) {
-        let past = now.moved + now.gone + now.failed;
-        self.bar.set_length(now.total);
-        self.bar.set_position(past);
-        if self.bar.is_hidden() && self.lined.elapsed() >= LINE_EVERY {
-            self.lined = Instant::now();
-            say(format!("{past} of {}", now.total));
-        }
-    }
-
-    fn say(&self, line: &str) {
-        self.bar.suspend(|| say(line));
-    }
-
-    fn end(&self) {
-        self.bar.finish_and_clear();
+    fn left(&self) -> Vec<String> {
+        self.failures.iter().map(|failure| failure.why.clone()).collect()
     }
 }

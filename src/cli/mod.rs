@@ -18,6 +18,7 @@ mod keys;
 mod local;
 mod local_key;
 mod metadata;
+mod moving;
 mod org;
 mod output;
 mod policy;
@@ -79,6 +80,7 @@ enum Command {
     Audit(audit::Audit),
     Keys(keys::Keys),
     Rewrap(keys::Rewrap),
+    Reseal(keys::Reseal),
     Org(org::Org),
     Providers(providers::Providers),
     Policy(policy::Policy),
@@ -145,6 +147,7 @@ impl Command {
             Self::Audit(command) => command.run(context).await,
             Self::Keys(command) => command.run(context).await,
             Self::Rewrap(command) => command.run(context).await,
+            Self::Reseal(command) => command.run(context).await,
             Self::Org(command) => command.run(context).await,
             Self::Providers(command) => command.run(context).await,
             Self::Policy(command) => command.run(context).await,

@@ -49,6 +49,11 @@ pub fn seal(
     Ok(blob)
 }
 
+/// Whether a blob that begins like this is as [`seal`] makes it now.
+pub fn is_newest(head: &[u8], seal: Seal) -> bool {
+    head.starts_with(&[FORMAT, seal.byte()])
+}
+
 /// Opens what [`seal`] sealed under the same data key for the same identity, and nothing else.
 pub fn open(dek: &Dek, identity: &Identity, blob: &[u8]) -> Result<Secret, Error> {
     let Parts { seal, header, message_id, commitment, body } = Parts::of(blob)?;
@@ -195,6 +200,19 @@ mod tests {
 
             let longer = Secret::from(vec![0; PLAINTEXT_MAX + 1]);
             assert_eq!(seal(seal_as, &DEK, [2; 32], &identity(), &longer), Err(Error::Length));
+        }
+    }
+
+    #[test]
+    fn another_seal_format_or_noise_is_not_the_newest() {
+        for seal_as in SEALS {
+            let blob = seal(seal_as, &DEK, [2; 32], &identity(), &Secret::from(b"x".to_vec())).unwrap();
+            assert_eq!(SEALS.map(|other| is_newest(&blob, other)), SEALS.map(|other| other == seal_as));
+            assert!(
+                ![&[][..], &[FORMAT], &[0, seal_as.byte()], &[FORMAT + 1, seal_as.byte()]]
+                    .iter()
+                    .any(|head| is_newest(head, seal_as))
+            );
         }
     }
 

@@ -90,7 +90,7 @@ mod wrap;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-pub use envelope::{PLAINTEXT_MAX, open, seal};
+pub use envelope::{PLAINTEXT_MAX, is_newest, open, seal};
 pub use identity::{Identity, put_text};
 pub use secret::Secret;
 pub use wrap::{unwrap, wrap};

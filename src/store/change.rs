@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::org::OrgChange;
 use super::row::{AuditKey, Draft, Grant, OrgKey, Path, ProbeRecord, Sealed, Token, VersionState};
+use super::seal::Resealed;
 use super::stepup::{ApprovalChange, FactorChange};
 use super::wrap::{Holder, Moved, Wrap};
 use crate::crypto::Seal;
@@ -162,6 +163,12 @@ pub enum Change {
     AddWraps(Vec<(Holder, Wrap)>),
     /// Drops wraps of those whose kept one is there.
     DropWraps(Vec<Moved>),
+    /// Adds blobs beside those that are read, at most one for a version. What is destroyed gets none.
+    AddResealed(Vec<Resealed>),
+    /// From now on these are read, and those before them go. Only what is there as it was added.
+    SettleResealed(Vec<Resealed>),
+    /// Drops what was added and never came to be read. What was dropped before goes from the disk.
+    DropResealed,
     /// That a recovery identity opens what is kept was proven now.
     ProveRecovery,
     /// A mere record too: what was destroyed before goes from the disk.
@@ -208,6 +215,9 @@ impl Change {
                 | Self::KeepAuditKey(_)
                 | Self::AddWraps(_)
                 | Self::DropWraps(_)
+                | Self::AddResealed(_)
+                | Self::SettleResealed(_)
+                | Self::DropResealed
                 | Self::ProveRecovery
                 | Self::Scrub
                 | Self::PruneAudit { .. }

@@ -6,6 +6,7 @@ pub mod chain;
 pub mod change;
 pub mod org;
 pub mod row;
+mod seal;
 pub mod sqlite;
 mod stepup;
 mod word;
@@ -22,6 +23,7 @@ pub use row::{
     Draft, Filter, Grant, GrantFilter, Health, Keep, OrgKey, Path, ProbeRecord, Record, Sealed, Tested, ToTest, Token,
     Version, VersionState,
 };
+pub use seal::{Resealed, SealedAs};
 pub use sqlite::{Look, Purpose, Restore, Sqlite};
 pub use stepup::{Approval, ApprovalChange, Factor, FactorChange, FactorState};
 use tokio::sync::watch;
@@ -187,6 +189,12 @@ pub trait Store: Send + Sync {
 
     /// A holder's wraps and what they are for; none where it has gone.
     async fn held(&self, holder: &Holder) -> Result<Option<Held>, Error>;
+
+    /// How every version is sealed that is not destroyed, in an order of their own, strictly after one.
+    async fn sealed_as(&self, after: Option<(Uuid, u32)>, limit: u32) -> Result<Vec<SealedAs>, Error>;
+
+    /// What [`Change::AddResealed`] added for a version and nobody reads yet; none when it was destroyed.
+    async fn next_blob(&self, credential: Uuid, version: u32) -> Result<Option<Vec<u8>>, Error>;
 
     /// When [`Change::ProveRecovery`] was made last.
     async fn recovery_proven(&self) -> Result<Option<Timestamp>, Error>;

@@ -81,6 +81,7 @@ fn describe() {
     );
     describe_gauge!("strongroom_audit_checkpoint_records", "Audit records that the newest checkpoint stands for.");
     describe_counter!("strongroom_rewrapped_total", "Wrapped keys that were moved to another key or version.");
+    describe_counter!("strongroom_resealed_total", "Versions that were sealed anew.");
     describe_gauge!(
         "strongroom_recovery_proven_timestamp_seconds",
         "When a drill has proven last that a recovery identity opens what is stored; 0 is never."

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
 use crate::crypto::ledger::note::Signer;
@@ -139,12 +140,25 @@ impl Keeper {
                 let fits = signer(instance, key)?.public() == *public;
                 if fits { Ok(()) } else { Err(damaged(&"its public half is another")) }
             }
-            (_, HeldFor::Version { blob, .. } | HeldFor::Factor { blob, .. }) => {
-                let identity = identity_of(holder, held).ok_or_else(|| Error::bug("a holder of another kind"))?;
-                crypto::open(key, &identity, blob).map(drop).map_err(|why| damaged(&why))
-            }
+            (_, HeldFor::Version { .. } | HeldFor::Factor { .. }) => opened(holder, held, key).map(drop),
             _ => Err(Error::bug("a holder of another kind")),
         }
+    }
+
+    /// Seals what is held anew under the same key.
+    pub fn reseal(_permit: &Permit, holder: &Holder, held: &HeldFor, key: &Dek, seal: Seal) -> Result<Vec<u8>, Error> {
+        let (identity, secret) = opened(holder, held, key)?;
+        let message_id = crypto::random().map_err(Error::bug)?;
+        crypto::seal(seal, key, message_id, &identity, &secret).map_err(Error::bug)
+    }
+
+    /// Proves that what was sealed anew is what is held.
+    pub fn is_same(_permit: &Permit, holder: &Holder, held: &HeldFor, key: &Dek, blob: &[u8]) -> Result<(), Error> {
+        let damaged = |why: &dyn std::fmt::Display| Error::Corrupt { what: format!("{holder}, sealed anew: {why}") };
+        let (identity, secret) = opened(holder, held, key)?;
+        let other = crypto::open(key, &identity, blob).map_err(|why| damaged(&why))?;
+        let is_same = bool::from(secret.expose().ct_eq(other.expose()));
+        if is_same { Ok(()) } else { Err(damaged(&"it opens to something else")) }
     }
 
     async fn wrap(&self, dek: &Dek, context: &Context) -> Result<Vec<Wrap>, kms::Error> {
@@ -179,6 +193,18 @@ pub fn context_of(holder: &Holder, held: &HeldFor) -> Option<Context> {
         Holder::AuditKey { instance, number } => Some(Context::for_audit_key(instance, *number)),
         Holder::Version { .. } | Holder::Factor(_) => Some(Context::of(&identity_of(holder, held)?)),
     }
+}
+
+/// Whose it is that is held, and what it opens to.
+fn opened(holder: &Holder, held: &HeldFor, key: &Dek) -> Result<(Identity, Secret), Error> {
+    let (HeldFor::Version { blob, .. } | HeldFor::Factor { blob, .. }, Some(identity)) =
+        (held, identity_of(holder, held))
+    else {
+        return Err(Error::bug("a holder of another kind"));
+    };
+    let secret = crypto::open(key, &identity, blob);
+    let secret = secret.map_err(|why| Error::Corrupt { what: format!("{holder}: {why}") })?;
+    Ok((identity, secret))
 }
 
 fn identity_of(holder: &Holder, held: &HeldFor) -> Option<Identity> {

@@ -19,6 +19,7 @@ mod keeper;
 mod keys;
 mod ledger;
 mod manage;
+mod moving;
 mod names;
 mod opener;
 mod orgs;
@@ -26,6 +27,7 @@ pub mod policy;
 mod probing;
 mod recover;
 mod request;
+mod reseal;
 pub mod restore;
 mod rewrap;
 mod rules;
@@ -112,8 +114,8 @@ pub struct Vault {
     turns: Turns,
     /// How many orgs have come to their end since the start.
     orgs_ended: AtomicU64,
-    /// Held while wrapped keys are moved.
-    rewrapping: Arc<Mutex<()>>,
+    /// Held while wrapped keys are moved, or blobs sealed anew.
+    moving: Arc<Mutex<()>>,
     /// For uploads that may ask for much work before they are read.
     unlocking: Arc<Semaphore>,
     /// Seals page tokens.
@@ -139,7 +141,7 @@ impl Vault {
             flights: Flights::default(),
             turns: Turns::new(allowances),
             orgs_ended: AtomicU64::new(0),
-            rewrapping: Arc::default(),
+            moving: Arc::default(),
             unlocking: Arc::new(Semaphore::new(upload::UNLOCKED_AT_ONCE)),
             page_key: Dek::new(crypto::random().map_err(Error::bug)?),
         }))

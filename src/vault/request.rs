@@ -218,9 +218,22 @@ pub struct Rewrap {
     pub dry_run: bool,
 }
 
-/// How far a rewrap has come.
+/// Which versions to seal anew, as their providers' entries say now.
 #[derive(Clone, Debug, Default)]
-pub struct Rewrapped {
+pub struct Reseal {
+    /// Only those of this org.
+    pub org: Option<String>,
+    /// Only those of this provider.
+    pub provider: Option<String>,
+    /// At most so many a second; 0 is as many as can be.
+    pub rate: u32,
+    /// Only count.
+    pub dry_run: bool,
+}
+
+/// How far a rewrap or a reseal has come.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
     /// How many there were to move when it began.
     pub total: u64,
     pub moved: u64,
@@ -229,15 +242,16 @@ pub struct Rewrapped {
     /// Left as they were.
     pub failed: u64,
     /// Since the news before. Of very many, not each is told.
-    pub failures: Vec<NotRewrapped>,
+    pub failures: Vec<Left>,
     pub done: bool,
 }
 
-/// A wrapped key that was left as it is.
+/// What was left as it is.
 #[derive(Clone, Debug)]
-pub struct NotRewrapped {
+pub struct Left {
     pub holder: Holder,
-    pub under: KeyVersion,
+    /// What its key is wrapped under, where that was to change.
+    pub under: Option<KeyVersion>,
     pub why: String,
 }
 

@@ -37,6 +37,7 @@ mod policy;
 mod providers;
 mod readme;
 mod recovery;
+mod reseal;
 mod rewrap;
 mod rpcs;
 mod shred;

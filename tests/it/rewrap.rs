@@ -214,7 +214,7 @@ fn what_does_not_open_is_named_and_left() {
         }
         assert_eq!(in_use(&daemon, &token)["local://default 1"], [2, 0, 0, 0]);
     }
-    daemon.logged(|line| line.contains("not rewrapped") && line.contains(&wrap.to_string()));
+    daemon.logged(|line| line.contains("left as it is") && line.contains(&wrap.to_string()));
     assert!(daemon.stop().success());
 
     // Without its key, nothing of a row can be told but which key it is.

@@ -10,6 +10,7 @@ mod model;
 mod orgs;
 mod pages;
 mod random;
+mod reseal;
 mod sqlite;
 mod stepup;
 
@@ -54,6 +55,7 @@ macro_rules! conformance {
                     what_nobody_confirms_is_found, an_approval_is_for_one_request_and_one_caller,
                     sixty_four_uses_of_one_approval, approvals_end_and_are_not_many;
                 exports: an_export_is_of_one_moment;
+                reseal: a_blob_sealed_anew_takes_over, what_is_destroyed_is_not_sealed_anew, versions_are_gone_through;
                 orgs: an_org_goes_and_comes_back, nothing_is_stored_of_a_doomed_org, an_org_ends_when_nothing_is_left,
                     the_toll_is_what_was_destroyed, one_end_at_a_time;
                 model: random_changes_match_a_model;

@@ -6,6 +6,7 @@ mod keys;
 mod orgs;
 mod pages;
 mod probes;
+mod reseal;
 mod rules;
 mod schedule;
 mod stepup;
@@ -35,6 +36,7 @@ use crate::daemon::openai_key;
 struct Keys {
     inner: Local,
     unwraps: AtomicU64,
+    wraps: AtomicU64,
     down: AtomicBool,
     /// Each unwrap takes a permit.
     gate: Semaphore,
@@ -44,11 +46,21 @@ impl Keys {
     fn new(directory: &File) -> Arc<Self> {
         let inner = Local::open_or_create(directory, "default", None).unwrap();
         let gate = Semaphore::new(Semaphore::MAX_PERMITS);
-        Arc::new(Self { inner, unwraps: AtomicU64::new(0), down: AtomicBool::new(false), gate })
+        Arc::new(Self {
+            inner,
+            unwraps: AtomicU64::new(0),
+            wraps: AtomicU64::new(0),
+            down: AtomicBool::new(false),
+            gate,
+        })
     }
 
     fn unwraps(&self) -> u64 {
         self.unwraps.load(Ordering::SeqCst)
+    }
+
+    fn wraps(&self) -> u64 {
+        self.wraps.load(Ordering::SeqCst)
     }
 
     fn refuse(&self) -> Result<(), KmsError> {
@@ -66,6 +78,7 @@ impl Kms for Keys {
     }
 
     async fn wrap(&self, dek: &Dek, context: &Context) -> Result<Wrapped, KmsError> {
+        self.wraps.fetch_add(1, Ordering::SeqCst);
         self.refuse()?;
         self.inner.wrap(dek, context).await
     }

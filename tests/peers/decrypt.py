@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A second strongroom decryptor, written from the pictures in src/crypto/mod.rs, src/kms/local.rs,
-src/kms/local/keyfile.rs, src/kms/bound.rs, src/store/wrap.rs and src/crypto/backup.rs, and from nothing else of the Rust
-code.
+src/kms/local/keyfile.rs, src/kms/bound.rs, src/store/wrap.rs, the migrations and src/crypto/backup.rs, and from nothing else
+of the Rust code.
 
     decrypt.py vectors [tests/vectors]     every vector has the verdict that it states
     decrypt.py data DIR [--keys DIR] [--passphrase-file FILE] [--identity FILE]
@@ -40,15 +40,23 @@ import kms
 
 VERSIONS = """
     SELECT c.org, c.project, c.provider, c.name, c.id, v.version,
-           v.sealed_blob, v.seal, v.fingerprint, v.digest, s.state
+           coalesce(r.sealed_blob, v.sealed_blob), coalesce(r.seal, v.seal), v.fingerprint, v.digest, s.state
     FROM org_integration_credentials v JOIN credentials c ON c.id = v.credential_id
-    JOIN org_integration_credential_states s USING (credential_id, version)
+    JOIN org_integration_credential_states s ON s.credential_id = v.credential_id AND s.version = v.version
+    LEFT JOIN resealed_blobs r ON r.credential_id = v.credential_id AND r.version = v.version AND r.state = 'live'
     ORDER BY c.org, c.project, c.provider, c.name, v.version
 """
 WRAPS = """
     SELECT w.holder, k.key, k.key_version, w.bytes FROM wraps w JOIN wrapping_keys k ON k.id = w.key WHERE w.live = 1
 """
-DROPPED = "SELECT bytes FROM wraps WHERE live = 0"
+DROPPED = """
+    SELECT 'wrap', bytes FROM wraps WHERE live = 0 UNION ALL
+    SELECT 'blob', sealed_blob FROM resealed_blobs WHERE state = 'gone' UNION ALL
+    SELECT 'blob', v.sealed_blob FROM org_integration_credentials v
+        JOIN resealed_blobs r USING (credential_id, version) WHERE r.state = 'live' UNION ALL
+    SELECT 'blob', r.sealed_blob FROM resealed_blobs r
+        JOIN org_integration_credential_states s USING (credential_id, version) WHERE s.state = 'destroyed'
+"""
 
 ZERO_NONCE = bytes(12)
 BODY_LENGTHS = {1: range(16, 1_048_592 + 1), 2: range(100, 1_398_200 + 1)}
@@ -339,8 +347,9 @@ def data(kept: Kept, keys: pathlib.Path, passphrase: str | None, offline: Offlin
             org = holder[1:].decode()
             org_keys[org] = unwrap_stored(holder, context_of_org_key(org))
 
-    wrong = sum(any(wrapped) for wrapped, in kept.dropped)
-    print("".join("a dropped wrap is STILL THERE\n" for _ in range(wrong)), end="")
+    left = [what for what, dropped in kept.dropped if any(dropped)]
+    print("".join(f"a dropped {what} is STILL THERE\n" for what in left), end="")
+    wrong = len(left)
     for *who, version, blob, seal, fingerprint, digest, state in kept.versions:
         holder = b"v" + who[4] + u32(version)
         identity = Identity(*who[:4], uuid.UUID(bytes=who[4]), version)

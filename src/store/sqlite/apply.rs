@@ -13,7 +13,7 @@ use super::super::{
 };
 use super::cells::stored;
 use super::changes::{self, Happened};
-use super::{access, approvals, credentials, factors, grants, ledger, meta, orgs, tests, versions, wraps};
+use super::{access, approvals, credentials, factors, grants, ledger, meta, orgs, resealed, tests, versions, wraps};
 
 type Metadata = serde_json::Map<String, serde_json::Value>;
 type Labels = BTreeMap<String, String>;
@@ -77,6 +77,12 @@ pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<A
         Change::KeepAuditKey(key) => ledger::keep_key(connection, &key).map(|()| Applied::default()),
         Change::AddWraps(wraps) => wraps::add(connection, &wraps).map(|()| Applied::default()),
         Change::DropWraps(moved) => wraps::drop_moved(connection, &moved).map(|()| Applied::default()),
+        Change::AddResealed(new) => resealed::add(connection, &new).map(|()| Applied::default()),
+        Change::SettleResealed(new) => resealed::settle(connection, &new).map(|()| Applied::default()),
+        Change::DropResealed => {
+            resealed::drop_next(connection)?;
+            Ok(Applied { destroyed: true, ..Applied::default() })
+        }
         Change::ProveRecovery => meta::prove_recovery(connection, act.at).map(|()| Applied::default()),
         Change::Scrub => Ok(Applied { destroyed: true, ..Applied::default() }),
         Change::PruneAudit { size } => ledger::prune(connection, size).map(|()| Applied::default()),

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::backup::{Cell, Kind, META_LEFT_OUT, Next, Piece, Table};
 use super::super::{Error, KeyVersion, backup};
-use super::{connection, wraps};
+use super::{connection, versions, wraps};
 
 /// A piece is sent when it has so many rows or bytes.
 const ROWS: usize = 256;
@@ -73,13 +73,17 @@ fn select(table: &Table) -> String {
         "wraps" => "SELECT w.holder, k.key, k.key_version, w.bytes FROM wraps w JOIN wrapping_keys k ON k.id = w.key \
              WHERE w.live = 1 ORDER BY w.id"
             .to_owned(),
-        // Zeros stand where a destroyed blob was.
+        // Zeros stand where a destroyed blob was. What was sealed anew goes out as if it had come so.
         "org_integration_credentials" => {
-            let destroyed = "CASE WHEN EXISTS (SELECT 1 FROM org_integration_credential_states s \
-                 WHERE s.credential_id = v.credential_id AND s.version = v.version AND s.state = 'destroyed') \
-                 THEN x'' ELSE sealed_blob END";
-            let columns = columns.replace("sealed_blob", destroyed);
-            format!("SELECT {columns} FROM org_integration_credentials v ORDER BY rowid")
+            let columns = table.columns.iter().map(|column| match column.name {
+                "seal" => "coalesce(r.seal, v.seal)".to_owned(),
+                "sealed_blob" => "CASE WHEN s.state = 'destroyed' THEN x'' \
+                     ELSE coalesce(r.sealed_blob, v.sealed_blob) END"
+                    .to_owned(),
+                name => format!("v.{name}"),
+            });
+            let columns: Vec<String> = columns.collect();
+            format!("SELECT {} FROM {} ORDER BY v.rowid", columns.join(", "), versions::JOINED)
         }
         "meta" => {
             let names: Vec<String> = META_LEFT_OUT.iter().map(|(name, _)| format!("'{name}'")).collect();

@@ -18,6 +18,7 @@ mod list;
 mod meta;
 mod orgs;
 mod readers;
+mod resealed;
 mod restore;
 mod schema;
 mod serve;
@@ -47,7 +48,7 @@ use super::backup::Rows;
 use super::{
     Approval, AuditFilter, AuditKey, AuditPage, Boundary, Chained, Change, ChangeEvent, Checkpoint, Credential, Cursor,
     Destruction, Draft, Error, Factor, FactorState, Filter, Grant, GrantFilter, Health, Held, Holder, Keep, KeyUse,
-    KeyVersion, OrgKey, Path, Receipt, Remains, Sealed, Store, Tested, ToTest, Token, Version,
+    KeyVersion, OrgKey, Path, Receipt, Remains, Sealed, SealedAs, Store, Tested, ToTest, Token, Version,
 };
 
 /// More than this many commits do not wait in memory; the next ones wait to be let in.
@@ -280,6 +281,14 @@ impl Store for Sqlite {
     async fn held(&self, holder: &Holder) -> Result<Option<Held>, Error> {
         let holder = holder.clone();
         self.readers.moment(move |connection| wraps::held(connection, &holder)).await
+    }
+
+    async fn sealed_as(&self, after: Option<(Uuid, u32)>, limit: u32) -> Result<Vec<SealedAs>, Error> {
+        self.readers.read(move |connection| resealed::sealed_as(connection, after, limit)).await
+    }
+
+    async fn next_blob(&self, credential: Uuid, version: u32) -> Result<Option<Vec<u8>>, Error> {
+        self.readers.moment(move |connection| resealed::next(connection, credential, version)).await
     }
 
     async fn recovery_proven(&self) -> Result<Option<Timestamp>, Error> {

@@ -86,6 +86,9 @@ pub fn remains(connection: &Connection, org: &str, now: Timestamp) -> Result<Rem
         looked_at: count(&format!("SELECT count(*) {versions}"))?,
         ciphertexts: count(&format!(
             "SELECT count(*) {versions} WHERE v.sealed_blob <> zeroblob(length(v.sealed_blob))"
+        ))? + count(&format!(
+            "SELECT count(*) FROM {IDS} c JOIN resealed_blobs r ON r.credential_id = c.id \
+             WHERE r.sealed_blob <> zeroblob(length(r.sealed_blob))"
         ))?,
         wraps: count(&wrapped)? + count(keys)?,
         second_factors: count("SELECT count(*) FROM second_factors WHERE org = ?1")?,

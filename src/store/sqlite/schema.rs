@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::super::Error;
 
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("../migrations/0001_credentials.sql"),
     include_str!("../migrations/0002_audit.sql"),
     include_str!("../migrations/0003_access.sql"),
@@ -14,6 +14,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("../migrations/0007_checkpoints.sql"),
     include_str!("../migrations/0008_wraps.sql"),
     include_str!("../migrations/0009_orgs.sql"),
+    include_str!("../migrations/0010_reseal.sql"),
 ];
 
 #[allow(clippy::cast_possible_truncation, reason = "a handful")]

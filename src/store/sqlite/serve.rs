@@ -87,6 +87,7 @@ impl Memo {
             Change::Factor(_) | Change::Approval(_) => (),
             Change::KeepAuditKey(_) | Change::PruneAudit { .. } => (),
             Change::AddWraps(_) | Change::DropWraps(_) | Change::ProveRecovery | Change::Scrub => (),
+            Change::AddResealed(_) | Change::SettleResealed(_) | Change::DropResealed => (),
             Change::Create { id, .. } => self.forget_credential(*id),
             Change::Settle { credential, .. } => self.forget_credential(*credential),
             Change::Rotate { target, .. }

@@ -6,18 +6,22 @@ use uuid::Uuid;
 
 use super::super::{Error, Holder, NewVersion, ProbeRecord, Sealed, Version, VersionState, Wrap};
 use super::cells::{self, Cells, json, micros, stored};
-use super::wraps;
+use super::{resealed, wraps};
 use crate::store::Word as _;
 
 const TABLE: &str = "org_integration_credentials";
 
 /// In the order in which [`read`] takes them.
-const COLUMNS: &str = "v.credential_id, v.version, s.state, v.fingerprint, v.digest, v.public_identity, v.seal, \
-     s.probe, v.created_by, v.created_at, s.activated_at, s.destroyed_at, \
+const COLUMNS: &str = "v.credential_id, v.version, s.state, v.fingerprint, v.digest, v.public_identity, \
+     coalesce(r.seal, v.seal) AS seal, s.probe, v.created_by, v.created_at, s.activated_at, s.destroyed_at, \
      s.expires_at, s.warnings, s.learned, s.probe_at, s.failures";
 
-const JOINED: &str = "org_integration_credentials v LEFT JOIN org_integration_credential_states s \
-     ON s.credential_id = v.credential_id AND s.version = v.version";
+/// Of each version, what was sealed anew is read where there is something.
+pub const JOINED: &str = "org_integration_credentials v LEFT JOIN org_integration_credential_states s \
+     ON s.credential_id = v.credential_id AND s.version = v.version LEFT JOIN resealed_blobs r \
+     ON r.credential_id = v.credential_id AND r.version = v.version AND r.state = 'live'";
+
+pub const BLOB: &str = "coalesce(r.sealed_blob, v.sealed_blob) AS sealed_blob";
 
 pub fn all(connection: &Connection, credential: Uuid) -> Result<Vec<Version>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM {JOINED} WHERE v.credential_id = ?1 ORDER BY v.version DESC");
@@ -38,7 +42,7 @@ pub fn one(connection: &Connection, credential: Uuid, version: u32) -> Result<Op
 /// A version that is not destroyed, with its ciphertext.
 pub fn sealed(connection: &Connection, credential: Uuid, version: u32) -> Result<Option<(Version, Sealed)>, Error> {
     let sql = format!(
-        "SELECT {COLUMNS}, v.sealed_blob FROM {JOINED} \
+        "SELECT {COLUMNS}, {BLOB} FROM {JOINED} \
          WHERE v.credential_id = ?1 AND v.version = ?2 AND s.state IS DISTINCT FROM 'destroyed'"
     );
     let found = cells::first(connection, &sql, (credential.as_bytes(), version), TABLE, |cells| {
@@ -173,6 +177,7 @@ pub fn destroy(connection: &Connection, credential: Uuid, at: Timestamp) -> Resu
     let sql = "UPDATE org_integration_credentials SET sealed_blob = zeroblob(length(sealed_blob)) \
          WHERE credential_id = ?1";
     connection.prepare_cached(sql)?.execute([credential.as_bytes()])?;
+    resealed::destroy(connection, credential)?;
     wraps::drop_versions(connection, credential)?;
     let sql = "UPDATE org_integration_credential_states SET state = 'destroyed', destroyed_at = ?2 \
          WHERE credential_id = ?1";

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::super::{Error, Held, HeldFor, Holder, KeyUse, KeyVersion, Moved, Path, Wrap};
 use super::cells::{self, signed};
+use super::versions;
 
 const TABLE: &str = "wraps";
 
@@ -175,10 +176,13 @@ pub fn held(connection: &Connection, holder: &Holder) -> Result<Option<Held>, Er
 }
 
 fn version_of(connection: &Connection, credential: Uuid, version: u32) -> Result<Option<HeldFor>, Error> {
-    let sql = "SELECT v.credential_id, v.sealed_blob, c.org, c.project, c.provider, c.name \
-         FROM org_integration_credentials v JOIN credentials c ON c.id = v.credential_id \
-         WHERE v.credential_id = ?1 AND v.version = ?2";
-    cells::first(connection, sql, (credential.as_bytes(), version), "org_integration_credentials", |cells| {
+    let sql = format!(
+        "SELECT v.credential_id, {}, c.org, c.project, c.provider, c.name \
+         FROM {} JOIN credentials c ON c.id = v.credential_id WHERE v.credential_id = ?1 AND v.version = ?2",
+        versions::BLOB,
+        versions::JOINED
+    );
+    cells::first(connection, &sql, (credential.as_bytes(), version), "org_integration_credentials", |cells| {
         cells.id()?;
         let blob = cells.plain()?;
         let [org, project, provider, name] = [cells.plain()?, cells.plain()?, cells.plain()?, cells.plain()?];

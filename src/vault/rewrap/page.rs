@@ -3,13 +3,14 @@
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use subtle::ConstantTimeEq as _;
 
-use super::{AT_ONCE, End, Run};
+use super::Run;
 use crate::crypto::Dek;
 use crate::kms::{self, Context};
 use crate::store::{Change, Held, HeldFor, Holder, KeyVersion, Moved, Wrap};
 use crate::vault::keeper::{self, Keeper};
+use crate::vault::moving::{AT_ONCE, End};
 use crate::vault::names::{EVERYTHING, PLATFORM};
-use crate::vault::request::NotRewrapped;
+use crate::vault::request::Left;
 use crate::vault::{Action, Error};
 
 /// What was found of a holder.
@@ -18,7 +19,7 @@ enum Found {
     Elsewhere,
     /// It was destroyed meanwhile.
     Gone,
-    Failed(NotRewrapped),
+    Failed(Left),
     Opened(Box<Opened>),
 }
 
@@ -33,7 +34,7 @@ struct Opened {
 /// What was read back of a holder.
 enum Checked {
     Gone,
-    Failed(NotRewrapped),
+    Failed(Left),
     Good(Moved),
 }
 
@@ -46,8 +47,8 @@ impl Run {
         for one in found {
             match one {
                 Found::Elsewhere => (),
-                Found::Gone => self.so_far.gone += 1,
-                Found::Failed(failure) => self.failed(failure),
+                Found::Gone => self.moving.gone(),
+                Found::Failed(failure) => self.moving.failed(failure),
                 Found::Opened(one) => opened.push(*one),
             }
         }
@@ -59,8 +60,8 @@ impl Run {
         let mut moved = Vec::with_capacity(checked.len());
         for one in checked {
             match one {
-                Checked::Gone => self.so_far.gone += 1,
-                Checked::Failed(failure) => self.failed(failure),
+                Checked::Gone => self.moving.gone(),
+                Checked::Failed(failure) => self.moving.failed(failure),
                 Checked::Good(one) => moved.push(one),
             }
         }
@@ -71,29 +72,29 @@ impl Run {
         let new = opened.iter_mut().filter_map(|one| Some((one.holder.clone(), one.new.take()?)));
         let new: Vec<_> = new.collect();
         let Some(more) = (new.len() as u64).checked_sub(1) else { return Ok(()) };
-        let mut trail = self.trail(Action::KeepWraps);
+        let mut trail = self.moving.trail(Action::KeepWraps);
         trail.alike(more);
-        self.vault.guard.commit(&self.permit, Change::AddWraps(new), &trail).await?;
+        self.moving.vault.guard.commit(&self.moving.permit, Change::AddWraps(new), &trail).await?;
         Ok(())
     }
 
     async fn drop_old(&mut self, under: &KeyVersion, moved: Vec<Moved>) -> Result<(), End> {
         let Some(first) = moved.first() else { return Ok(()) };
         let count = moved.len() as u64;
-        let mut trail = self.trail(Action::Rewrap);
+        let mut trail = self.moving.trail(Action::Rewrap);
         trail.changed(&text(under), &text(&first.kept));
         trail.alike(count - 1);
-        self.vault.guard.commit(&self.permit, Change::DropWraps(moved), &trail).await?;
-        self.so_far.moved += count;
+        self.moving.vault.guard.commit(&self.moving.permit, Change::DropWraps(moved), &trail).await?;
+        self.moving.moved(count);
         metrics::counter!("strongroom_rewrapped_total").increment(count);
         Ok(())
     }
 
     /// Opens a holder's key by what is to go, and wraps it under what it goes to.
     async fn open(&self, under: &KeyVersion, holder: Holder) -> Result<Found, Error> {
-        let Some(Held { wraps, what }) = self.vault.store.held(&holder).await? else { return Ok(Found::Gone) };
+        let Some(Held { wraps, what }) = self.moving.vault.store.held(&holder).await? else { return Ok(Found::Gone) };
         let org = org(&holder, &what).to_owned();
-        let Some(target) = self.plan.target(&self.vault, &self.request, under, &org) else {
+        let Some(target) = self.plan.target(&self.moving.vault, &self.request, under, &org) else {
             return Ok(Found::Elsewhere);
         };
         let context = context(&holder, &what)?;
@@ -108,7 +109,7 @@ impl Run {
             Some(_) => (None, target.clone()),
             // The key may have a newer version since.
             None => {
-                let new = self.vault.keeper.wrap_under(&target.key, &key, &context).await?;
+                let new = self.moving.vault.keeper.wrap_under(&target.key, &key, &context).await?;
                 let kept = new.under();
                 (Some(new), kept)
             }
@@ -128,7 +129,7 @@ impl Run {
         there: Option<&Wrap>,
         context: &Context,
     ) -> Result<Dek, Error> {
-        let keeper = &self.vault.keeper;
+        let keeper = &self.moving.vault.keeper;
         let key = match (keeper.unwrap(old, context).await, there) {
             (Ok(key), _) => key,
             (Err(kms::Error::Mismatch { .. } | kms::Error::Refused { .. }), Some(there))
@@ -142,25 +143,25 @@ impl Run {
             (Err(error @ kms::Error::Unavailable { .. }), _) => return Err(error.into()),
             (Err(error), _) => return Err(Error::Corrupt { what: format!("{holder}: {error}") }),
         };
-        Keeper::fits(&self.permit, holder, what, &key)?;
+        Keeper::fits(&self.moving.permit, holder, what, &key)?;
         Ok(key)
     }
 
     /// Reads the new wrap back, and opens with it what is held.
     async fn check(&self, under: &KeyVersion, opened: Opened) -> Result<Checked, Error> {
         let Opened { holder, key, moved, .. } = opened;
-        let Some(Held { wraps, what }) = self.vault.store.held(&holder).await? else { return Ok(Checked::Gone) };
+        let Some(Held { wraps, what }) = self.moving.vault.store.held(&holder).await? else { return Ok(Checked::Gone) };
         let new: Vec<Wrap> = wraps.into_iter().filter(|wrap| wrap.under() == moved.kept).collect();
         let context = context(&holder, &what)?;
         let proof = async {
-            let read = match self.vault.keeper.unwrap(&new, &context).await {
+            let read = match self.moving.vault.keeper.unwrap(&new, &context).await {
                 Err(error @ kms::Error::Unavailable { .. }) => return Err(Error::from(error)),
                 other => other.map_err(|error| Error::Corrupt { what: format!("{holder}: {error}") })?,
             };
             if !bool::from(read.expose().ct_eq(key.expose())) {
                 return Err(Error::Corrupt { what: format!("{holder}: {} opens to another key", moved.kept.key) });
             }
-            Keeper::fits(&self.permit, &holder, &what, &read)
+            Keeper::fits(&self.moving.permit, &holder, &what, &read)
         };
         let proof = proof.await;
         match proof {
@@ -171,9 +172,9 @@ impl Run {
 }
 
 /// What is damaged is told and left; anything else stops the run.
-pub(super) fn failure(holder: Holder, under: &KeyVersion, error: Error) -> Result<NotRewrapped, Error> {
+pub(super) fn failure(holder: Holder, under: &KeyVersion, error: Error) -> Result<Left, Error> {
     match error {
-        Error::Corrupt { what: why } => Ok(NotRewrapped { holder, under: under.clone(), why }),
+        Error::Corrupt { what: why } => Ok(Left { holder, under: Some(under.clone()), why }),
         other => Err(other),
     }
 }

@@ -2,13 +2,14 @@
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use super::Run;
 use super::page::{context, failure};
-use super::{AT_ONCE, End, PAGE, Run};
 use crate::crypto::Dek;
 use crate::kms::{self, Context};
 use crate::store::{Change, Held, Holder, KeyVersion, Moved, Wrap};
 use crate::vault::keeper::Keeper;
-use crate::vault::request::NotRewrapped;
+use crate::vault::moving::{AT_ONCE, End, PAGE};
+use crate::vault::request::Left;
 use crate::vault::{Action, Error, Vault};
 
 /// So many are counted at a time.
@@ -17,7 +18,7 @@ const COUNTED: u32 = 4_096;
 /// What becomes of one holder's wraps for recipients.
 enum Found {
     Nothing,
-    Failed(NotRewrapped),
+    Failed(Left),
     Change { added: Vec<(Holder, Wrap)>, moved: Moved },
 }
 
@@ -43,14 +44,14 @@ impl Run {
             let mut after = None;
             loop {
                 let holders = match lacks {
-                    true => self.vault.store.lacking(&under.key, after.as_ref(), PAGE).await?,
-                    false => self.vault.store.holders(&under, after.as_ref(), PAGE).await?,
+                    true => self.moving.vault.store.lacking(&under.key, after.as_ref(), PAGE).await?,
+                    false => self.moving.vault.store.holders(&under, after.as_ref(), PAGE).await?,
                 };
                 let Some(last) = holders.last().cloned() else { break };
                 self.recipients_of(&under, holders).await?;
                 after = Some(last);
-                self.tell().await?;
-                self.pace().await?;
+                self.moving.tell().await?;
+                self.moving.pace().await?;
             }
         }
         Ok(())
@@ -64,7 +65,7 @@ impl Run {
         for one in found {
             match one {
                 Found::Nothing => (),
-                Found::Failed(failure) => self.failed(failure),
+                Found::Failed(failure) => self.moving.failed(failure),
                 Found::Change { added: new, moved } => {
                     added.extend(new);
                     dropped.extend(Some(moved).filter(|moved| !moved.dropped.is_empty()));
@@ -78,23 +79,25 @@ impl Run {
             (Change::DropWraps(dropped), gone),
         ] {
             let Some(more) = count.checked_sub(1) else { continue };
-            let mut trail = self.trail(Action::KeepWraps);
+            let mut trail = self.moving.trail(Action::KeepWraps);
             trail.changed(&under.key, "");
             trail.alike(more);
-            self.vault.guard.commit(&self.permit, change, &trail).await?;
-            self.so_far.moved += count;
+            self.moving.vault.guard.commit(&self.moving.permit, change, &trail).await?;
+            self.moving.moved(count);
             metrics::counter!("strongroom_rewrapped_total").increment(count);
         }
         Ok(())
     }
 
     async fn look(&self, under: &KeyVersion, holder: Holder) -> Result<Found, Error> {
-        let Some(Held { wraps, what }) = self.vault.store.held(&holder).await? else { return Ok(Found::Nothing) };
+        let Some(Held { wraps, what }) = self.moving.vault.store.held(&holder).await? else {
+            return Ok(Found::Nothing);
+        };
         let context = context(&holder, &what)?;
-        let keyring = self.vault.keeper.keyring();
+        let keyring = self.moving.vault.keeper.keyring();
         let (offline, others): (Vec<Wrap>, Vec<Wrap>) = wraps.into_iter().partition(|wrap| wrap.under().is_recovery());
         let proven = match self.opening(&holder, &others, &context).await {
-            Ok((key, kept)) => Keeper::fits(&self.permit, &holder, &what, &key).map(|()| (key, kept)),
+            Ok((key, kept)) => Keeper::fits(&self.moving.permit, &holder, &what, &key).map(|()| (key, kept)),
             Err(why) => Err(why),
         };
         let (key, kept) = match proven {
@@ -113,7 +116,7 @@ impl Run {
     async fn opening(&self, holder: &Holder, wraps: &[Wrap], context: &Context) -> Result<(Dek, KeyVersion), Error> {
         let mut why = None;
         for wrap in wraps {
-            match self.vault.keeper.unwrap(std::slice::from_ref(wrap), context).await {
+            match self.moving.vault.keeper.unwrap(std::slice::from_ref(wrap), context).await {
                 Ok(key) => return Ok((key, wrap.under())),
                 Err(error @ kms::Error::Unavailable { .. }) => return Err(error.into()),
                 Err(error) => why = Some(error),

@@ -54,7 +54,7 @@ pub fn good(rpc: &str, key: &str) -> Json {
         // Too long a delay, so that it stays for the others.
         "DestroyOrg" => json!({"org": "acme", "after": "9000000s"}),
         "RestoreOrg" => json!({"org": "acme"}),
-        "Rewrap" => json!({"dry_run": true}),
+        "Rewrap" | "Reseal" => json!({"dry_run": true}),
         "ExportAudit" => json!({"filter": {"org": "acme"}}),
         new => panic!("{new}: write down what a request of it looks like, so that this test sees it too"),
     }

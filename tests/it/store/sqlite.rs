@@ -1,6 +1,7 @@
 //! What only SQLite has: a file.
 
 mod backup;
+mod reseal;
 mod wraps;
 
 use std::collections::HashSet;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use strongroom::store::backup::{COLUMNS_LEFT_OUT, Cell, Kind, LEFT_OUT, META_LEFT_OUT, SCHEMA, TABLES, Table};
 use strongroom::store::{Holder, KeyVersion, OrgKey, Purpose, Restore};
 
+use super::super::reseal::anew;
 use super::*;
 
 /// SQLite does not say of a row's number that it is never null.
@@ -100,6 +101,11 @@ async fn filled() -> (Folder, Sqlite) {
     let under = |key: &str| Wrap { key: key.into(), key_version: "1".into(), bytes: vec![7; 40] };
     let key = OrgKey { org: "new".into(), wraps: vec![under("local://a"), under("age:b")] };
     commit(&store, Change::KeepOrgKey(key)).await.unwrap();
+    let resealed = served(&store, Path { name: "resealed".into(), ..acme() }).await;
+    let anew = anew(resealed.id, 1, Seal::Fernet, "sealed anew");
+    for change in [Change::AddResealed(vec![anew.clone()]), Change::SettleResealed(vec![anew])] {
+        commit(&store, change).await.unwrap();
+    }
     store.ready().await.unwrap();
     (folder, store)
 }
@@ -122,6 +128,8 @@ async fn what_went_out_and_in_goes_out_the_same() {
             .iter()
             .any(|row| matches!(&row[8], Cell::Bytes(blob) if !blob.is_empty() && blob.iter().all(|b| *b == 0)))
     );
+    let named = |row: &&Vec<Cell>| row[8] == Cell::Bytes(b"sealed anew".to_vec());
+    assert_eq!(versions.iter().filter(named).map(|row| &row[5]).collect::<Vec<_>>(), [&Cell::Text("fernet".into())]);
     // What is written next has its place after what came in.
     let receipts = [&store, &again].map(|store| commit(store, Change::Record));
     let [one, two] = futures_util::future::join_all(receipts).await.try_into().unwrap();
