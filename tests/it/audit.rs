@@ -3,7 +3,7 @@
 mod checkpoints;
 mod exported;
 mod queries;
-mod retention;
+pub mod retention;
 mod sinks;
 mod tamper;
 

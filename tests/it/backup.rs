@@ -1,6 +1,7 @@
 //! Everything out of a running daemon, and into another: through the real daemon and the real commands.
 
 mod damage;
+mod golden;
 mod kills;
 mod memory;
 mod recovered;

@@ -8,12 +8,12 @@ use strongroom::providers::Registry;
 use strongroom::store::{Sqlite, Store};
 use strongroom::vault::{AuditQuery, Auditing, Caller, Limits, Parts, Policies, Principal, Proof, Testing, Vault};
 
-fn admin() -> Caller {
+pub fn admin() -> Caller {
     let principal = Principal { role: "admin".into(), org: "*".into(), proof: Proof::Token, ..Principal::default() };
     Caller::new(Arc::new(principal), "test".into())
 }
 
-fn vault(home: &std::path::Path, keep: Option<Duration>) -> (Arc<Vault>, Arc<dyn Store>) {
+pub fn vault(home: &std::path::Path, keep: Option<Duration>) -> (Arc<Vault>, Arc<dyn Store>) {
     let store: Arc<dyn Store> = Arc::new(Sqlite::open(&home.join("strongroom.db")).unwrap());
     let client = strongroom::http::Client::new(strongroom::http::Settings::default()).unwrap();
     let live = strongroom::providers::probe::Live::new(client, strongroom::http::Hosts::default());
