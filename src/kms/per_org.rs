@@ -67,10 +67,8 @@ impl PerOrg {
         if org.is_empty() {
             return self.make(org).await.map(Arc::new);
         }
-        let place = Place::Newest(org.to_owned());
-        let newest = self.at(&place, || self.make(org)).await?;
-        self.remember(Place::Opened(org.to_owned(), digest(&newest.wrapped)), &newest);
-        Ok(newest)
+        // Not remembered as opened: the first to unwrap asks the key whether it opens what it has wrapped.
+        self.at(&Place::Newest(org.to_owned()), || self.make(org)).await
     }
 
     async fn make(&self, org: &str) -> Result<OrgKey, Error> {
@@ -110,16 +108,6 @@ impl PerOrg {
                 self.lock().retain(|other, cell| other != place || cell.initialized());
                 Err(error)
             }
-        }
-    }
-
-    fn remember(&self, place: Place, key: &Arc<OrgKey>) {
-        let cell = Arc::new(OnceCell::new_with(Some(Arc::clone(key))));
-        let mut held = self.lock();
-        if !held.contains_key(&place) {
-            held.insert(place.clone(), Arc::clone(&cell));
-            drop(held);
-            self.forget_later(place, &cell);
         }
     }
 

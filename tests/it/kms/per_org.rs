@@ -43,15 +43,17 @@ fn an_org_costs_one_call_and_nobody_elses_key_opens_its_own() {
         assert!(wraps.iter().all(|wrap| wrap.key == key.uri() && wrap.key.starts_with("org+aws-kms://")));
         let other = key.wrap(&second, &credential("other", 1)).await.unwrap();
         assert_eq!(amazon.calls(), 4, "another org has another key");
+        key.unwrap(&wraps[0], &contexts[0]).await.unwrap();
+        assert_eq!(amazon.calls(), 5, "what was only wrapped is opened by AWS once");
 
         // After a start.
         let key = per_org(&amazon, KEEP);
         let opened = join_all(wraps.iter().zip(&contexts).map(|(wrap, context)| key.unwrap(wrap, context))).await;
         assert!(opened.into_iter().all(|dek| dek.unwrap().expose() == first.expose()));
-        assert_eq!(amazon.calls(), 5);
+        assert_eq!(amazon.calls(), 6);
         key.wrap(&first, &credential("acme", 65)).await.unwrap();
         opens(&key, &other, &credential("other", 1), 2).await;
-        assert_eq!(amazon.calls(), 8);
+        assert_eq!(amazon.calls(), 9);
 
         // Bound to whose it is, though the service was told the org alone.
         for context in [credential("acme", 2), credential("other", 1), Context::for_org_key("acme")] {
@@ -88,6 +90,7 @@ fn a_key_that_was_disabled_opens_nothing_once_the_time_is_over() {
     runtime().block_on(async {
         let (key, context) = (per_org(&amazon, Duration::from_millis(300)), credential("acme", 1));
         let wrapped = key.wrap(&dek(1), &context).await.unwrap();
+        opens(&key, &wrapped, &context, 1).await;
         amazon.set("", State::Disabled);
         opens(&key, &wrapped, &context, 1).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
