@@ -25,7 +25,7 @@ use crate::kms::PER_ORG;
 use crate::store::{self, Change, Destruction, OrgChange, OrgEnd, Proof};
 use crate::vault::guard::Guard;
 use crate::vault::keys::org_of;
-use crate::vault::names::EVERYTHING;
+use crate::vault::names::{EVERYTHING, PLATFORM};
 use crate::vault::policy::Resource;
 use crate::vault::trail::Trail;
 use crate::vault::{Action, Caller, Error, Vault};
@@ -49,6 +49,9 @@ impl Vault {
         let result = async {
             self.about_org(org, &mut trail)?;
             let permit = self.guard.permit(caller, Resource::Org(org), &mut trail)?;
+            if org == PLATFORM {
+                return Err(Error::invalid("org", "is the operator's own: what all tenants need hangs on it"));
+            }
             let delay = delay.unwrap_or(DEFAULT_DELAY);
             if delay > LONGEST_DELAY {
                 return Err(Error::invalid("after", "must not be more than 90 days"));

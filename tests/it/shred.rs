@@ -67,6 +67,15 @@ fn raw(daemon: &Daemon, org: &str) -> Vec<Vec<u8>> {
     all
 }
 
+#[test]
+fn what_is_the_operators_own_is_no_tenants_to_end() {
+    let home = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(home.path());
+    let (code, said) = refused(&daemon, &daemon.token, &["org", "destroy", "__platform__", "--after", "0s", "--yes"]);
+    assert!(code == 3 && said.contains("the operator's own"), "{code} {said}");
+    assert!(daemon.stop().success());
+}
+
 /// How many of some bytes are in the database's files.
 fn in_files(daemon: &Daemon, needles: &[Vec<u8>]) -> usize {
     let begin = |bytes: &[u8]| <[u8; 16]>::try_from(&bytes[8..24]).unwrap();
