@@ -6,7 +6,6 @@
 //!   then              the audit log, the keys that rows are under, a record of it all    moved to its place
 //! ```
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -20,7 +19,8 @@ use crate::crypto::age::Identity;
 use crate::crypto::backup::{Header, Item, Reader, Whole, Wrong};
 use crate::crypto::ledger::note::Verifier;
 use crate::store::backup::{Cell, SCHEMA, TABLES, Table};
-use crate::store::{AuditKey, Holder, KeyVersion, Purpose, Restore, Store, Wrap};
+use crate::store::{AuditKey, Holder, Purpose, Restore, Store, Wrap};
+pub use crate::vault::restore::Unopened;
 use crate::vault::restore::{self, Proof};
 
 /// So many bytes are read at a time.
@@ -30,8 +30,7 @@ const PIECE: usize = 128 << 10;
 #[derive(Debug)]
 pub struct Imported {
     pub whole: Whole,
-    /// What rows are under that no configured key opens, and how many.
-    pub others: BTreeMap<KeyVersion, u64>,
+    pub unopened: Vec<Unopened>,
 }
 
 /// Checks all of it; with `apply`, it becomes the database of this configuration. The export is ours if the private half
@@ -47,35 +46,44 @@ pub async fn import(config: &Config, file: &Path, known: &[Verifier], apply: boo
     ours(file, &proof, &whole, &kept).await?;
     let purpose = if apply { Purpose::Keep } else { Purpose::Look };
     let (restore, store) = make(&config, file, &whole, &target, purpose).await?;
-    let others = restore::under_other_keys(store.as_ref(), &keyring).await?;
-    if apply {
-        let names: Vec<&str> = others.keys().map(|under| under.key.as_str()).collect();
-        if !names.is_empty() {
-            let why = format!("rows in it are under {}, which is not configured", names.join(" and "));
-            return Err(Error::Foreign { file: file.to_owned(), why });
-        }
+    let unopened = restore::unopened(&store, &keyring).await?;
+    if apply && unopened.is_empty() {
         keep(&config, restore, store, &whole).await?;
     }
-    Ok(Imported { whole, others })
+    Ok(Imported { whole, unopened })
 }
 
-/// For a recovery: the identity proves whose the export is. Keys may be lost.
-pub async fn import_by(config: &Config, file: &Path, identity: &Identity) -> Result<(), Error> {
+/// An export to recover from, and the public keys that one of must have signed it. Where there are none, nothing proves whose
+/// it is: whoever knows a recipient can write what its identity opens.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub file: &'a Path,
+    pub known: &'a [Verifier],
+}
+
+pub async fn import_by(config: &Config, from: Source<'_>, identity: &Identity) -> Result<(), Error> {
     let target = place(config)?;
-    let whole = opened_by(file, identity).await?;
-    let (restore, store) = make(config, file, &whole, &target, Purpose::Keep).await?;
+    let whole = opened_by(from, identity).await?;
+    let (restore, store) = make(config, from.file, &whole, &target, Purpose::Keep).await?;
     keep(config, restore, store, &whole).await
 }
 
 /// A database that goes when it is let go of, to try an identity on.
-pub async fn look_by(config: &Config, file: &Path, identity: &Identity) -> Result<(Restore, Arc<dyn Store>), Error> {
+pub async fn look_by(
+    config: &Config,
+    from: Source<'_>,
+    identity: &Identity,
+) -> Result<(Restore, Arc<dyn Store>), Error> {
     let target = place(config)?;
-    let whole = opened_by(file, identity).await?;
-    make(config, file, &whole, &target, Purpose::Look).await
+    let whole = opened_by(from, identity).await?;
+    make(config, from.file, &whole, &target, Purpose::Look).await
 }
 
-async fn opened_by(file: &Path, identity: &Identity) -> Result<Whole, Error> {
+async fn opened_by(Source { file, known }: Source<'_>, identity: &Identity) -> Result<Whole, Error> {
     let (whole, kept) = look_through(file)?;
+    if !known.is_empty() {
+        ours(file, &Proof::Known(known), &whole, &kept).await?;
+    }
     ours(file, &Proof::Identity(identity), &whole, &kept).await?;
     Ok(whole)
 }

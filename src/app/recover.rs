@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::backup::{self, Source};
 use super::keys::Missing;
 use super::services::Services;
-use super::{Error, backup, client, keys, store};
+use super::{Error, client, keys, store};
 use crate::config::Config;
 use crate::crypto::age::Identity;
 use crate::store::{Look, Sqlite};
@@ -13,11 +14,16 @@ use crate::vault::Recovery;
 pub use crate::vault::{Drilled, Recovered};
 
 /// Asks no KMS. On an export, nothing is left of it but what it has found.
-pub async fn drill(config: &Config, from: Option<&Path>, identity: Identity, sample: u32) -> Result<Drilled, Error> {
+pub async fn drill(
+    config: &Config,
+    from: Option<Source<'_>>,
+    identity: Identity,
+    sample: u32,
+) -> Result<Drilled, Error> {
     let (_made, recovery) = match from {
         None => (None, open(config, identity)?),
-        Some(file) => {
-            let (made, store) = backup::look_by(config, file, &identity).await?;
+        Some(from) => {
+            let (made, store) = backup::look_by(config, from, &identity).await?;
             (Some(made), Recovery::new(store, identity)?)
         }
     };
@@ -29,7 +35,7 @@ pub async fn drill(config: &Config, from: Option<&Path>, identity: Identity, sam
 /// as with any.
 pub async fn recover(
     config: &Config,
-    from: Option<&Path>,
+    from: Option<Source<'_>>,
     identity: Identity,
     tell: impl FnMut(&Recovered),
 ) -> Result<Recovered, Error> {
@@ -40,8 +46,8 @@ pub async fn recover(
     let broken = keyring.check().await;
     let (needed, wanted): (Vec<_>, Vec<_>) = broken.into_iter().partition(|error| error.key() == config.kms.default);
     keys::start_without(&needed, &wanted)?;
-    if let Some(file) = from {
-        backup::import_by(config, file, &identity).await?;
+    if let Some(from) = from {
+        backup::import_by(config, from, &identity).await?;
     }
     let recovery = open(config, identity)?;
     let recovered = recovery.recover(keyring, tell).await?;

@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use super::Context;
 use super::audit::verify::read_keys;
-use super::error::Failure;
+use super::error::{Exit, Failure};
 use super::output::{escape, say};
 use super::view;
-use crate::app::{Error, Process, backup};
+use crate::app::backup::{self, Unopened};
+use crate::app::{Error, Process};
 use crate::config::Config;
 
 /// Make the database of a configuration out of an export, or prove that it could be done.
@@ -53,17 +54,17 @@ impl Import {
             read_keys(key, &mut known)?;
         }
         let found = backup::import(&config, &self.file, &known, self.apply).await?;
-        for (under, count) in &found.others {
-            say(escape(&format!("{count} keys are under {}, which is not configured", under.key)));
+        for Unopened { under, count, why } in &found.unopened {
+            say(escape(&format!("{count} keys are under {} version {}, which {why}", under.key, under.version)));
         }
         let whole = found.whole;
         let shown = Shown {
-            applied: self.apply,
+            applied: self.apply && found.unopened.is_empty(),
             instance: whole.header.instance,
             taken_at: whole.header.at,
             signed_by: whole.key.to_string(),
             rows: whole.rows,
-            under_other_keys: found.others.values().sum(),
+            unopened: found.unopened.iter().map(|it| it.count).sum(),
         };
         context.out.show(&shown, |it| {
             let mut lines = vec![
@@ -74,10 +75,14 @@ impl Import {
             lines.extend(it.rows.iter().map(|(table, count)| (table.as_str(), count.to_string())));
             view::sheet(lines)
         })?;
-        say(match self.apply {
-            true => "the database is made; next: strongroom serve",
-            false => "it is whole and ours; nothing was written",
-        });
+        match (self.apply, shown.unopened) {
+            (true, 0) => say("the database is made; next: strongroom serve"),
+            (false, 0) => say("it is whole and ours; nothing was written"),
+            (_, left) => {
+                return Err(Failure::new(Exit::Key, format!("{left} keys in it would not open"))
+                    .hint("nothing was written; the lines above name the keys: kms.others, or a newer key file"));
+            }
+        }
         Ok(())
     }
 }
@@ -89,5 +94,5 @@ struct Shown {
     taken_at: String,
     signed_by: String,
     rows: BTreeMap<String, u64>,
-    under_other_keys: u64,
+    unopened: u64,
 }

@@ -1,14 +1,16 @@
 //! `strongroom recover`: opens what is stored by an offline identity, when its keys are lost. No server is asked.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::Context;
+use super::audit::verify::read_keys;
 use super::error::{Exit, Failure};
 use super::output::{escape, progress, say};
 use super::view;
+use crate::app::backup::Source;
 use crate::app::recover::{self, Recovered};
 use crate::app::{Error, Process};
 use crate::config::Config;
@@ -41,6 +43,11 @@ pub(super) struct Recover {
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
 
+    /// The public key that must have signed the export, as `strongroom audit key` prints it, or a file with such keys, one a
+    /// line. Without one, nothing proves whose the export is: whoever knows the recipient can write one for it.
+    #[arg(long, value_name = "KEY", requires = "from")]
+    key: Vec<String>,
+
     /// Only prove on a sample that it would work. Changes nothing but when this was proven last; asks no KMS.
     #[arg(long)]
     drill: bool,
@@ -56,14 +63,28 @@ impl Recover {
         let config = Config::load(self.config.as_deref()).map_err(Error::from)?;
         let _process = Process::prepare(&config)?;
         let identity = read(&context.inputs.place(&self.identity, "the identity")?)?;
+        let mut known = Vec::new();
+        for key in &self.key {
+            read_keys(key, &mut known)?;
+        }
+        let from = self.from.as_deref().map(|file| Source { file, known: &known });
+        if from.is_some() && known.is_empty() {
+            say("nothing proves whose export this is: --key does, with the public key that was kept");
+        }
         match self.drill {
-            true => self.drill(&config, identity, context).await,
-            false => recover_all(&config, self.from.as_deref(), identity, context).await,
+            true => self.drill(&config, from, identity, context).await,
+            false => recover_all(&config, from, identity, context).await,
         }
     }
 
-    async fn drill(&self, config: &Config, identity: Identity, context: &mut Context) -> Result<(), Failure> {
-        let found = recover::drill(config, self.from.as_deref(), identity, self.sample).await?;
+    async fn drill(
+        &self,
+        config: &Config,
+        from: Option<Source<'_>>,
+        identity: Identity,
+        context: &mut Context,
+    ) -> Result<(), Failure> {
+        let found = recover::drill(config, from, identity, self.sample).await?;
         for (_, why) in found.failed.iter().take(NAMED) {
             say(escape(why));
         }
@@ -95,7 +116,7 @@ impl Recover {
 
 async fn recover_all(
     config: &Config,
-    from: Option<&Path>,
+    from: Option<Source<'_>>,
     identity: Identity,
     context: &mut Context,
 ) -> Result<(), Failure> {

@@ -140,7 +140,7 @@ impl From<Error> for Failure {
             Error::ExportSchema { .. } => (Exit::Schema, "nothing was written"),
             Error::Foreign { .. } => (
                 Exit::Key,
-                "nothing was written; name the keys in kms.others or --key, or recover with `strongroom recover --from`",
+                "nothing was written; name the key that it needs in kms.others, or by --key the public one that was kept",
             ),
             Error::Audit(_) => (Exit::Configuration, "mend the [audit] part of the configuration"),
             Error::Diverged { .. } => (

@@ -31,7 +31,7 @@ pub use local::Local;
 pub use per_org::{PREFIX as PER_ORG, PerOrg};
 pub use steady::{Prices, Steady};
 pub use transit::Transit;
-pub use uri::{KeyUri, WrongUri};
+pub use uri::{KeyUri, WrongUri, proves_origin};
 
 /// A data key that only the KMS can open. Names the key that wrapped it.
 #[derive(Clone, Debug, PartialEq, Eq)]

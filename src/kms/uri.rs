@@ -13,7 +13,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::per_org;
+use super::{per_org, recovery};
 
 /// A key's URI, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,12 @@ impl FromStr for KeyUri {
     fn from_str(uri: &str) -> Result<Self, WrongUri> {
         parse(uri).map_err(|why| WrongUri { uri: uri.chars().take(LONGEST).collect(), why })
     }
+}
+
+/// Whether only who may use the key has made what it opens. What is wrapped by a public half, anybody has.
+pub fn proves_origin(uri: &str) -> bool {
+    let inner = uri.strip_prefix(per_org::PREFIX).unwrap_or(uri);
+    !recovery::is_recovery(inner) && !matches!(inner.parse(), Ok(KeyUri::Azure { .. }))
 }
 
 fn parse(uri: &str) -> Result<KeyUri, String> {

@@ -153,6 +153,11 @@ pub enum Change {
     /// What happens to a request that needs a second person.
     Approval(ApprovalChange),
 
+    /// Nothing that waits to be destroyed is, before this time: not orgs either, unless that has begun.
+    PutOffDestruction {
+        until: Timestamp,
+    },
+
     /// What happens to an org as a whole.
     Org(OrgChange),
 

@@ -1,11 +1,13 @@
 //! Everything out of a running daemon, and into another: through the real daemon and the real commands.
 
 mod damage;
+mod forged;
 mod golden;
 mod kills;
 mod memory;
 mod recovered;
 mod signed;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;

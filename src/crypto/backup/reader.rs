@@ -13,7 +13,7 @@ use crate::crypto::ledger::Hash;
 use crate::crypto::ledger::note::Verifier;
 
 /// No line of ours is longer: whoever sends one without an end is not read into memory.
-const LONGEST: usize = 64 << 20;
+const LONGEST: usize = 4 << 20;
 
 /// What a line holds.
 #[derive(Clone, Debug, PartialEq)]

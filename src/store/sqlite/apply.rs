@@ -72,6 +72,7 @@ pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<A
             Ok(Applied { destroyed, ..Applied::default() })
         }
         Change::Org(change) => act.org(change),
+        Change::PutOffDestruction { until } => orgs::put_off(connection, until).map(|()| Applied::default()),
         Change::Approval(change) => approvals::apply(connection, &change, act.at).map(|()| Applied::default()),
         Change::KeepRules { digests } => meta::keep_rules(connection, &digests).map(|()| Applied::default()),
         Change::KeepAuditKey(key) => ledger::keep_key(connection, &key).map(|()| Applied::default()),

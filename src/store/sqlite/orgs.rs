@@ -111,6 +111,22 @@ pub fn count(connection: &Connection, credential: &Credential) -> Result<(), Err
     set_toll(connection, it.id, &it.toll)
 }
 
+/// An org's credentials come back with it by the time that they have in common with it, and with nothing else: so each org
+/// gets a time of its own.
+pub fn put_off(connection: &Connection, until: Timestamp) -> Result<(), Error> {
+    let until = micros(until);
+    let waiting = all(connection, None)?.into_iter().filter(|it| it.began_at.is_none());
+    for (it, time) in waiting.filter(|it| micros(it.destroy_at) < until).zip(until + 1..) {
+        let sql = "UPDATE credentials SET destroy_at = ?3 WHERE org = ?1 AND destroy_at = ?2";
+        connection.execute(sql, (&it.org, micros(it.destroy_at), time))?;
+        connection.execute("UPDATE org_destructions SET destroy_at = ?2 WHERE id = ?1", (it.id.as_bytes(), time))?;
+    }
+    let begun = "SELECT org FROM org_destructions WHERE began_at IS NOT NULL AND ended_at IS NULL";
+    let sql = format!("UPDATE credentials SET destroy_at = ?1 WHERE destroy_at < ?1 AND org NOT IN ({begun})");
+    connection.execute(&sql, [until])?;
+    Ok(())
+}
+
 impl Act<'_> {
     pub fn org(&self, change: OrgChange) -> Result<Applied, Error> {
         match change {

@@ -93,7 +93,9 @@ struct Making {
 
 impl Making {
     fn begin(target: &Path, purpose: Purpose) -> Result<Self, Error> {
-        let directory = files::beside(target, if purpose == Purpose::Keep { "-import" } else { "-check" });
+        let [import, check] = ["-import", "-check"].map(|suffix| files::beside(target, suffix));
+        let (directory, other) = if purpose == Purpose::Keep { (import, check) } else { (check, import) };
+        sweep(&other);
         let refused = |cause: std::io::Error| failed("write", &directory, &cause);
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(refused)?;
         let lock = files::private(&directory.join("lock"))?;
@@ -116,6 +118,14 @@ impl Making {
 
     fn database(&self) -> PathBuf {
         self.directory.join("strongroom.db")
+    }
+}
+
+/// What a kill has left there; what somebody works on stays.
+fn sweep(directory: &Path) {
+    let unused = File::open(directory.join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
+    if unused {
+        _ = fs::remove_dir_all(directory);
     }
 }
 

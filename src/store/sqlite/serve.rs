@@ -82,7 +82,7 @@ impl Memo {
             Change::MintGrant { .. } | Change::RevokeGrant { .. } => (),
             Change::Serve { .. } | Change::Test { .. } => (),
             // These leave the revision and what is served alone.
-            Change::Postpone { .. } | Change::Tell { .. } => (),
+            Change::Postpone { .. } | Change::Tell { .. } | Change::PutOffDestruction { .. } => (),
             // Nor do these know of either.
             Change::Factor(_) | Change::Approval(_) => (),
             Change::KeepAuditKey(_) | Change::PruneAudit { .. } => (),

@@ -178,9 +178,43 @@ fn rows_under_keys_that_are_not_configured_are_named() {
     let to = home_with_keys_of(home.path());
     std::fs::remove_file(keys(to.path()).join("own.key")).unwrap();
     let (code, found, said) = import(to.path(), &file, &["--dry-run"]);
-    assert!(code == 0 && said.contains("2 keys are under local://own, which is not configured"), "{code} {said}");
-    assert_eq!(found["under_other_keys"].as_u64(), Some(2));
+    let words = "2 keys are under local://own version 1, which is not configured";
+    assert!(code == 65 && said.contains(words), "{code} {said}");
+    assert_eq!(found["unopened"].as_u64(), Some(2));
     let (code, _, said) = import(to.path(), &file, &["--apply"]);
-    assert!(code == 65 && said.contains("under local://own, which is not configured"), "{code} {said}");
+    assert!(code == 65 && said.contains(words), "{code} {said}");
     assert!(!database(to.path()).exists());
+}
+
+/// A key file from before its last rotation bears the right name, and opens the audit key.
+#[test]
+fn rows_that_a_key_does_not_open_are_named() {
+    let (home, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let daemon = Daemon::start(home.path());
+    let token = daemon.token.clone();
+    runtime().block_on(fill(&daemon, &token, 2));
+    let to = home_with_keys_of(home.path());
+    assert!(daemon.stop().success());
+    assert!(command(home.path(), &["local-key", "rotate", "default"], "").status.success());
+    let daemon = Daemon::start(home.path());
+    runtime().block_on(async {
+        let mut client = daemon.credentials(&token).await;
+        client.setup_credential(setup("acme", "newer", &openai_key("newer"))).await.unwrap();
+    });
+    let file = out.path().join("vault.jsonl");
+    assert_eq!(export(&daemon, &token, &file).0, 0);
+    assert!(daemon.stop().success());
+    for how in ["--dry-run", "--apply"] {
+        let (code, _, said) = import(to.path(), &file, &[how]);
+        let words = "1 keys are under local://default version 2, which does not open";
+        assert!(code == 65 && said.contains(words), "{how}: {code} {said}");
+    }
+    assert!(!database(to.path()).exists());
+    copy_into(&keys(home.path()), &keys(to.path()));
+    // What a check that was killed has left goes too.
+    let left = to.path().join("strongroom-data/strongroom.db-check");
+    std::fs::create_dir(&left).unwrap();
+    ["lock", "strongroom.db"].iter().for_each(|name| std::fs::write(left.join(name), "").unwrap());
+    let (code, _, said) = import(to.path(), &file, &["--apply"]);
+    assert!(code == 0 && database(to.path()).exists() && !left.exists(), "{code} {said}");
 }

@@ -7,9 +7,9 @@ use strongroom::kms::{Context, Kms as _, Local, Wrapped};
 use super::damage::Taken;
 use super::*;
 
-type Tables = Vec<(String, Vec<String>, Vec<Vec<Json>>)>;
+pub type Tables = Vec<(String, Vec<String>, Vec<Vec<Json>>)>;
 
-fn bytes(cell: &Json) -> Vec<u8> {
+pub fn bytes(cell: &Json) -> Vec<u8> {
     data_encoding::BASE64.decode(cell.as_str().unwrap().as_bytes()).unwrap()
 }
 
@@ -24,7 +24,7 @@ fn signer(taken: &Taken, tables: &Tables, instance: &str) -> Signer {
     Signer::new(instance, seed.expose()).unwrap()
 }
 
-fn read(lines: &[String]) -> (Header, Tables) {
+pub fn read(lines: &[String]) -> (Header, Tables) {
     let mut header: Json = serde_json::from_str(&lines[0]).unwrap();
     header.as_object_mut().unwrap().remove("type");
     let mut tables = Tables::new();
@@ -40,7 +40,7 @@ fn read(lines: &[String]) -> (Header, Tables) {
     (serde_json::from_value(header).unwrap(), tables)
 }
 
-fn written(header: Header, tables: &Tables, signer: &Signer) -> String {
+pub fn written(header: Header, tables: &Tables, signer: &Signer) -> String {
     let (mut writer, mut text) = Writer::begin(header).unwrap();
     for (name, columns, rows) in tables {
         text += &writer.table(name, &columns.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
