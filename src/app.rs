@@ -269,6 +269,8 @@ impl App {
             let news = self.vault.newest_checkpoint();
             copies.spawn(sinks::checkpoints::follow(place, Arc::clone(&self.store), news, finish.subscribe()));
         }
+        // Beside what is served: it reads the whole index of the wraps.
+        tokio::spawn(warn_of_unconfigured_keys(Arc::clone(&self.vault)));
         let upkeep = tokio::spawn(Arc::clone(&self.vault).upkeep(self.closing.subscribe()));
         let issuers = tokio::spawn(Arc::clone(&self.authenticator).upkeep(self.closing.subscribe()));
         stop.await;
@@ -355,6 +357,15 @@ fn no_strangers(config: &Config) -> Result<(), Error> {
     match open.find(|(_, address)| !address.ip().is_loopback() && !listen.allow_bootstrap_beyond_loopback) {
         Some((key, address)) => Err(Error::Strangers { key, address }),
         None => Ok(()),
+    }
+}
+
+async fn warn_of_unconfigured_keys(vault: Arc<Vault>) {
+    match vault.unconfigured_keys().await {
+        Ok(unconfigured) => {
+            unconfigured.iter().for_each(|(key, count)| tracing::warn!("{}", keys::lacking(key, *count)))
+        }
+        Err(error) => tracing::warn!(cause = error.cause(), "whether all keys are configured could not be looked up"),
     }
 }
 

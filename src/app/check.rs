@@ -58,6 +58,9 @@ impl App {
                 app.knows_nobody().await?;
                 app.vault.ready().await?;
                 keys::all_do_their_part(&app.vault.check_keys().await)?;
+                let unconfigured = app.vault.unconfigured_keys().await?;
+                let lacking: Vec<String> = unconfigured.iter().map(|(key, count)| keys::lacking(key, *count)).collect();
+                left_out = (!lacking.is_empty()).then(|| lacking.join("; "));
             }
         }
         let makes = (!made.is_empty()).then(|| format!("the next start makes {}", made.join(" and ")));

@@ -224,6 +224,11 @@ pub fn start_without(needed: &[kms::Error], wanted: &[kms::Error]) -> Result<(),
     all_do_their_part(needed)
 }
 
+/// In words, for the operator.
+pub fn lacking(key: &str, count: u64) -> String {
+    format!("{count} keys are wrapped under {key}, which is not configured: name it in kms.others")
+}
+
 pub fn all_do_their_part(broken: &[kms::Error]) -> Result<(), Error> {
     if broken.is_empty() {
         return Ok(());

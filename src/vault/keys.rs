@@ -24,6 +24,17 @@ impl Vault {
         self.guard.finish(trail, result).await
     }
 
+    /// What rows are under and nobody has configured, and how many do not open for it.
+    pub async fn unconfigured_keys(&self) -> Result<BTreeMap<String, u64>, Error> {
+        let mut unconfigured = BTreeMap::new();
+        for KeyUse { under, count, .. } in self.store.keys_in_use(false).await? {
+            if !under.is_recovery() && self.keeper.keyring().get(&under.key).is_none() {
+                *unconfigured.entry(under.key).or_default() += count;
+            }
+        }
+        Ok(unconfigured)
+    }
+
     fn described_keys(&self, in_use: Vec<KeyUse>, by_org: bool) -> Vec<KeyInUse> {
         let mut keys = BTreeMap::new();
         for used in in_use {

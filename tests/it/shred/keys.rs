@@ -23,6 +23,10 @@ fn without_an_orgs_own_key_its_rows_are_unreadable() {
         // As it was configured, and with the key taken out of the configuration.
         for config in ["", OWN] {
             let daemon = Daemon::start_with(home.path(), config);
+            if config.is_empty() {
+                // Before anybody asks.
+                daemon.logged(|line| line.contains("keys are wrapped under local://acme, which is not configured"));
+            }
             for name in ["a", "b"] {
                 let refused = opens(&daemon, &token, "acme", name).await.unwrap_err();
                 assert!([Code::Unavailable, Code::DataLoss].contains(&refused.code()), "{refused}");
@@ -33,6 +37,14 @@ fn without_an_orgs_own_key_its_rows_are_unreadable() {
                 opens(&daemon, &token, org, "a").await.unwrap();
             }
             assert!(daemon.stop().success());
+            if config.is_empty() {
+                let checked = crate::recovery::command(home.path(), &["serve", "--check"], "");
+                let said = String::from_utf8(checked.stderr).unwrap();
+                assert!(
+                    checked.status.success() && said.contains("under local://acme, which is not configured"),
+                    "{said}"
+                );
+            }
             std::fs::remove_file(home.path().join("log")).unwrap();
         }
         // Nothing else was wrong with them.
