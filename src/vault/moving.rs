@@ -49,7 +49,7 @@ pub struct Moving {
     so_far: Progress,
     news: mpsc::Sender<News>,
     begun: Instant,
-    _alone: OwnedMutexGuard<()>,
+    alone: OwnedMutexGuard<()>,
 }
 
 /// Nobody listens any more, or it cannot go on.
@@ -76,7 +76,7 @@ impl Moving {
         let (news, ready) = mpsc::channel(1);
         let (vault, caller, Leave { permit, alone }) = (Arc::clone(vault), caller.clone(), leave);
         let so_far = Progress { total, ..Progress::default() };
-        let moving = Self { vault, permit, caller, action, rate, so_far, news, begun: Instant::now(), _alone: alone };
+        let moving = Self { vault, permit, caller, action, rate, so_far, news, begun: Instant::now(), alone };
         let heard = stream::unfold(ready, |mut ready| async { ready.recv().await.map(|news| (news, ready)) });
         (moving, heard.boxed())
     }
@@ -108,7 +108,9 @@ impl Moving {
             }
             Err(End::Unheard) => return,
         };
-        let Self { news, .. } = self;
+        // Whoever hears the last of it may begin the next.
+        let Self { news, alone, .. } = self;
+        drop(alone);
         _ = news.send(last).await;
     }
 
