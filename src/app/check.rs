@@ -28,6 +28,7 @@ impl App {
             file.as_deref().map_or(Ok(()), |file| check_home(key, file))?;
         }
         let (keyring, files) = keys::build(&config, Services::new(client.clone()), Missing::Rehearsed).await?;
+        keys::all_do_their_part(&keyring.check().await)?;
         let mut made: Vec<String> = files.missing().into_iter().map(|name| format!("the key `{name}`")).collect();
 
         let path = config.store.url.strip_prefix("sqlite://").unwrap_or_default().to_owned();
@@ -39,15 +40,12 @@ impl App {
                     // Where there is no database, nobody has a token either.
                     no_strangers(&config)?;
                 }
-                keys::all_do_their_part(&keyring.check().await)?;
                 made.push("the database".to_owned());
             }
             Look::InUse => {
-                keys::all_do_their_part(&keyring.check().await)?;
                 left_out = Some("the database is not looked into: a daemon is using it".to_owned());
             }
             Look::Older { found, known } => {
-                keys::all_do_their_part(&keyring.check().await)?;
                 left_out = Some(format!(
                     "the database is not looked into: it has schema {found}, and the next start brings it to {known}"
                 ));
@@ -57,7 +55,6 @@ impl App {
                 let app = Self::of(config, rules, client, (keyring, files)).await?;
                 app.knows_nobody().await?;
                 app.vault.ready().await?;
-                keys::all_do_their_part(&app.vault.check_keys().await)?;
                 let unconfigured = app.vault.unconfigured_keys().await?;
                 let lacking: Vec<String> = unconfigured.iter().map(|(key, count)| keys::lacking(key, *count)).collect();
                 left_out = (!lacking.is_empty()).then(|| lacking.join("; "));
