@@ -28,10 +28,10 @@ use cause::{Cause, opened, outbound, same, unsound};
 pub use context::Context;
 pub use keyring::Keyring;
 pub use local::Local;
-pub use per_org::{PREFIX as PER_ORG, PerOrg};
+pub use per_org::PerOrg;
 pub use steady::{Prices, Steady};
 pub use transit::Transit;
-pub use uri::{KeyUri, WrongUri, proves_origin};
+pub use uri::{KeyUri, WrongUri, asked, proves_origin};
 
 /// A data key that only the KMS can open. Names the key that wrapped it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -28,7 +28,7 @@ use super::{Cause, Context, Error, Kms, Wrapped};
 use crate::crypto::{self, Dek};
 
 /// What stands before the URI of the key that wraps the org keys.
-pub const PREFIX: &str = "org+";
+pub(super) const PREFIX: &str = "org+";
 const FORMAT: u8 = 0x01;
 
 pub struct PerOrg {

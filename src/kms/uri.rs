@@ -47,8 +47,13 @@ impl FromStr for KeyUri {
 
 /// Whether only who may use the key has made what it opens. What is wrapped by a public half, anybody has.
 pub fn proves_origin(uri: &str) -> bool {
-    let inner = uri.strip_prefix(per_org::PREFIX).unwrap_or(uri);
-    !recovery::is_recovery(inner) && !matches!(inner.parse(), Ok(KeyUri::Azure { .. }))
+    let asked = asked(uri);
+    !recovery::is_recovery(asked) && !matches!(asked.parse(), Ok(KeyUri::Azure { .. }))
+}
+
+/// The key that a service is asked for, also where it only wraps the orgs' keys.
+pub fn asked(uri: &str) -> &str {
+    uri.strip_prefix(per_org::PREFIX).unwrap_or(uri)
 }
 
 fn parse(uri: &str) -> Result<KeyUri, String> {

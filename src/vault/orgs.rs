@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::kms::PER_ORG;
+use crate::kms;
 use crate::store::{self, Change, Destruction, OrgChange, OrgEnd, Proof};
 use crate::vault::guard::Guard;
 use crate::vault::keys::org_of;
@@ -124,12 +124,12 @@ impl Vault {
     async fn own_keys(&self, org: &str) -> Result<Vec<String>, Error> {
         let keyring = self.keeper.keyring();
         let others = keyring.owners().filter(|(it, _)| *it != org).map(|(_, key)| key).chain([keyring.default()]);
-        let others: Vec<_> = others.map(bare).collect();
-        let own = keyring.owners().filter(|(it, _)| *it == org).map(|(_, key)| bare(key));
+        let others: Vec<_> = others.map(kms::asked).collect();
+        let own = keyring.owners().filter(|(it, _)| *it == org).map(|(_, key)| kms::asked(key));
         let mut own: Vec<_> = own.filter(|key| !others.contains(key)).map(str::to_owned).collect();
         if !own.is_empty() {
             let in_use = self.store.keys_in_use(true).await?;
-            own.retain(|key| in_use.iter().all(|used| bare(&used.under.key) != key || org_of(used) == org));
+            own.retain(|key| in_use.iter().all(|used| kms::asked(&used.under.key) != key || org_of(used) == org));
         }
         Ok(own)
     }
@@ -219,11 +219,6 @@ impl Vault {
             }
         }
     }
-}
-
-/// Where it is kept, whatever is under it.
-fn bare(key: &str) -> &str {
-    key.strip_prefix(PER_ORG).unwrap_or(key)
 }
 
 fn end_of(doomed: &Destruction) -> OrgEnd {
