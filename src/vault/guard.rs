@@ -216,6 +216,11 @@ impl Guard {
         Self::own(Action::Recover, None)
     }
 
+    /// For whoever makes a database of an export, by keys of their own.
+    pub const fn own_import() -> Permit {
+        Self::own(Action::ImportVault, None)
+    }
+
     const fn own(action: Action, credential: Option<Uuid>) -> Permit {
         Permit { token: None, grant: None, action, credential, policies: None, standing: Standing::own() }
     }

@@ -146,7 +146,7 @@ async fn refusal(store: &Arc<dyn Store>, keyring: &Keyring, under: &KeyVersion) 
     let context = keeper::context_of(&holder, &what).ok_or_else(|| Error::bug("a holder of another kind"))?;
     let Some(wrap) = wraps.into_iter().find(|wrap| wrap.under() == *under) else { return Ok(None) };
     match key.unwrap(&wrap.into(), &context).await {
-        Ok(key) => Ok(Keeper::fits(&Guard::own_work(), &holder, &what, &key).err().map(|error| match error {
+        Ok(key) => Ok(Keeper::fits(&Guard::own_import(), &holder, &what, &key).err().map(|error| match error {
             Error::Corrupt { what } => format!("does not fit: {what}"),
             other => other.to_string(),
         })),
