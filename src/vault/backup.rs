@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{self, BoxStream, StreamExt as _};
+use futures_util::stream::BoxStream;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::crypto::backup::{FORMAT, Header, Writer};
 use crate::crypto::ledger::note::Signer;
 use crate::store::backup::{Cell, Piece, Rows, SCHEMA};
+use crate::vault::moving::End;
 use crate::vault::names::EVERYTHING;
 use crate::vault::opener::Opener;
 use crate::vault::policy::Resource;
@@ -45,16 +46,7 @@ impl Vault {
         let (chunks, ready) = mpsc::channel(AHEAD);
         let export = Export { chunks, bytes: Vec::new(), _turn: caller.turn.clone() };
         tokio::spawn(export.run(header, rows, signer));
-        let opener = Opener::new(self, caller.clone());
-        Ok(stream::unfold(Some((ready, opener)), |open| async {
-            let (mut ready, mut opener) = open?;
-            let chunk = ready.recv().await?;
-            match opener.still_may().await {
-                Ok(()) => Some((chunk, Some((ready, opener)))),
-                Err(error) => Some((Err(error), None)),
-            }
-        })
-        .boxed())
+        Ok(Opener::new(self, caller.clone()).pass(ready))
     }
 }
 
@@ -63,18 +55,6 @@ struct Export {
     bytes: Vec<u8>,
     /// Whoever hangs up has their place back when the work for them has ended.
     _turn: Turn,
-}
-
-/// Nobody reads any more, or it cannot go on.
-enum End {
-    Gone,
-    Failed(Error),
-}
-
-impl<E: Into<Error>> From<E> for End {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
 }
 
 impl Export {
@@ -121,8 +101,8 @@ impl Export {
     async fn send(&mut self) -> Result<(), End> {
         let bytes = std::mem::take(&mut self.bytes);
         match tokio::time::timeout(STALLED, self.chunks.send(Ok(bytes))).await {
-            Ok(sent) => sent.map_err(|_| End::Gone),
-            Err(_) => Err(End::Gone),
+            Ok(sent) => sent.map_err(|_| End::Unheard),
+            Err(_) => Err(End::Unheard),
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use futures_util::stream::{self, BoxStream, StreamExt as _};
+use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
 
 use crate::crypto::ledger::export::{FORMAT, Header, Line, Text};
 use crate::crypto::ledger::merkle::{self, Frontier, Leaves, Prover};
 use crate::store::{AuditFilter, Checkpoint, Store};
 use crate::vault::ledger::PAGE;
+use crate::vault::moving::End;
 use crate::vault::names::EVERYTHING;
 use crate::vault::opener::Opener;
 use crate::vault::policy::Resource;
@@ -62,16 +63,7 @@ impl Vault {
         let (store, turn) = (Arc::clone(&self.store), caller.turn.clone());
         let export = Export { store, newest, end, pieces, lines: Vec::new(), _turn: turn };
         tokio::spawn(export.run(filter, known));
-        let opener = Opener::new(self, caller.clone());
-        Ok(stream::unfold(Some((ready, opener)), |open| async {
-            let (mut ready, mut opener) = open?;
-            let piece = ready.recv().await?;
-            match opener.still_may().await {
-                Ok(()) => Some((piece, Some((ready, opener)))),
-                Err(error) => Some((Err(error), None)),
-            }
-        })
-        .boxed())
+        Ok(Opener::new(self, caller.clone()).pass(ready))
     }
 }
 
@@ -84,18 +76,6 @@ struct Export {
     lines: Vec<String>,
     /// Whoever hangs up has their place back when the work for them has ended.
     _turn: Turn,
-}
-
-/// Nobody reads any more, or it cannot go on.
-enum End {
-    Gone,
-    Failed(Error),
-}
-
-impl<E: Into<Error>> From<E> for End {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
 }
 
 impl Export {
@@ -209,7 +189,7 @@ impl Export {
 
     async fn send(&mut self) -> Result<(), End> {
         let lines = std::mem::take(&mut self.lines);
-        self.pieces.send(Ok(lines)).await.map_err(|_| End::Gone)
+        self.pieces.send(Ok(lines)).await.map_err(|_| End::Unheard)
     }
 }
 

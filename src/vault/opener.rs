@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
+use tokio::sync::mpsc::Receiver;
 
 use crate::vault::{Caller, Error, Vault};
 
@@ -24,6 +26,19 @@ impl Opener {
     /// Holds the caller's turn as long as the stream is open.
     pub fn new(vault: &Arc<Vault>, caller: Caller) -> Self {
         Self { vault: Arc::clone(vault), caller, checked: None }
+    }
+
+    /// What becomes ready, for as long as the proof is good.
+    pub fn pass<T: Send + 'static>(self, ready: Receiver<Result<T, Error>>) -> BoxStream<'static, Result<T, Error>> {
+        let pieces = stream::unfold(Some((ready, self)), |open| async {
+            let (mut ready, mut opener) = open?;
+            let piece = ready.recv().await?;
+            match opener.still_may().await {
+                Ok(()) => Some((piece, Some((ready, opener)))),
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        pieces.boxed()
     }
 
     pub const fn caller(&self) -> &Caller {
