@@ -13,7 +13,7 @@ use strongroom::pb::v1::{ListVersionsRequest, ResealRequest, SetupCredentialRequ
 use tonic::Code;
 
 use crate::daemon::{Daemon, decrypt, openai_key, runtime, setup};
-use crate::rewrap::{all_open, count, fill, in_use};
+use crate::rewrap::{all_open, count, fill, in_use, keep_decrypting};
 
 /// What the next start seals under.
 fn fernet(home: &std::path::Path) -> String {

@@ -116,6 +116,33 @@ async fn load(daemon: &Daemon, token: &str, of: usize, stop: &Arc<AtomicBool>) -
     })
 }
 
+/// One of so many after the other, from one of them on, until the daemon is killed.
+pub async fn keep_decrypting(
+    daemon: &Daemon,
+    token: &str,
+    (rows, from): (usize, usize),
+    answered: &Arc<AtomicU64>,
+) -> tokio::task::JoinHandle<()> {
+    let (mut client, answered) = (daemon.credentials(token).await, Arc::clone(answered));
+    tokio::spawn(async move {
+        for number in (0..rows).cycle().skip(from) {
+            let name = format!("n{number}");
+            match client.decrypt_credential(decrypt("acme", &name)).await {
+                Ok(reply) => {
+                    let secret = reply.into_inner().secret.unwrap();
+                    assert_eq!(secret.expose(), openai_key(&name).as_bytes());
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+                // Nothing else but the kill may stand in the way.
+                Err(status) => {
+                    assert!(matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled), "{status}");
+                    return;
+                }
+            }
+        }
+    })
+}
+
 #[test]
 fn keys_move_while_everything_is_served() {
     const ROWS: usize = 300;

@@ -6,7 +6,7 @@ use strongroom::crypto::Dek;
 use strongroom::crypto::ledger::note::Signer;
 use strongroom::kms::{Context, recovery};
 
-use super::signed::{bytes, read, written};
+use super::signed::{read, written};
 use super::*;
 use crate::recovery::{recipients, recover};
 
@@ -40,7 +40,6 @@ fn a_key_that_anybody_could_have_wrapped_proves_nothing() {
     let wrap = recovery::wrap(&identity.recipient().unwrap(), &Dek::new(SEED), &context).unwrap();
     let holder = [b"a\0\0\0\x02".as_slice(), instance.as_bytes()].concat();
     add("wraps", vec![base64(&holder), json!(wrap.key), json!(""), base64(&wrap.bytes)]);
-    assert!(bytes(&base64(&holder)).starts_with(b"a"));
     let forged = out.path().join("forged.jsonl");
     std::fs::write(&forged, written(header, &tables, &theirs)).unwrap();
 

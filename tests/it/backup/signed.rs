@@ -9,13 +9,13 @@ use super::*;
 
 pub type Tables = Vec<(String, Vec<String>, Vec<Vec<Json>>)>;
 
-pub fn bytes(cell: &Json) -> Vec<u8> {
+fn bytes(cell: &Json) -> Vec<u8> {
     data_encoding::BASE64.decode(cell.as_str().unwrap().as_bytes()).unwrap()
 }
 
 /// The private half of the audit key, by the key file.
-fn signer(taken: &Taken, tables: &Tables, instance: &str) -> Signer {
-    let key = Local::open(&keys(taken.home.path()), "default", None).unwrap();
+pub fn signer(home: &Path, tables: &Tables, instance: &str) -> Signer {
+    let key = Local::open(&keys(home), "default", None).unwrap();
     let wraps = &tables.iter().find(|(name, ..)| name == "wraps").unwrap().2;
     let row = wraps.iter().find(|row| bytes(&row[0]).starts_with(b"a")).unwrap();
     let text = |cell: &Json| cell.as_str().unwrap().to_owned();
@@ -53,7 +53,7 @@ pub fn written(header: Header, tables: &Tables, signer: &Signer) -> String {
 fn a_signature_does_not_make_wrong_rows_right() {
     let taken = Taken::new();
     let (header, tables) = read(&taken.lines);
-    let signer = signer(&taken, &tables, &header.instance);
+    let signer = signer(taken.home.path(), &tables, &header.instance);
     assert_eq!(written(header.clone(), &tables, &signer), taken.lines.concat(), "signed as the daemon does");
 
     let schema = |schema| written(Header { schema, ..header.clone() }, &tables, &signer).into_bytes();

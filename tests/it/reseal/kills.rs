@@ -36,27 +36,7 @@ fn killed_again_and_again_it_loses_nothing() {
         let database = daemon.database();
         let total = runtime.block_on(async {
             let mut admin = daemon.admin(&token).await;
-            let mut client = daemon.credentials(&token).await;
-            let decrypting = {
-                let answered = Arc::clone(&answered);
-                tokio::spawn(async move {
-                    for number in (0..ROWS).cycle().skip(kill as usize * 97) {
-                        let name = format!("n{number}");
-                        match client.decrypt_credential(decrypt("acme", &name)).await {
-                            Ok(reply) => {
-                                let secret = reply.into_inner().secret.unwrap();
-                                assert_eq!(secret.expose(), openai_key(&name).as_bytes());
-                                answered.fetch_add(1, Ordering::Relaxed);
-                            }
-                            // Nothing else but the kill may stand in the way.
-                            Err(status) => {
-                                assert!(matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled));
-                                return;
-                            }
-                        }
-                    }
-                })
-            };
+            let decrypting = keep_decrypting(&daemon, &token, (ROWS, kill as usize * 97), &answered).await;
             let mut news = admin.reseal(ResealRequest::default()).await.unwrap().into_inner();
             let total = news.message().await.unwrap().unwrap().total;
             // Before what was added is proven, just after a page, and anywhere.
