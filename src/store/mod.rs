@@ -7,6 +7,7 @@ pub mod change;
 pub mod org;
 pub mod row;
 mod seal;
+mod sql;
 pub mod sqlite;
 mod stepup;
 mod word;

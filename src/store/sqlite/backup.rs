@@ -8,7 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::backup::{Cell, Kind, META_LEFT_OUT, Next, Piece, Table};
 use super::super::{Error, KeyVersion, backup};
-use super::{connection, versions, wraps};
+use super::connection;
+use crate::store::sql::{versions, wraps};
 
 /// A piece is sent when it has so many rows or bytes.
 const ROWS: usize = 256;

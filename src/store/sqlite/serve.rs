@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::super::{Change, Error, Target, VersionState};
-use super::cells::micros;
-use super::uses::{COARSE, Uses};
-use super::{credentials, grants, versions};
+use crate::store::sql::confirm::{self, Valid};
+use crate::store::sql::grants;
+use crate::store::sql::uses::{COARSE, Uses};
 
 /// At most about 8 MB. Beyond that, everything is forgotten and learnt again.
 const LIMIT: usize = 65_536;
@@ -22,12 +22,6 @@ pub struct Memo {
     /// Tokens that exist and are not revoked.
     valid: HashMap<Uuid, Valid>,
     pub uses: Uses,
-}
-
-/// Times of a token, as the cells have them.
-struct Valid {
-    ends_at: i64,
-    used_at: i64,
 }
 
 impl Memo {
@@ -50,8 +44,7 @@ impl Memo {
         if now == Some((target.revision, version)) {
             return grant.map_or(Ok(()), |grant| grants::spend(connection, grant, at));
         }
-        let current = credentials::by_id(connection, target.credential)?;
-        Err(Error::Stale { current: current.map(Box::new) })
+        Err(confirm::stale(connection, target.credential)?)
     }
 
     /// Confirms what a plaintext is tested on. Writes nothing, and remembers nothing: tests are rare.
@@ -67,12 +60,7 @@ impl Memo {
         if let Some(token) = token {
             self.confirm_token(connection, token, at)?;
         }
-        let current = credentials::by_id(connection, target.credential)?;
-        let is_same = current.as_ref().is_some_and(|now| now.revision == target.revision && now.deleted_at.is_none());
-        if is_same && versions::one(connection, target.credential, version)?.is_some_and(|it| it.state == from) {
-            return Ok(());
-        }
-        Err(Error::Stale { current: current.map(Box::new) })
+        confirm::test(connection, target, version, from)
     }
 
     /// Forgets what a change is about to touch.
@@ -114,11 +102,27 @@ impl Memo {
         self.uses.clear();
     }
 
+    /// A failure loses them: they are not worth another try.
+    pub fn write_uses(&mut self, connection: &mut Connection) {
+        if self.uses.is_empty() {
+            return;
+        }
+        let written = connection.transaction().map_err(Error::from).and_then(|transaction| {
+            self.uses.write(&*transaction)?;
+            Ok(transaction.commit()?)
+        });
+        if written.is_err() {
+            self.uses.clear();
+        }
+    }
+
     /// `at` is when the request came: who is let in in time is not put out for the store's slowness.
     pub fn confirm_token(&mut self, connection: &Connection, id: Uuid, at: Timestamp) -> Result<(), Error> {
-        let at = micros(at);
+        let at = at.as_microsecond();
         if !self.valid.contains_key(&id) {
-            self.learn_token(connection, id)?;
+            let token = confirm::token(connection, id)?;
+            make_room(&mut self.valid);
+            self.valid.insert(id, token);
         }
         let token = self.valid.get_mut(&id).filter(|token| at < token.ends_at).ok_or(Error::Revoked)?;
         if at.saturating_sub(token.used_at) >= COARSE {
@@ -128,24 +132,8 @@ impl Memo {
         Ok(())
     }
 
-    fn learn_token(&mut self, connection: &Connection, id: Uuid) -> Result<(), Error> {
-        let sql = "SELECT expires_at, last_used_at FROM tokens WHERE id = ?1 AND revoked_at IS NULL";
-        let mut statement = connection.prepare_cached(sql)?;
-        let row = statement.query_row([id.as_bytes()], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)));
-        let (ends_at, used_at) = row.optional()?.ok_or(Error::Revoked)?;
-        make_room(&mut self.valid);
-        self.valid.insert(id, Valid { ends_at, used_at: used_at.unwrap_or(i64::MIN) });
-        Ok(())
-    }
-
     fn learn(&mut self, connection: &Connection, id: Uuid) -> Result<Option<(u64, u32)>, Error> {
-        let sql = "SELECT revision, active_version FROM credentials \
-             WHERE id = ?1 AND deleted_at IS NULL AND disabled = 0 AND active_version IS NOT NULL";
-        let mut statement = connection.prepare_cached(sql)?;
-        let row: Option<(i64, u32)> =
-            statement.query_row([id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let Some((revision, version)) = row else { return Ok(None) };
-        let served = (revision.unsigned_abs(), version);
+        let Some(served) = confirm::served(connection, id)? else { return Ok(None) };
         make_room(&mut self.served);
         self.served.insert(id, served);
         Ok(Some(served))

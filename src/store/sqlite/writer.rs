@@ -18,19 +18,16 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::super::chain::Head;
 use super::super::{Change, Draft, Error, Keep, OrgChange, Receipt};
-use super::apply::{Applied, apply};
 use super::files::Opened;
 use super::serve::Memo;
-use super::{audit, changes, checkpoint, connection, ledger, meta};
-use crate::store::Word as _;
+use super::{checkpoint, connection};
+use crate::store::sql::apply::{Applied, apply};
+use crate::store::sql::{audit, changes, ledger, meta};
 
 /// At most so many share one commit.
 const GROUP: usize = 256;
 /// A checkpoint is made in the first pause that is this long.
 const PAUSE: Duration = Duration::from_millis(25);
-
-/// The action of the record that tells of another health: in the same transaction as the change that brought it.
-const HEALTH: &str = "health";
 
 /// What the writer is asked for.
 ///
@@ -115,7 +112,7 @@ impl Writer {
             gather(orders, &mut group);
             self.serve(&mut group);
         }
-        self.memo.uses.in_a_pause(&mut self.connection);
+        self.memo.write_uses(&mut self.connection);
         self.checkpoints.close(&self.connection);
     }
 
@@ -126,7 +123,7 @@ impl Writer {
                 Ok(order) => return Some(order),
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.memo.uses.in_a_pause(&mut self.connection);
+                    self.memo.write_uses(&mut self.connection);
                     self.checkpoints.in_a_pause(&self.connection);
                 }
             }
@@ -187,10 +184,10 @@ impl Writer {
         for (change, record) in work {
             outcomes.push(group.add(change, &record)?);
         }
-        group.memo.uses.write_if_overdue(&group.transaction).map_err(broken)?;
+        group.memo.uses.write_if_overdue(&*group.transaction).map_err(broken)?;
         let kept = keeps.into_iter().map(|what| group.keep(what)).collect::<Result<_, _>>()?;
         if prove {
-            meta::count_proof(&group.transaction).map_err(broken)?;
+            meta::count_proof(&*group.transaction).map_err(broken)?;
         }
         let Group { transaction, head, newest, destroyed, .. } = group;
         transaction.commit().map_err(broken)?;
@@ -244,7 +241,7 @@ struct Group<'a> {
 impl Group<'_> {
     /// The inner error refuses this piece of work and leaves nothing of it; the outer one spoils the group.
     fn add(&mut self, change: Change, record: &Draft) -> Result<Result<Receipt, Error>, Error> {
-        let (connection, at) = (&self.transaction, record.at);
+        let (connection, at) = (&*self.transaction, record.at);
         if let Change::By { token, change } = change {
             return match refused(self.memo.confirm_token(connection, token, at))? {
                 Ok(()) => self.add(*change, record),
@@ -278,19 +275,16 @@ impl Group<'_> {
         };
         let mut savepoint = self.transaction.savepoint().map_err(broken)?;
         savepoint.set_drop_behavior(DropBehavior::Rollback);
-        match refused(apply(&savepoint, change, record.at))? {
-            Ok(Applied { credential, version, newest_change, destroyed, health }) => {
+        match refused(apply(&*savepoint, &self.head.instance, change, record.at))? {
+            Ok(applied) => {
                 savepoint.commit().map_err(broken)?;
+                let told = applied.also_told(record);
+                let Applied { credential, version, newest_change, destroyed, health } = applied;
                 self.newest = newest_change.or(self.newest);
                 self.destroyed |= destroyed;
                 let sequence = self.record(record)?;
-                if let Some((_, after)) = health.filter(|_| record.action != HEALTH) {
-                    let outcome = after.word().to_owned();
-                    let told = Draft { action: HEALTH.to_owned(), outcome, policies: Vec::new(), ..record.clone() };
-                    self.record(&told)?;
-                }
-                for further in also {
-                    self.record(&further)?;
+                for further in told.iter().chain(also.iter().map(Arc::as_ref)) {
+                    self.record(further)?;
                 }
                 Ok(Ok(Receipt { sequence, credential, version, health }))
             }
@@ -302,7 +296,7 @@ impl Group<'_> {
     }
 
     fn keep(&mut self, what: Keep) -> Result<Result<u64, Error>, Error> {
-        refused(ledger::keep(&self.transaction, what))
+        refused(ledger::keep(&*self.transaction, &self.head.instance, what))
     }
 
     /// For what writes nothing but its record.
@@ -311,7 +305,7 @@ impl Group<'_> {
     }
 
     fn record(&mut self, record: &Draft) -> Result<u64, Error> {
-        audit::append(&self.transaction, &mut self.head, record)
+        audit::append(&*self.transaction, &mut self.head, record)
     }
 }
 

@@ -1,64 +1,62 @@
 //! A page of a list. Each page is a range of an index, so that a page costs the same wherever it is.
 
 use jiff::Timestamp;
-use rusqlite::Connection;
-use rusqlite::types::Value;
 
 use super::super::{Credential, CredentialState, Cursor, Error, Filter, Health};
-use super::cells::micros;
-use super::credentials;
+use super::{Dialect, Sql, Value, credentials};
 use crate::store::Word as _;
 
 pub fn page(
-    connection: &Connection,
+    connection: &dyn Sql,
     filter: &Filter,
     after: Option<&Cursor>,
     limit: u32,
 ) -> Result<Vec<Credential>, Error> {
-    let query = Query::new(filter, after, limit);
-    credentials::many(connection, &query.sql, rusqlite::params_from_iter(query.values))
+    let query = Query::new(connection.dialect(), filter, after, limit);
+    credentials::many(connection, &query.sql, &query.values)
 }
 
 #[derive(Default)]
-struct Query {
+struct Query<'a> {
     sql: String,
-    values: Vec<Value>,
+    values: Vec<Value<'a>>,
 }
 
-impl Query {
-    fn new(filter: &Filter, after: Option<&Cursor>, limit: u32) -> Self {
+impl<'a> Query<'a> {
+    fn new(dialect: Dialect, filter: &'a Filter, after: Option<&'a Cursor>, limit: u32) -> Self {
         let mut query = Self::default();
-        query.bind("org = ?", [text(&filter.org)]);
+        query.bind("org = ?", [(&filter.org).into()]);
         match filter.state {
             Some(CredentialState::Deleted) => query.bind("deleted_at IS NOT NULL", []),
-            Some(state) => query.bind("deleted_at IS NULL AND state = ?", [text(state.word())]),
+            Some(state) => query.bind("deleted_at IS NULL AND state = ?", [state.word().into()]),
             None => query.bind("deleted_at IS NULL", []),
         }
         if let Some(project) = &filter.project {
-            query.bind("project = ?", [text(project)]);
+            query.bind("project = ?", [project.into()]);
         }
         if let Some(provider) = &filter.provider {
-            query.bind("provider = ?", [text(provider)]);
+            query.bind("provider = ?", [provider.into()]);
         }
         if let Some((health, now)) = filter.health {
             query.health(health, now);
         }
         for (key, value) in &filter.labels {
-            let label = "EXISTS (SELECT 1 FROM json_each(labels) AS label WHERE label.key = ?";
+            let members = dialect.members("labels");
+            let label = format!("EXISTS (SELECT 1 FROM {members} AS label WHERE label.key = ?");
             match value {
-                Some(value) => query.bind(&format!("{label} AND label.value = ?)"), [text(key), text(value)]),
-                None => query.bind(&format!("{label})"), [text(key)]),
+                Some(value) => query.bind(&format!("{label} AND label.value = ?)"), [key.into(), value.into()]),
+                None => query.bind(&format!("{label})"), [key.into()]),
             }
         }
         if let Some(cursor) = after {
             query.after(cursor, filter);
         }
         query.sql.push_str(" ORDER BY project, provider, name, id LIMIT ?");
-        query.values.push(Value::Integer(limit.into()));
+        query.values.push(limit.into());
         query
     }
 
-    fn bind<const N: usize>(&mut self, condition: &str, values: [Value; N]) {
+    fn bind<const N: usize>(&mut self, condition: &str, values: [Value<'a>; N]) {
         if !self.sql.is_empty() {
             self.sql.push_str(" AND ");
         }
@@ -69,7 +67,7 @@ impl Query {
     /// The same decision as [`Credential::health`].
     fn health(&mut self, health: Health, now: Timestamp) {
         let soon = now.saturating_add(Health::EXPIRING).unwrap_or(Timestamp::MAX);
-        let (now, soon) = (Value::Integer(micros(now)), Value::Integer(micros(soon)));
+        let (now, soon) = (Value::from(now), Value::from(soon));
         match health {
             Health::Disabled => self.bind("disabled = 1", []),
             Health::Expired => self.bind("disabled = 0 AND expires_at <= ?", [now]),
@@ -86,31 +84,28 @@ impl Query {
 
     /// What the filter fixes is left out of the comparison: the rest is then a prefix of an index, and the page begins
     /// where the one before ended instead of being searched for from the start.
-    fn after(&mut self, cursor: &Cursor, filter: &Filter) {
+    fn after(&mut self, cursor: &'a Cursor, filter: &Filter) {
         let mut columns = Vec::new();
         let mut values = Vec::new();
         if filter.project.as_ref() != Some(&cursor.project) {
             columns.push("project");
-            values.push(text(&cursor.project));
+            values.push((&cursor.project).into());
         }
         if filter.provider.as_ref() != Some(&cursor.provider) {
             columns.push("provider");
-            values.push(text(&cursor.provider));
+            values.push((&cursor.provider).into());
         }
         columns.extend(["name", "id"]);
-        values.extend([text(&cursor.name), Value::Blob(cursor.id.as_bytes().to_vec())]);
+        values.extend([(&cursor.name).into(), (&cursor.id).into()]);
         let marks = vec!["?"; columns.len()].join(", ");
         self.bind(&format!("({}) > ({marks})", columns.join(", ")), []);
         self.values.extend(values);
     }
 }
 
-fn text(value: &str) -> Value {
-    Value::Text(value.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
+    use rusqlite::{Connection, params_from_iter};
     use uuid::Uuid;
 
     use super::*;
@@ -142,10 +137,10 @@ mod tests {
     }
 
     fn plan(connection: &Connection, filter: &Filter, cursor: &Cursor) -> Vec<String> {
-        let query = Query::new(filter, Some(cursor), 50);
+        let query = Query::new(Dialect::Sqlite, filter, Some(cursor), 50);
         let sql = format!("EXPLAIN QUERY PLAN SELECT * FROM credentials WHERE {}", query.sql);
         let mut statement = connection.prepare(&sql).unwrap();
-        let steps = statement.query_map(rusqlite::params_from_iter(query.values), |row| row.get(3)).unwrap();
+        let steps = statement.query_map(params_from_iter(query.values), |row| row.get(3)).unwrap();
         steps.map(Result::unwrap).collect()
     }
 }

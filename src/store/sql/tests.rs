@@ -1,12 +1,12 @@
 //! The table `org_integration_credential_tests`, and what is to be tested.
 
 use jiff::Timestamp;
-use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::super::{Error, Health, ProbeRecord, Tested, ToTest};
-use super::cells::{self, micros};
-use super::credentials;
+use super::cells;
+use super::value::values;
+use super::{Sql, Value, credentials};
 
 const TABLE: &str = "org_integration_credential_tests";
 
@@ -14,21 +14,21 @@ const TABLE: &str = "org_integration_credential_tests";
 const KEPT: u32 = 20;
 
 /// Adds a test, and lets the oldest go.
-pub fn insert(connection: &Connection, credential: Uuid, version: u32, test: &ProbeRecord) -> Result<(), Error> {
+pub fn insert(connection: &dyn Sql, credential: Uuid, version: u32, test: &ProbeRecord) -> Result<(), Error> {
     let sql = "INSERT INTO org_integration_credential_tests (credential_id, version, at, outcome, reason, hint) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let row = (credential.as_bytes(), version, micros(test.at), &test.outcome, &test.reason, &test.hint);
-    connection.prepare_cached(sql)?.execute(row)?;
+    let row = values![&credential, version, test.at, &test.outcome, &test.reason, &test.hint];
+    connection.execute(sql, row)?;
     let sql = "DELETE FROM org_integration_credential_tests WHERE credential_id = ?1 AND id <= (\
          SELECT id FROM org_integration_credential_tests WHERE credential_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
-    connection.prepare_cached(sql)?.execute((credential.as_bytes(), KEPT))?;
+    connection.execute(sql, values![&credential, KEPT])?;
     Ok(())
 }
 
-pub fn newest(connection: &Connection, credential: Uuid) -> Result<Vec<Tested>, Error> {
+pub fn newest(connection: &dyn Sql, credential: Uuid) -> Result<Vec<Tested>, Error> {
     let sql = "SELECT id, version, at, outcome, reason, hint FROM org_integration_credential_tests \
          WHERE credential_id = ?1 ORDER BY id DESC";
-    cells::all(connection, sql, [credential.as_bytes()], TABLE, |cells| {
+    cells::all(connection, sql, values![&credential], TABLE, |cells| {
         let _id: i64 = cells.plain()?;
         Ok(Tested {
             version: cells.plain()?,
@@ -41,11 +41,8 @@ pub fn newest(connection: &Connection, credential: Uuid) -> Result<Vec<Tested>, 
 }
 
 /// One range of an index for each provider: what is not due costs nothing.
-const DUE: &str = "SELECT id, provider, org FROM credentials WHERE provider = ?1 AND next_test_at <= ?2 \
-     AND org NOT IN (SELECT value FROM json_each(?3)) ORDER BY next_test_at, org, id LIMIT ?4";
-
 pub fn due(
-    connection: &Connection,
+    connection: &dyn Sql,
     providers: &[String],
     busy: &[(String, String)],
     now: Timestamp,
@@ -53,24 +50,30 @@ pub fn due(
 ) -> Result<Vec<ToTest>, Error> {
     let mut due = Vec::new();
     for provider in providers {
-        let busy: Vec<_> = busy.iter().filter(|(of, _)| of == provider).map(|(_, org)| org).collect();
-        let params = (provider, micros(now), cells::json(&busy)?, limit);
-        due.extend(cells::all(connection, DUE, params, credentials::TABLE, |cells| {
+        let busy: Vec<_> = busy.iter().filter(|(of, _)| of == provider).map(|(_, org)| Value::from(org)).collect();
+        let sql = format!(
+            "SELECT id, provider, org FROM credentials WHERE provider = ? AND next_test_at <= ?{} \
+             ORDER BY next_test_at, org, id LIMIT ?",
+            " AND org <> ?".repeat(busy.len())
+        );
+        let values: Vec<_> = [provider.into(), now.into()].into_iter().chain(busy).chain([limit.into()]).collect();
+        due.extend(cells::all(connection, &sql, &values, credentials::TABLE, |cells| {
             Ok(ToTest { credential: cells.id()?, provider: cells.plain()?, org: cells.plain()? })
         })?);
     }
     Ok(due)
 }
 
-pub fn unhealthy(connection: &Connection) -> Result<Vec<(Health, u64)>, Error> {
+pub fn unhealthy(connection: &dyn Sql) -> Result<Vec<(Health, u64)>, Error> {
     let sql = "SELECT told_health, count(*) FROM credentials \
          WHERE told_health <> 'ok' AND deleted_at IS NULL AND disabled = 0 GROUP BY told_health";
-    cells::all(connection, sql, [], credentials::TABLE, |cells| Ok((cells.word()?, cells.count()?)))
+    cells::all(connection, sql, &[], credentials::TABLE, |cells| Ok((cells.word()?, cells.count()?)))
 }
 
 #[cfg(test)]
 mod plans {
-    use super::*;
+    use rusqlite::Connection;
+
     use crate::store::sqlite::schema;
 
     #[test]
@@ -80,7 +83,7 @@ mod plans {
         for (sql, plan) in [
             (
                 "SELECT id, provider, org FROM credentials WHERE provider = 'p' AND next_test_at <= 1 \
-                 AND org NOT IN ('a', 'b') ORDER BY next_test_at, org, id LIMIT 1",
+                 AND org <> 'a' AND org <> 'b' ORDER BY next_test_at, org, id LIMIT 1",
                 "SEARCH credentials USING COVERING INDEX credentials_to_test (provider=? AND next_test_at<?)",
             ),
             (

@@ -1,14 +1,13 @@
 //! The table `audit_log`.
 
 use jiff::Timestamp;
-use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
 use serde::Deserialize;
 
 use super::super::chain::{self, Head};
-use super::super::{AuditFilter, AuditPage, Boundary, Chained, Draft, Error, Record};
-use super::cells::{self, Cells, micros, signed};
-use super::{ledger, meta};
+use super::super::{AuditFilter, AuditPage, Chained, Draft, Error, Record};
+use super::cells::{self, Cells};
+use super::value::values;
+use super::{Dialect, Sql, Value, ledger};
 
 const TABLE: &str = "audit_log";
 
@@ -16,30 +15,28 @@ const TABLE: &str = "audit_log";
 const LOOK: u32 = 5_000;
 
 /// Appends a draft to the chain. When it fails, nobody knows what is left: the transaction must not go on.
-pub fn append(connection: &Connection, head: &mut Head, draft: &Draft) -> Result<u64, Error> {
+pub fn append(connection: &dyn Sql, head: &mut Head, draft: &Draft) -> Result<u64, Error> {
     let unwritten = |cause: String| Error::Unavailable(format!("the audit record was not written: {cause}"));
     let canonical = head.append(draft).map_err(|error| unwritten(error.to_string()))?;
     let sql = "INSERT INTO audit_log (instance, sequence, org, credential_id, run, canonical, hash) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    let insert = || {
-        connection.prepare_cached(sql)?.execute((
-            &head.instance,
-            signed(head.sequence),
-            &draft.org,
-            draft.credential_id.as_ref().map(uuid::Uuid::as_bytes),
-            (!draft.run.is_empty()).then_some(&draft.run),
-            &canonical,
-            &head.hash,
-        ))
-    };
-    insert().map_err(|error: rusqlite::Error| unwritten(error.to_string()))?;
+    let row = values![
+        &head.instance,
+        head.sequence,
+        &draft.org,
+        draft.credential_id.as_ref(),
+        (!draft.run.is_empty()).then_some(&draft.run),
+        &canonical,
+        &head.hash
+    ];
+    connection.execute(sql, row).map_err(|error| unwritten(error.to_string()))?;
     Ok(head.sequence)
 }
 
 /// Where an instance's chain ends.
-pub fn head(connection: &Connection, instance: String) -> Result<Head, Error> {
+pub fn head(connection: &dyn Sql, instance: String) -> Result<Head, Error> {
     let sql = "SELECT position, sequence, hash FROM audit_log WHERE instance = ?1 ORDER BY position DESC LIMIT 1";
-    let found = cells::first(connection, sql, [&instance], TABLE, |cells| {
+    let found = cells::first(connection, sql, values![&instance], TABLE, |cells| {
         let _position = cells.count()?;
         Ok((cells.count()?, cells.plain()?))
     })?;
@@ -51,44 +48,60 @@ pub fn head(connection: &Connection, instance: String) -> Result<Head, Error> {
 
 /// Records strictly beyond a position, in the direction asked for.
 pub fn page(
-    connection: &Connection,
+    connection: &dyn Sql,
+    chain: &str,
     filter: &AuditFilter,
     from: Option<u64>,
     descending: bool,
     limit: u32,
 ) -> Result<AuditPage, Error> {
-    let Boundary { size: pruned, position: floor } = ledger::boundary(connection)?;
-    let Some(Stretch { above, below, beyond }) = stretch(connection, filter, from, descending, floor)? else {
+    let pruned = ledger::pruned(connection)?;
+    let alone = is_alone(connection, chain)?;
+    let floor = if alone { ledger::boundary(connection, chain)?.position } else { 0 };
+    let from_there = match (from, descending) {
+        (Some(from), false) => Stretch { above: from.max(floor), below: u64::MAX, beyond: None },
+        (Some(from), true) => Stretch { above: floor, below: from, beyond: None },
+        (None, _) => Stretch { above: floor, below: u64::MAX, beyond: None },
+    };
+    let stretch = if alone { in_time(connection, filter, descending, from_there)? } else { Some(from_there) };
+    let Some(Stretch { above, below, beyond }) = stretch else {
         return Ok(AuditPage { pruned, ..AuditPage::default() });
     };
     let (near, nearby) = near(filter);
     let order = if descending { "DESC" } else { "ASC" };
+    let begun = match alone {
+        true => "",
+        false => {
+            "AND sequence > coalesce((SELECT b.size FROM audit_boundaries b WHERE b.instance = audit_log.instance), 0)"
+        }
+    };
     let looked_at =
-        format!("FROM audit_log WHERE position > ? AND position < ? {near} ORDER BY position {order} LIMIT");
-    let place = || [Value::Integer(signed(above)), Value::Integer(signed(below))].into_iter().chain(nearby.clone());
+        format!("FROM audit_log WHERE position > ? AND position < ? {near} {begun} ORDER BY position {order} LIMIT");
+    let place = || [Value::from(above), Value::from(below)].into_iter().chain(nearby.clone());
 
     let mut conditions = String::from("TRUE");
-    let mut values: Vec<Value> = place().collect();
+    let mut values: Vec<Value<'_>> = place().collect();
+    let said = |name| format!("{} = ?", connection.dialect().member("canonical", name));
     for (condition, wanted) in [
-        ("instance = ?", filter.instance.clone()),
-        ("org = ?", filter.org.clone()),
-        ("canonical ->> 'action' = ?", filter.action.clone()),
-        ("canonical ->> 'outcome' = ?", filter.outcome.clone()),
-        ("canonical ->> 'caller' = ?", filter.caller.clone()),
-        ("canonical ->> 'run' = ?", filter.run.clone()),
-        ("canonical ->> 'grant' = ?", filter.grant.map(|id| id.to_string())),
+        ("instance = ?".to_owned(), filter.instance.clone()),
+        ("org = ?".to_owned(), filter.org.clone()),
+        (said("action"), filter.action.clone()),
+        (said("outcome"), filter.outcome.clone()),
+        (said("caller"), filter.caller.clone()),
+        (said("run"), filter.run.clone()),
+        (said("grant"), filter.grant.map(|id| id.to_string())),
     ] {
         if let Some(wanted) = wanted {
             conditions += " AND ";
-            conditions += condition;
-            values.push(Value::Text(wanted));
+            conditions += &condition;
+            values.push(wanted.into());
         }
     }
     let sql = format!(
-        "SELECT position, instance, sequence, org, credential_id, run, canonical, hash FROM (SELECT * {looked_at} {LOOK}) \
+        "SELECT position, instance, sequence, org, credential_id, run, canonical, hash FROM (SELECT * {looked_at} {LOOK}) looked_at \
          WHERE {conditions}"
     );
-    let records = cells::some(connection, &sql, params_from_iter(values), TABLE, limit as usize, |cells| {
+    let records = cells::some(connection, &sql, &values, TABLE, limit as usize, |cells| {
         let found = read(cells)?;
         let at = found.1.draft.at;
         let in_time = filter.since.is_none_or(|since| at >= since) && filter.until.is_none_or(|until| at < until);
@@ -100,7 +113,7 @@ pub fn page(
     }
     // The last that one page looks at, if there are so many.
     let sql = format!("SELECT position {looked_at} 1 OFFSET {}", LOOK - 1);
-    let next = cells::first(connection, &sql, params_from_iter(place()), TABLE, |cells| cells.count())?.or(beyond);
+    let next = cells::first(connection, &sql, &place().collect::<Vec<_>>(), TABLE, |cells| cells.count())?.or(beyond);
     Ok(AuditPage { records, next, pruned })
 }
 
@@ -111,32 +124,31 @@ struct Stretch {
     beyond: Option<u64>,
 }
 
-/// Leaves out what was pruned, and what the checkpoints say is of another time: each knows the times of its span. What has
-/// no checkpoint yet may be of any time.
-fn stretch(
-    connection: &Connection,
+/// Whether one chain is all there is: then records stand in the order of their times. Replicas write side by side.
+fn is_alone(connection: &dyn Sql, chain: &str) -> Result<bool, Error> {
+    let others = "SELECT 1 FROM audit_keys WHERE instance <> ?1 LIMIT 1";
+    Ok(connection.dialect() == Dialect::Sqlite && !connection.exists(others, values![chain])?)
+}
+
+/// Leaves out what the checkpoints say is of another time: each knows the times of its span. What has no checkpoint yet may
+/// be of any time.
+fn in_time(
+    connection: &dyn Sql,
     filter: &AuditFilter,
-    from: Option<u64>,
     descending: bool,
-    floor: u64,
+    Stretch { mut above, mut below, .. }: Stretch,
 ) -> Result<Option<Stretch>, Error> {
-    let (mut above, mut below) = match (from, descending) {
-        (Some(from), false) => (from.max(floor), u64::MAX),
-        (Some(from), true) => (floor, from),
-        (None, _) => (floor, u64::MAX),
-    };
-    let position = |sql: &str, values: &[i64]| {
-        cells::first(connection, sql, params_from_iter(values), TABLE, |cells| cells.count())
-    };
+    let position =
+        |sql: &str, values: &[Value<'_>]| cells::first(connection, sql, values, TABLE, |cells| cells.count());
     let tail = position("SELECT coalesce(max(position), 0) FROM audit_checkpoints", &[])?.unwrap_or_default();
     if let Some(since) = filter.since {
         let sql = "SELECT after FROM audit_checkpoints WHERE newest_at >= ?1 ORDER BY position LIMIT 1";
-        above = above.max(position(sql, &[micros(since)])?.unwrap_or(tail));
+        above = above.max(position(sql, values![since])?.unwrap_or(tail));
     }
     let mut beyond = None;
     if let Some(until) = filter.until {
         let sql = "SELECT position FROM audit_checkpoints WHERE oldest_at <= ?1 ORDER BY position DESC LIMIT 1";
-        let last = position(sql, &[micros(until)])?.unwrap_or_default();
+        let last = position(sql, values![until])?.unwrap_or_default();
         // First the spans, then what has none; or the other way round.
         if descending && below > tail + 1 && last < tail {
             (above, beyond) = (above.max(tail), (above < last).then_some(last + 1));
@@ -152,13 +164,13 @@ fn stretch(
 }
 
 /// The condition that an index answers: the one that leaves the least.
-fn near(filter: &AuditFilter) -> (&'static str, Option<Value>) {
+fn near(filter: &AuditFilter) -> (&'static str, Option<Value<'_>>) {
     if let Some(id) = filter.credential_id {
-        ("AND credential_id = ?", Some(Value::Blob(id.as_bytes().to_vec())))
+        ("AND credential_id = ?", Some(Value::from(id.as_bytes().to_vec())))
     } else if let Some(run) = filter.run.as_ref().filter(|run| !run.is_empty()) {
-        ("AND run = ?", Some(Value::Text(run.clone())))
+        ("AND run = ?", Some(Value::from(run)))
     } else if let Some(org) = &filter.org {
-        ("AND org = ?", Some(Value::Text(org.clone())))
+        ("AND org = ?", Some(Value::from(org)))
     } else {
         ("", None)
     }
@@ -193,16 +205,15 @@ struct Said {
 }
 
 /// This instance's records after a position, without more of their texts being read than the tree needs.
-pub fn chained(connection: &Connection, after: u64, limit: u32) -> Result<Vec<Chained>, Error> {
-    let instance = meta::instance(connection)?;
-    let after = after.max(ledger::boundary(connection)?.position);
+pub fn chained(connection: &dyn Sql, chain: &str, after: u64, limit: u32) -> Result<Vec<Chained>, Error> {
+    let after = after.max(ledger::boundary(connection, chain)?.position);
     let sql = "SELECT position, canonical, hash FROM audit_log WHERE position > ?1 AND instance = ?2 \
          ORDER BY position LIMIT ?3";
-    cells::all(connection, sql, (signed(after), &instance, limit), TABLE, |cells| {
+    cells::all(connection, sql, values![after, chain, limit], TABLE, |cells| {
         let (position, canonical, hash): (_, String, _) = (cells.count()?, cells.plain()?, cells.plain()?);
         let said: Said = serde_json::from_str(&canonical)
             .map_err(|_| Error::Corrupt(format!("{TABLE} {position}: canonical is not the JSON it should be")))?;
-        if said.instance != instance {
+        if said.instance != chain {
             return Err(Error::Corrupt(format!("{TABLE} {position}: the record is another instance's")));
         }
         Ok(Chained { position, sequence: said.sequence, at: said.at, canonical, hash })

@@ -1,19 +1,22 @@
-//! Makes one change. Every precondition is looked at first; a refusal leaves nothing behind in any case, because the
-//! writer rolls the change's savepoint back.
+//! Makes one change. Every precondition is looked at first, and nobody else changes rows meanwhile, in this process or another;
+//! a refusal leaves nothing behind in any case, because the writer rolls the change's savepoint back.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::super::{
-    Change, Credential, CredentialState, Error, Health, NewVersion, Path, ProbeRecord, Settlement, Target, Version,
-    VersionState,
+    Change, Credential, CredentialState, Draft, Error, Health, NewVersion, Path, ProbeRecord, Settlement, Target,
+    Version, VersionState,
 };
 use super::cells::stored;
 use super::changes::{self, Happened};
-use super::{access, approvals, credentials, factors, grants, ledger, meta, orgs, resealed, tests, versions, wraps};
+use super::{
+    Sql, access, approvals, credentials, factors, grants, ledger, meta, orgs, resealed, tests, versions, wraps,
+};
+
+use crate::store::Word as _;
 
 type Metadata = serde_json::Map<String, serde_json::Value>;
 type Labels = BTreeMap<String, String>;
@@ -32,12 +35,24 @@ pub struct Applied {
     pub health: Option<(Health, Health)>,
 }
 
+/// The action of the record that tells of another health: in the same transaction as the change that brought it.
+const HEALTH: &str = "health";
+
+impl Applied {
+    /// The record that a change brings besides its own.
+    pub fn also_told(&self, record: &Draft) -> Option<Draft> {
+        let (_, after) = self.health.filter(|_| record.action != HEALTH)?;
+        let outcome = after.word().to_owned();
+        Some(Draft { action: HEALTH.to_owned(), outcome, policies: Vec::new(), ..record.clone() })
+    }
+}
+
 /// `at` is the time of everything that happens here: that of the audit record.
-pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<Applied, Error> {
+pub fn apply(connection: &dyn Sql, chain: &str, change: Change, at: Timestamp) -> Result<Applied, Error> {
     let act = Act { connection, at: stored(at) };
     match change {
         Change::Record | Change::Serve { .. } | Change::Test { .. } => Ok(Applied::default()),
-        Change::By { change, .. } => apply(connection, *change, at),
+        Change::By { change, .. } => apply(connection, chain, *change, at),
         Change::Create { id, path, metadata, labels, expires_at, version } => {
             act.create(id, path, (metadata, labels), expires_at, &version)
         }
@@ -75,7 +90,7 @@ pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<A
         Change::PutOffDestruction { until } => orgs::put_off(connection, until).map(|()| Applied::default()),
         Change::Approval(change) => approvals::apply(connection, &change, act.at).map(|()| Applied::default()),
         Change::KeepRules { digests } => meta::keep_rules(connection, &digests).map(|()| Applied::default()),
-        Change::KeepAuditKey(key) => ledger::keep_key(connection, &key).map(|()| Applied::default()),
+        Change::KeepAuditKey(key) => ledger::keep_key(connection, chain, &key).map(|()| Applied::default()),
         Change::AddWraps(wraps) => wraps::add(connection, &wraps).map(|()| Applied::default()),
         Change::DropWraps(moved) => wraps::drop_moved(connection, &moved).map(|()| Applied::default()),
         Change::AddResealed(new) => resealed::add(connection, &new).map(|()| Applied::default()),
@@ -86,12 +101,12 @@ pub fn apply(connection: &Connection, change: Change, at: Timestamp) -> Result<A
         }
         Change::ProveRecovery => meta::prove_recovery(connection, act.at).map(|()| Applied::default()),
         Change::Scrub => Ok(Applied { destroyed: true, ..Applied::default() }),
-        Change::PruneAudit { size } => ledger::prune(connection, size).map(|()| Applied::default()),
+        Change::PruneAudit { size } => ledger::prune(connection, chain, size).map(|()| Applied::default()),
     }
 }
 
 pub(super) struct Act<'a> {
-    pub connection: &'a Connection,
+    pub connection: &'a dyn Sql,
     pub at: Timestamp,
 }
 

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, named_params};
 use uuid::Uuid;
 
 use super::super::org::{Destruction, OrgChange, Proof, Remains, Toll};
 use super::super::{Credential, Error, Holder, Target};
 use super::apply::{Act, Applied};
-use super::cells::{self, Cells, json, micros, stored};
-use super::{credentials, factors, wraps};
+use super::cells::{self, Cells, json, stored};
+use super::value::values;
+use super::{Sql, Value, credentials, factors, wraps};
 
 const TABLE: &str = "org_destructions";
 
@@ -25,39 +25,39 @@ const PAGE: u32 = 500;
 const IDS: &str = "(SELECT id FROM credentials WHERE org = ?1 AND deleted_at IS NULL UNION ALL \
      SELECT id FROM credentials WHERE org = ?1 AND deleted_at IS NOT NULL)";
 
-pub fn one(connection: &Connection, id: Uuid) -> Result<Option<Destruction>, Error> {
+pub fn one(connection: &dyn Sql, id: Uuid) -> Result<Option<Destruction>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM org_destructions WHERE id = ?1");
-    cells::first(connection, &sql, [id.as_bytes()], TABLE, read)
+    cells::first(connection, &sql, values![&id], TABLE, read)
 }
 
 /// Newest first, of one org or of all.
-pub fn all(connection: &Connection, org: Option<&str>) -> Result<Vec<Destruction>, Error> {
+pub fn all(connection: &dyn Sql, org: Option<&str>) -> Result<Vec<Destruction>, Error> {
     let filter = if org.is_some() { "WHERE org = ?1" } else { "" };
     let sql = format!("SELECT {COLUMNS} FROM org_destructions {filter} ORDER BY requested_at DESC, id DESC");
-    cells::all(connection, &sql, rusqlite::params_from_iter(org), TABLE, read)
+    cells::all(connection, &sql, org.map(Value::from).as_slice(), TABLE, read)
 }
 
-pub fn under_way(connection: &Connection, org: &str) -> Result<Option<Destruction>, Error> {
+pub fn under_way(connection: &dyn Sql, org: &str) -> Result<Option<Destruction>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM org_destructions WHERE org = ?1 AND ended_at IS NULL");
-    cells::first(connection, &sql, [org], TABLE, read)
+    cells::first(connection, &sql, values![org], TABLE, read)
 }
 
 /// Those that have begun, and those whose time has come.
-pub fn due(connection: &Connection, now: Timestamp) -> Result<Vec<Destruction>, Error> {
+pub fn due(connection: &dyn Sql, now: Timestamp) -> Result<Vec<Destruction>, Error> {
     let sql = format!(
         "SELECT {COLUMNS} FROM org_destructions WHERE ended_at IS NULL \
          AND (began_at IS NOT NULL OR destroy_at <= ?1) ORDER BY destroy_at, id"
     );
-    cells::all(connection, &sql, [micros(now)], TABLE, read)
+    cells::all(connection, &sql, values![now], TABLE, read)
 }
 
 /// What has its ciphertext though it is deleted.
-pub fn kept(connection: &Connection, org: &str, limit: u32) -> Result<Vec<Credential>, Error> {
-    credentials::many(connection, "org = ?1 AND destroy_at IS NOT NULL ORDER BY id LIMIT ?2", (org, limit))
+pub fn kept(connection: &dyn Sql, org: &str, limit: u32) -> Result<Vec<Credential>, Error> {
+    credentials::many(connection, "org = ?1 AND destroy_at IS NOT NULL ORDER BY id LIMIT ?2", values![org, limit])
 }
 
 /// Nothing of an org that is to be destroyed is stored any more: what came after would outlive it.
-pub fn refuse(connection: &Connection, org: &str) -> Result<(), Error> {
+pub fn refuse(connection: &dyn Sql, org: &str) -> Result<(), Error> {
     match under_way(connection, org)? {
         None => Ok(()),
         Some(doomed) => {
@@ -68,29 +68,32 @@ pub fn refuse(connection: &Connection, org: &str) -> Result<(), Error> {
 }
 
 /// Reads everything again that an org ever had.
-pub fn remains(connection: &Connection, org: &str, now: Timestamp) -> Result<Remains, Error> {
+pub fn remains(connection: &dyn Sql, org: &str, now: Timestamp) -> Result<Remains, Error> {
     let count = |sql: &str| -> Result<u64, Error> {
-        Ok(cells::first(connection, sql, [org], TABLE, |cells| cells.count())?.unwrap_or_default())
+        Ok(cells::first(connection, sql, values![org], TABLE, |cells| cells.count())?.unwrap_or_default())
     };
     let good = |table: &str| -> Result<u64, Error> {
         let sql = format!("SELECT count(*) FROM {table} WHERE org = ?1 AND revoked_at IS NULL AND expires_at > ?2");
-        Ok(cells::first(connection, &sql, (org, micros(now)), TABLE, |cells| cells.count())?.unwrap_or_default())
+        Ok(cells::first(connection, &sql, values![org, now], TABLE, |cells| cells.count())?.unwrap_or_default())
     };
     let versions = format!("FROM {IDS} c JOIN org_integration_credentials v ON v.credential_id = c.id");
-    let wrapped = format!(
-        "SELECT count(*) FROM {IDS} c JOIN wraps w ON w.live = 1 AND w.holder BETWEEN \
-         CAST(x'76' || c.id || x'00000000' AS BLOB) AND CAST(x'76' || c.id || x'ffffffff' AS BLOB)"
-    );
-    let keys = "SELECT count(*) FROM wraps WHERE holder = CAST(x'6f' || CAST(?1 AS BLOB) AS BLOB) AND live = 1";
+    let dialect = connection.dialect();
+    let [v, lowest, highest] = ["76", "00000000", "ffffffff"].map(|hex| dialect.bytes(hex));
+    let [first, last] = [lowest, highest].map(|end| dialect.as_bytes(&format!("{v} || c.id || {end}")));
+    let wrapped =
+        format!("SELECT count(*) FROM {IDS} c JOIN wraps w ON w.live = 1 AND w.holder BETWEEN {first} AND {last}");
+    let holder = Holder::OrgKey(org.to_owned()).bytes();
+    let keys = "SELECT count(*) FROM wraps WHERE holder = ?1 AND live = 1";
+    let keys = cells::first(connection, keys, values![holder], TABLE, |cells| cells.count())?.unwrap_or_default();
+    let [versions_zeros, resealed_zeros] = ["v.sealed_blob", "r.sealed_blob"].map(|blob| dialect.zeros(blob));
     Ok(Remains {
         looked_at: count(&format!("SELECT count(*) {versions}"))?,
-        ciphertexts: count(&format!(
-            "SELECT count(*) {versions} WHERE v.sealed_blob <> zeroblob(length(v.sealed_blob))"
-        ))? + count(&format!(
-            "SELECT count(*) FROM {IDS} c JOIN resealed_blobs r ON r.credential_id = c.id \
-             WHERE r.sealed_blob <> zeroblob(length(r.sealed_blob))"
-        ))?,
-        wraps: count(&wrapped)? + count(keys)?,
+        ciphertexts: count(&format!("SELECT count(*) {versions} WHERE v.sealed_blob <> {versions_zeros}"))?
+            + count(&format!(
+                "SELECT count(*) FROM {IDS} c JOIN resealed_blobs r ON r.credential_id = c.id \
+             WHERE r.sealed_blob <> {resealed_zeros}"
+            ))?,
+        wraps: count(&wrapped)? + keys,
         second_factors: count("SELECT count(*) FROM second_factors WHERE org = ?1")?,
         tokens: good("tokens")?,
         grants: good("grants")?,
@@ -98,12 +101,12 @@ pub fn remains(connection: &Connection, org: &str, now: Timestamp) -> Result<Rem
 }
 
 /// A credential is about to be destroyed: if it is for its org, it counts there.
-pub fn count(connection: &Connection, credential: &Credential) -> Result<(), Error> {
+pub fn count(connection: &dyn Sql, credential: &Credential) -> Result<(), Error> {
     let begun = under_way(connection, &credential.path.org)?.filter(|it| it.began_at.is_some());
     let Some(mut it) = begun else { return Ok(()) };
     let sql =
         "SELECT count(*) FROM org_integration_credential_states WHERE credential_id = ?1 AND state <> 'destroyed'";
-    let versions = cells::first(connection, sql, [credential.id.as_bytes()], TABLE, |cells| cells.count())?;
+    let versions = cells::first(connection, sql, values![&credential.id], TABLE, |cells| cells.count())?;
     it.toll.credentials += 1;
     it.toll.versions += versions.unwrap_or_default();
     let [first, last] = [0, u32::MAX].map(|version| Holder::Version { credential: credential.id, version });
@@ -113,17 +116,17 @@ pub fn count(connection: &Connection, credential: &Credential) -> Result<(), Err
 
 /// An org's credentials come back with it by the time that they have in common with it, and with nothing else: so each org
 /// gets a time of its own.
-pub fn put_off(connection: &Connection, until: Timestamp) -> Result<(), Error> {
-    let until = micros(until);
+pub fn put_off(connection: &dyn Sql, until: Timestamp) -> Result<(), Error> {
+    let until = until.as_microsecond();
     let waiting = all(connection, None)?.into_iter().filter(|it| it.began_at.is_none());
-    for (it, time) in waiting.filter(|it| micros(it.destroy_at) < until).zip(until + 1..) {
+    for (it, time) in waiting.filter(|it| it.destroy_at.as_microsecond() < until).zip(until + 1..) {
         let sql = "UPDATE credentials SET destroy_at = ?3 WHERE org = ?1 AND destroy_at = ?2";
-        connection.execute(sql, (&it.org, micros(it.destroy_at), time))?;
-        connection.execute("UPDATE org_destructions SET destroy_at = ?2 WHERE id = ?1", (it.id.as_bytes(), time))?;
+        connection.execute(sql, values![&it.org, it.destroy_at, time])?;
+        connection.execute("UPDATE org_destructions SET destroy_at = ?2 WHERE id = ?1", values![&it.id, time])?;
     }
     let begun = "SELECT org FROM org_destructions WHERE began_at IS NOT NULL AND ended_at IS NULL";
     let sql = format!("UPDATE credentials SET destroy_at = ?1 WHERE destroy_at < ?1 AND org NOT IN ({begun})");
-    connection.execute(&sql, [until])?;
+    connection.execute(&sql, values![until])?;
     Ok(())
 }
 
@@ -157,11 +160,12 @@ impl Act<'_> {
         refuse(self.connection, &row.org)?;
         // What has this end is what comes back with the org.
         let sql = "SELECT 1 FROM credentials WHERE org = ?1 AND destroy_at = ?2";
-        if self.connection.prepare_cached(sql)?.exists((&row.org, micros(row.destroy_at)))? {
+        if self.connection.exists(sql, values![&row.org, row.destroy_at])? {
             return Err(Error::Stale { current: None });
         }
         insert(self.connection, row)?;
-        let page = || credentials::many(self.connection, "org = ?1 AND deleted_at IS NULL LIMIT ?2", (&row.org, PAGE));
+        let page =
+            || credentials::many(self.connection, "org = ?1 AND deleted_at IS NULL LIMIT ?2", values![&row.org, PAGE]);
         self.each(page, |credential| {
             let target = Target { credential: credential.id, revision: credential.revision };
             self.delete(target, Some(row.destroy_at))
@@ -173,9 +177,9 @@ impl Act<'_> {
         if row.began_at.is_some() || row.destroy_at <= self.at {
             return Err(Error::Stale { current: None });
         }
-        self.connection.prepare_cached("DELETE FROM org_destructions WHERE id = ?1")?.execute([id.as_bytes()])?;
+        self.connection.execute("DELETE FROM org_destructions WHERE id = ?1", values![&id])?;
         let filter = "org = ?1 AND destroy_at = ?2 LIMIT ?3";
-        let page = || credentials::many(self.connection, filter, (&row.org, micros(row.destroy_at), PAGE));
+        let page = || credentials::many(self.connection, filter, values![&row.org, row.destroy_at, PAGE]);
         self.each(page, |credential| self.undelete_among(credential))
     }
 
@@ -193,16 +197,16 @@ impl Act<'_> {
             wraps::drop_all(self.connection, &holder)?;
             row.toll.second_factors += 1;
         }
-        self.connection.prepare_cached("DELETE FROM second_factors WHERE org = ?1")?.execute([&row.org])?;
+        self.connection.execute("DELETE FROM second_factors WHERE org = ?1", values![&row.org])?;
         let Remains { tokens, grants, .. } = remains(self.connection, &row.org, self.at)?;
         (row.toll.tokens, row.toll.grants) = (tokens, grants);
         for table in ["tokens", "grants"] {
             let sql = format!("UPDATE {table} SET revoked_at = ?2 WHERE org = ?1 AND revoked_at IS NULL");
-            self.connection.prepare_cached(&sql)?.execute((&row.org, micros(self.at)))?;
+            self.connection.execute(&sql, values![&row.org, self.at])?;
         }
         set_toll(self.connection, id, &row.toll)?;
         let sql = "UPDATE org_destructions SET began_at = ?2 WHERE id = ?1";
-        self.connection.prepare_cached(sql)?.execute((id.as_bytes(), micros(self.at)))?;
+        self.connection.execute(sql, values![&id, self.at])?;
         Ok(Applied { destroyed: true, ..Applied::default() })
     }
 
@@ -214,7 +218,7 @@ impl Act<'_> {
             return Err(Error::Stale { current: None });
         }
         let sql = "UPDATE org_destructions SET ended_at = ?2, proof = ?3 WHERE id = ?1";
-        self.connection.prepare_cached(sql)?.execute((id.as_bytes(), micros(self.at), json(proof)?))?;
+        self.connection.execute(sql, values![&id, self.at, json(proof)?])?;
         Ok(Applied::default())
     }
 
@@ -247,27 +251,25 @@ fn add(wraps: &mut BTreeMap<String, u64>, more: Vec<(String, u64)>) {
     }
 }
 
-fn set_toll(connection: &Connection, id: Uuid, toll: &Toll) -> Result<(), Error> {
+fn set_toll(connection: &dyn Sql, id: Uuid, toll: &Toll) -> Result<(), Error> {
     let sql = "UPDATE org_destructions SET toll = ?2 WHERE id = ?1";
-    connection.prepare_cached(sql)?.execute((id.as_bytes(), json(toll)?))?;
+    connection.execute(sql, values![&id, json(toll)?])?;
     Ok(())
 }
 
-fn insert(connection: &Connection, row: &Destruction) -> Result<(), Error> {
-    let sql = format!(
-        "INSERT INTO org_destructions ({COLUMNS}) VALUES (:id, :org, :requested_by, :requested_by_name, :requested_at, \
-         :destroy_at, NULL, NULL, :toll, NULL)"
-    );
-    connection.prepare_cached(&sql)?.execute(named_params! {
-        ":id": row.id.as_bytes(),
-        ":org": row.org,
-        ":requested_by": row.requested_by,
-        ":requested_by_name": row.requested_by_name,
-        ":requested_at": micros(row.requested_at),
-        ":destroy_at": micros(row.destroy_at),
-        ":toll": json(&row.toll)?,
-    })?;
-    Ok(())
+fn insert(connection: &dyn Sql, row: &Destruction) -> Result<(), Error> {
+    connection.insert(
+        TABLE,
+        &[
+            ("id", (&row.id).into()),
+            ("org", (&row.org).into()),
+            ("requested_by", (&row.requested_by).into()),
+            ("requested_by_name", (&row.requested_by_name).into()),
+            ("requested_at", row.requested_at.into()),
+            ("destroy_at", row.destroy_at.into()),
+            ("toll", json(&row.toll)?.into()),
+        ],
+    )
 }
 
 fn read(cells: &mut Cells<'_>) -> Result<Destruction, Error> {

@@ -1,75 +1,70 @@
 //! The cells of a row, read in the order of its columns. What this program cannot have written is
 //! [`Error::Corrupt`], and says table, row and column; never the value.
 
+use std::ops::ControlFlow;
+
 use jiff::Timestamp;
-use rusqlite::types::{FromSql, ValueRef};
-use rusqlite::{Connection, Params, Row};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::super::{Error, Holder, HolderKind};
+use super::{Borrowed, Columns, FromCell, Sql, Value};
 use crate::store::Word;
 
 /// The first row that a query finds. The first column names the row.
 pub fn first<T>(
-    connection: &Connection,
+    connection: &dyn Sql,
     sql: &str,
-    params: impl Params,
+    values: &[Value<'_>],
     table: &'static str,
     read: impl FnOnce(&mut Cells<'_>) -> Result<T, Error>,
 ) -> Result<Option<T>, Error> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params)?;
-    rows.next()?.map(|row| read(&mut Cells::new(table, row))).transpose()
+    let (mut read, mut found) = (Some(read), None);
+    connection.query(sql, values, &mut |row| {
+        found = read.take().map(|read| read(&mut Cells::new(table, row))).transpose()?;
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(found)
 }
 
 /// All rows that a query finds.
 pub fn all<T>(
-    connection: &Connection,
+    connection: &dyn Sql,
     sql: &str,
-    params: impl Params,
+    values: &[Value<'_>],
     table: &'static str,
     read: impl Fn(&mut Cells<'_>) -> Result<T, Error>,
 ) -> Result<Vec<T>, Error> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(read(&mut Cells::new(table, row))?);
-    }
-    Ok(found)
+    some(connection, sql, values, table, usize::MAX, |cells| read(cells).map(Some))
 }
 
 /// The first rows of a query of which there is something to take, so many of them.
 pub fn some<T>(
-    connection: &Connection,
+    connection: &dyn Sql,
     sql: &str,
-    params: impl Params,
+    values: &[Value<'_>],
     table: &'static str,
     limit: usize,
     take: impl Fn(&mut Cells<'_>) -> Result<Option<T>, Error>,
 ) -> Result<Vec<T>, Error> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params)?;
     let mut found = Vec::new();
-    while found.len() < limit
-        && let Some(row) = rows.next()?
-    {
+    connection.query(sql, values, &mut |row| {
         found.extend(take(&mut Cells::new(table, row))?);
-    }
+        Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
     Ok(found)
 }
 
 pub struct Cells<'r> {
     table: &'static str,
-    row: &'r Row<'r>,
+    row: &'r dyn Columns,
     first: usize,
     next: usize,
 }
 
 impl<'r> Cells<'r> {
-    const fn new(table: &'static str, row: &'r Row<'r>) -> Self {
+    const fn new(table: &'static str, row: &'r dyn Columns) -> Self {
         Self { table, row, first: 0, next: 0 }
     }
 
@@ -81,9 +76,10 @@ impl<'r> Cells<'r> {
     }
 
     /// Text, bytes, whole numbers; optional ones too.
-    pub fn plain<T: FromSql>(&mut self) -> Result<T, Error> {
+    pub fn plain<T: FromCell>(&mut self) -> Result<T, Error> {
         self.next += 1;
-        self.row.get(self.next - 1).map_err(|_| self.corrupt("is of the wrong type or out of range"))
+        let cell = self.row.get(self.next - 1).and_then(T::read);
+        cell.ok_or_else(|| self.corrupt("is of the wrong type or out of range"))
     }
 
     pub fn flag(&mut self) -> Result<bool, Error> {
@@ -152,7 +148,7 @@ impl<'r> Cells<'r> {
 
     /// Complains about the cell that was read last.
     fn corrupt(&self, why: &str) -> Error {
-        let column = self.row.as_ref().column_name(self.next.saturating_sub(1)).unwrap_or("?");
+        let column = self.row.name(self.next.saturating_sub(1));
         Error::Corrupt(format!("{} {}: {column} {why}", self.table, self.name()))
     }
 
@@ -161,10 +157,10 @@ impl<'r> Cells<'r> {
     }
 
     fn name(&self) -> String {
-        match self.row.get_ref(self.first) {
-            Ok(ValueRef::Integer(number)) => number.to_string(),
-            Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).into_owned(),
-            Ok(ValueRef::Blob(bytes)) => {
+        match self.row.get(self.first) {
+            Some(Borrowed::Integer(number)) => number.to_string(),
+            Some(Borrowed::Text(text)) => text.to_owned(),
+            Some(Borrowed::Bytes(bytes)) => {
                 Uuid::from_slice(bytes).map_or_else(|_| "with a damaged id".into(), |id| id.to_string())
             }
             _ => "without an id".into(),
@@ -172,19 +168,9 @@ impl<'r> Cells<'r> {
     }
 }
 
-/// A time as a cell. Less than a microsecond is cut off, here and in PostgreSQL.
-pub fn micros(at: Timestamp) -> i64 {
-    at.as_microsecond()
-}
-
 /// The time that will be read back.
 pub fn stored(at: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
-}
-
-/// A count as a cell. More than fits is more than there can be.
-pub fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 pub fn json<T: Serialize>(value: &T) -> Result<String, Error> {

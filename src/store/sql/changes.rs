@@ -1,11 +1,10 @@
 //! The table `changes`: what those who watch are told.
 
 use jiff::Timestamp;
-use rusqlite::Connection;
 
 use super::super::{ChangeEvent, Credential, Error};
-use super::cells::{micros, signed};
-use super::{cells, credentials};
+use super::value::values;
+use super::{Sql, cells, credentials};
 
 /// One fact. A commit may tell several.
 #[derive(Clone, Copy, Debug)]
@@ -43,32 +42,30 @@ impl Happened {
 
 /// Adds a row and returns its sequence number.
 pub fn insert(
-    connection: &Connection,
+    connection: &dyn Sql,
     credential: &Credential,
     happened: Happened,
     version: Option<u32>,
     at: Timestamp,
 ) -> Result<u64, Error> {
     let sql = "INSERT INTO changes (org, credential_id, change, version, at) VALUES (?1, ?2, ?3, ?4, ?5)";
-    let row = (&credential.path.org, credential.id.as_bytes(), happened.word(), version, micros(at));
-    // RETURNING would open a temporary table for one number.
-    connection.prepare_cached(sql)?.execute(row)?;
-    Ok(connection.last_insert_rowid().unsigned_abs())
+    let row = values![&credential.path.org, &credential.id, happened.word(), version, at];
+    connection.insert_numbered(sql, row, "sequence")
 }
 
-pub fn newest(connection: &Connection) -> Result<u64, Error> {
-    let sequence: Option<i64> = connection.query_row("SELECT max(sequence) FROM changes", [], |row| row.get(0))?;
-    Ok(sequence.map_or(0, i64::unsigned_abs))
+pub fn newest(connection: &dyn Sql) -> Result<u64, Error> {
+    let newest = cells::first(connection, "SELECT max(sequence) FROM changes", &[], "changes", |cells| cells.plain())?;
+    Ok(newest.flatten().map_or(0, i64::unsigned_abs))
 }
 
-pub fn after(connection: &Connection, org: &str, after: u64, limit: u32) -> Result<Vec<ChangeEvent>, Error> {
+pub fn after(connection: &dyn Sql, org: &str, after: u64, limit: u32) -> Result<Vec<ChangeEvent>, Error> {
     let columns = credentials::COLUMNS.split(", ").map(|column| format!("c.{column}")).collect::<Vec<_>>().join(", ");
     let sql = format!(
         "SELECT h.sequence, h.at, h.change, h.version, {columns} FROM changes h \
          JOIN credentials c ON c.id = h.credential_id WHERE h.org = ?1 AND h.sequence > ?2 \
          ORDER BY h.sequence LIMIT ?3"
     );
-    cells::all(connection, &sql, (org, signed(after), limit), "changes", |cells| {
+    cells::all(connection, &sql, values![org, after, limit], "changes", |cells| {
         let (sequence, at, change, version) = (cells.count()?, cells.time()?, cells.plain()?, cells.plain()?);
         let credential = credentials::read(cells.joined(credentials::TABLE))?;
         Ok(ChangeEvent { sequence, at, change, version, credential })

@@ -1,12 +1,12 @@
 //! The tables `org_integration_credentials`, which keeps what was sealed, and `org_integration_credential_states`.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, named_params};
 use uuid::Uuid;
 
 use super::super::{Error, Holder, NewVersion, ProbeRecord, Sealed, Version, VersionState, Wrap};
-use super::cells::{self, Cells, json, micros, stored};
-use super::{resealed, wraps};
+use super::cells::{self, Cells, json, stored};
+use super::value::values;
+use super::{Sql, resealed, wraps};
 use crate::store::Word as _;
 
 const TABLE: &str = "org_integration_credentials";
@@ -23,9 +23,9 @@ pub const JOINED: &str = "org_integration_credentials v LEFT JOIN org_integratio
 
 pub const BLOB: &str = "coalesce(r.sealed_blob, v.sealed_blob) AS sealed_blob";
 
-pub fn all(connection: &Connection, credential: Uuid) -> Result<Vec<Version>, Error> {
+pub fn all(connection: &dyn Sql, credential: Uuid) -> Result<Vec<Version>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM {JOINED} WHERE v.credential_id = ?1 ORDER BY v.version DESC");
-    let mut versions = cells::all(connection, &sql, [credential.as_bytes()], TABLE, read)?;
+    let mut versions = cells::all(connection, &sql, values![&credential], TABLE, read)?;
     let mut keys = wraps::of_versions(connection, credential)?;
     for version in &mut versions {
         version.keys = keys.remove(&version.version).unwrap_or_default();
@@ -34,18 +34,18 @@ pub fn all(connection: &Connection, credential: Uuid) -> Result<Vec<Version>, Er
 }
 
 /// Without what its key is wrapped under.
-pub fn one(connection: &Connection, credential: Uuid, version: u32) -> Result<Option<Version>, Error> {
+pub fn one(connection: &dyn Sql, credential: Uuid, version: u32) -> Result<Option<Version>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM {JOINED} WHERE v.credential_id = ?1 AND v.version = ?2");
-    cells::first(connection, &sql, (credential.as_bytes(), version), TABLE, read)
+    cells::first(connection, &sql, values![&credential, version], TABLE, read)
 }
 
 /// A version that is not destroyed, with its ciphertext.
-pub fn sealed(connection: &Connection, credential: Uuid, version: u32) -> Result<Option<(Version, Sealed)>, Error> {
+pub fn sealed(connection: &dyn Sql, credential: Uuid, version: u32) -> Result<Option<(Version, Sealed)>, Error> {
     let sql = format!(
         "SELECT {COLUMNS}, {BLOB} FROM {JOINED} \
          WHERE v.credential_id = ?1 AND v.version = ?2 AND s.state IS DISTINCT FROM 'destroyed'"
     );
-    let found = cells::first(connection, &sql, (credential.as_bytes(), version), TABLE, |cells| {
+    let found = cells::first(connection, &sql, values![&credential, version], TABLE, |cells| {
         Ok((read(cells)?, cells.plain::<Vec<u8>>()?))
     })?;
     let Some((row, blob)) = found else { return Ok(None) };
@@ -55,9 +55,9 @@ pub fn sealed(connection: &Connection, credential: Uuid, version: u32) -> Result
 }
 
 /// The number of the version that is active. That of a deleted credential waits for an undelete.
-pub fn active(connection: &Connection, credential: Uuid) -> Result<Option<u32>, Error> {
+pub fn active(connection: &dyn Sql, credential: Uuid) -> Result<Option<u32>, Error> {
     let sql = "SELECT version FROM org_integration_credential_states WHERE credential_id = ?1 AND state = 'active'";
-    Ok(connection.prepare_cached(sql)?.query_row([credential.as_bytes()], |row| row.get(0)).optional()?)
+    cells::first(connection, sql, values![&credential], TABLE, |cells| cells.plain())
 }
 
 /// A version as it is read back after [`insert`].
@@ -91,68 +91,68 @@ const fn state(new: &NewVersion) -> VersionState {
 }
 
 /// Adds a version, active at once or pending.
-pub fn insert(connection: &Connection, credential: Uuid, new: &NewVersion, at: Timestamp) -> Result<(), Error> {
-    let sql = "INSERT INTO org_integration_credentials (credential_id, version, fingerprint, digest, public_identity, \
-         seal, created_by, created_at, sealed_blob) VALUES (:credential, :version, :fingerprint, :digest, \
-         :public_identity, :seal, :created_by, :created_at, :sealed_blob)";
-    connection.prepare_cached(sql)?.execute(named_params! {
-        ":credential": credential.as_bytes(),
-        ":version": new.version,
-        ":fingerprint": new.fingerprint,
-        ":digest": new.digest,
-        ":public_identity": json(&new.public_identity)?,
-        ":seal": new.seal.word(),
-        ":created_by": new.created_by,
-        ":created_at": micros(at),
-        ":sealed_blob": new.sealed.blob,
-    })?;
+pub fn insert(connection: &dyn Sql, credential: Uuid, new: &NewVersion, at: Timestamp) -> Result<(), Error> {
+    connection.insert(
+        TABLE,
+        &[
+            ("credential_id", (&credential).into()),
+            ("version", new.version.into()),
+            ("fingerprint", (&new.fingerprint).into()),
+            ("digest", (&new.digest).into()),
+            ("public_identity", json(&new.public_identity)?.into()),
+            ("seal", new.seal.word().into()),
+            ("created_by", (&new.created_by).into()),
+            ("created_at", at.into()),
+            ("sealed_blob", (&new.sealed.blob).into()),
+        ],
+    )?;
     for wrap in &new.sealed.wraps {
         wraps::put(connection, &Holder::Version { credential, version: new.version }, wrap)?;
     }
-    let sql = "INSERT INTO org_integration_credential_states (credential_id, version, state, probe, activated_at, \
-         probe_at, expires_at, warnings) \
-         VALUES (:credential, :version, :state, :probe, :activated_at, :probe_at, :expires_at, :warnings)";
-    connection.prepare_cached(sql)?.execute(named_params! {
-        ":credential": credential.as_bytes(),
-        ":version": new.version,
-        ":state": state(new).word(),
-        ":probe": new.probe.as_ref().map(json).transpose()?,
-        ":activated_at": new.activate.then_some(micros(at)),
-        ":probe_at": new.probe_at.map(micros),
-        ":expires_at": new.expires_at.map(micros),
-        ":warnings": json(&new.warnings)?,
-    })?;
+    connection.insert(
+        "org_integration_credential_states",
+        &[
+            ("credential_id", (&credential).into()),
+            ("version", new.version.into()),
+            ("state", state(new).word().into()),
+            ("probe", new.probe.as_ref().map(json).transpose()?.into()),
+            ("activated_at", new.activate.then_some(at).into()),
+            ("probe_at", new.probe_at.into()),
+            ("expires_at", new.expires_at.into()),
+            ("warnings", json(&new.warnings)?.into()),
+        ],
+    )?;
     Ok(())
 }
 
-pub fn set_state(connection: &Connection, credential: Uuid, version: u32, state: VersionState) -> Result<(), Error> {
+pub fn set_state(connection: &dyn Sql, credential: Uuid, version: u32, state: VersionState) -> Result<(), Error> {
     let sql = "UPDATE org_integration_credential_states SET state = ?3 WHERE credential_id = ?1 AND version = ?2";
-    connection.prepare_cached(sql)?.execute((credential.as_bytes(), version, state.word()))?;
+    connection.execute(sql, values![&credential, version, state.word()])?;
     Ok(())
 }
 
-pub fn set_activated(connection: &Connection, credential: Uuid, version: u32, at: Timestamp) -> Result<(), Error> {
+pub fn set_activated(connection: &dyn Sql, credential: Uuid, version: u32, at: Timestamp) -> Result<(), Error> {
     let sql = "UPDATE org_integration_credential_states SET state = 'active', activated_at = ?3 \
          WHERE credential_id = ?1 AND version = ?2";
-    connection.prepare_cached(sql)?.execute((credential.as_bytes(), version, micros(at)))?;
+    connection.execute(sql, values![&credential, version, at])?;
     Ok(())
 }
 
-pub fn set_probe(connection: &Connection, credential: Uuid, version: u32, probe: &ProbeRecord) -> Result<(), Error> {
+pub fn set_probe(connection: &dyn Sql, credential: Uuid, version: u32, probe: &ProbeRecord) -> Result<(), Error> {
     let sql = "UPDATE org_integration_credential_states SET probe = ?3 WHERE credential_id = ?1 AND version = ?2";
-    connection.prepare_cached(sql)?.execute((credential.as_bytes(), version, json(probe)?))?;
+    connection.execute(sql, values![&credential, version, json(probe)?])?;
     Ok(())
 }
 
 /// What a test found well stays known when a later one finds nothing out.
-pub fn set_learned(connection: &Connection, credential: Uuid, version: u32, probe: &ProbeRecord) -> Result<(), Error> {
+pub fn set_learned(connection: &dyn Sql, credential: Uuid, version: u32, probe: &ProbeRecord) -> Result<(), Error> {
     let sql = "UPDATE org_integration_credential_states SET learned = ?3 WHERE credential_id = ?1 AND version = ?2";
-    connection.prepare_cached(sql)?.execute((credential.as_bytes(), version, json(probe)?))?;
+    connection.execute(sql, values![&credential, version, json(probe)?])?;
     Ok(())
 }
 
 pub fn set_next_test(
-    connection: &Connection,
+    connection: &dyn Sql,
     credential: Uuid,
     version: u32,
     at: Option<Timestamp>,
@@ -160,28 +160,28 @@ pub fn set_next_test(
 ) -> Result<(), Error> {
     let sql = "UPDATE org_integration_credential_states SET probe_at = ?3, failures = ?4 \
          WHERE credential_id = ?1 AND version = ?2";
-    connection.prepare_cached(sql)?.execute((credential.as_bytes(), version, at.map(micros), failures))?;
+    connection.execute(sql, values![&credential, version, at, failures])?;
     Ok(())
 }
 
 /// The earliest next test among the version that is served and the newest, where that is pending.
-pub fn next_test(connection: &Connection, credential: Uuid, latest: u32) -> Result<Option<Timestamp>, Error> {
+pub fn next_test(connection: &dyn Sql, credential: Uuid, latest: u32) -> Result<Option<Timestamp>, Error> {
     let sql = "SELECT min(probe_at) FROM org_integration_credential_states WHERE credential_id = ?1 \
          AND (state = 'active' OR (state = 'pending' AND version = ?2))";
-    let next = cells::first(connection, sql, (credential.as_bytes(), latest), TABLE, |cells| cells.optional_time())?;
+    let next = cells::first(connection, sql, values![&credential, latest], TABLE, |cells| cells.optional_time())?;
     Ok(next.flatten())
 }
 
 /// Overwrites the ciphertext and the wrapped keys of every version with zeros, where they stand.
-pub fn destroy(connection: &Connection, credential: Uuid, at: Timestamp) -> Result<(), Error> {
-    let sql = "UPDATE org_integration_credentials SET sealed_blob = zeroblob(length(sealed_blob)) \
-         WHERE credential_id = ?1";
-    connection.prepare_cached(sql)?.execute([credential.as_bytes()])?;
+pub fn destroy(connection: &dyn Sql, credential: Uuid, at: Timestamp) -> Result<(), Error> {
+    let zeros = connection.dialect().zeros("sealed_blob");
+    let sql = format!("UPDATE org_integration_credentials SET sealed_blob = {zeros} WHERE credential_id = ?1");
+    connection.execute(&sql, values![&credential])?;
     resealed::destroy(connection, credential)?;
     wraps::drop_versions(connection, credential)?;
     let sql = "UPDATE org_integration_credential_states SET state = 'destroyed', destroyed_at = ?2 \
          WHERE credential_id = ?1";
-    connection.prepare_cached(sql)?.execute((credential.as_bytes(), micros(at)))?;
+    connection.execute(sql, values![&credential, at])?;
     Ok(())
 }
 
@@ -212,8 +212,8 @@ fn read(cells: &mut Cells<'_>) -> Result<Version, Error> {
 mod tests {
     use rusqlite::StatementStatus;
 
-    use super::super::connection;
     use super::*;
+    use crate::store::sqlite::connection;
 
     /// For SQLite, the index of those that are active makes any value worth another plan.
     #[test]

@@ -4,10 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::super::Error;
+use super::Sql;
+use super::value::values;
 
 /// In microseconds: a use that is not newer than the one that is known by this much tells nothing.
 pub const COARSE: i64 = 60_000_000;
@@ -31,34 +32,22 @@ impl Uses {
     }
 
     /// Nobody has paused for long: along with what is written now.
-    pub fn write_if_overdue(&mut self, connection: &Connection) -> Result<(), Error> {
+    pub fn write_if_overdue(&mut self, connection: &dyn Sql) -> Result<(), Error> {
         match self.since {
             Some(since) if since.elapsed() >= LONGEST_WAIT => self.write(connection),
             _ => Ok(()),
         }
     }
 
-    /// A failure loses them: they are not worth another try.
-    pub fn in_a_pause(&mut self, connection: &mut Connection) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        let written = connection.transaction().map_err(Error::from).and_then(|transaction| {
-            self.write(&transaction)?;
-            Ok(transaction.commit()?)
-        });
-        if written.is_err() {
-            self.clear();
-        }
+    pub const fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
-    fn write(&mut self, connection: &Connection) -> Result<(), Error> {
+    pub fn write(&mut self, connection: &dyn Sql) -> Result<(), Error> {
         let sql = "UPDATE tokens SET last_used_at = ?2 WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at < ?2)";
-        let mut statement = connection.prepare_cached(sql)?;
-        for (token, at) in &self.waiting {
-            statement.execute((token.as_bytes(), at))?;
+        for (token, at) in std::mem::take(self).waiting {
+            connection.execute(sql, values![&token, at])?;
         }
-        self.clear();
         Ok(())
     }
 }

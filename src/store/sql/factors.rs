@@ -1,12 +1,12 @@
 //! The table `second_factors`.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, named_params};
 use uuid::Uuid;
 
 use super::super::{Error, Factor, FactorChange, FactorState, Holder, Sealed};
-use super::cells::{self, Cells, micros, signed};
-use super::{orgs, wraps};
+use super::cells::{self, Cells};
+use super::value::values;
+use super::{Sql, Value, orgs, wraps};
 use crate::store::Word as _;
 
 const TABLE: &str = "second_factors";
@@ -15,33 +15,33 @@ const TABLE: &str = "second_factors";
 const COLUMNS: &str = "caller, state, id, caller_name, org, blob, created_by, created_at, \
      confirmed_at, last_step, failures, locked_until";
 
-pub fn one(connection: &Connection, caller: &str, state: FactorState) -> Result<Option<Factor>, Error> {
+pub fn one(connection: &dyn Sql, caller: &str, state: FactorState) -> Result<Option<Factor>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM second_factors WHERE caller = ?1 AND state = ?2");
-    let found = cells::first(connection, &sql, (caller, state.word()), TABLE, read)?;
+    let found = cells::first(connection, &sql, values![caller, state.word()], TABLE, read)?;
     found.map(|factor| with_wraps(connection, factor)).transpose()
 }
 
-pub fn all(connection: &Connection, org: Option<&str>) -> Result<Vec<Factor>, Error> {
+pub fn all(connection: &dyn Sql, org: Option<&str>) -> Result<Vec<Factor>, Error> {
     let filter = if org.is_some() { "WHERE org = ?1" } else { "" };
     let sql = format!("SELECT {COLUMNS} FROM second_factors {filter} ORDER BY created_at DESC, id DESC");
-    let found = cells::all(connection, &sql, rusqlite::params_from_iter(org), TABLE, read)?;
+    let found = cells::all(connection, &sql, org.map(Value::from).as_slice(), TABLE, read)?;
     found.into_iter().map(|factor| with_wraps(connection, factor)).collect()
 }
 
 /// Those that wait for their first code since before a time.
-pub fn waiting(connection: &Connection, since: Timestamp, limit: u32) -> Result<Vec<Factor>, Error> {
+pub fn waiting(connection: &dyn Sql, since: Timestamp, limit: u32) -> Result<Vec<Factor>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM second_factors WHERE state = 'pending' AND created_at <= ?1 LIMIT ?2");
-    let found = cells::all(connection, &sql, (micros(since), limit), TABLE, read)?;
+    let found = cells::all(connection, &sql, values![since, limit], TABLE, read)?;
     found.into_iter().map(|factor| with_wraps(connection, factor)).collect()
 }
 
-fn with_wraps(connection: &Connection, mut factor: Factor) -> Result<Factor, Error> {
+fn with_wraps(connection: &dyn Sql, mut factor: Factor) -> Result<Factor, Error> {
     factor.sealed.wraps = wraps::of(connection, &Holder::Factor(factor.id))?;
     Ok(factor)
 }
 
 /// Answers whether a wrapped key was destroyed.
-pub fn apply(connection: &Connection, change: &FactorChange, at: Timestamp) -> Result<bool, Error> {
+pub fn apply(connection: &dyn Sql, change: &FactorChange, at: Timestamp) -> Result<bool, Error> {
     match change {
         FactorChange::Enrol { factor, beside } => enrol(connection, factor, *beside),
         FactorChange::Confirm { caller, id, step } => confirm(connection, caller, *id, *step, at),
@@ -52,80 +52,84 @@ pub fn apply(connection: &Connection, change: &FactorChange, at: Timestamp) -> R
     }
 }
 
-fn enrol(connection: &Connection, new: &Factor, beside: Option<Uuid>) -> Result<bool, Error> {
+fn enrol(connection: &dyn Sql, new: &Factor, beside: Option<Uuid>) -> Result<bool, Error> {
     if one(connection, &new.caller, FactorState::Active)?.map(|active| active.id) != beside {
         return Err(Error::Stale { current: None });
     }
     orgs::refuse(connection, &new.org)?;
     let destroyed = drop_wraps(connection, &new.caller, Some(FactorState::Pending))?;
-    let sql = format!(
-        "INSERT OR REPLACE INTO second_factors ({COLUMNS}) VALUES (:caller, 'pending', :id, :caller_name, :org, :blob, \
-         :created_by, :created_at, NULL, 0, 0, NULL)"
-    );
-    connection.prepare_cached(&sql)?.execute(named_params! {
-        ":caller": new.caller,
-        ":id": new.id.as_bytes(),
-        ":caller_name": new.caller_name,
-        ":org": new.org,
-        ":blob": new.sealed.blob,
-        ":created_by": new.created_by,
-        ":created_at": micros(new.created_at),
-    })?;
+    let sql = "DELETE FROM second_factors WHERE caller = ?1 AND state = 'pending'";
+    connection.execute(sql, values![&new.caller])?;
+    connection.insert(
+        TABLE,
+        &[
+            ("state", FactorState::Pending.word().into()),
+            ("last_step", 0_u32.into()),
+            ("failures", 0_u32.into()),
+            ("caller", (&new.caller).into()),
+            ("id", (&new.id).into()),
+            ("caller_name", (&new.caller_name).into()),
+            ("org", (&new.org).into()),
+            ("blob", (&new.sealed.blob).into()),
+            ("created_by", (&new.created_by).into()),
+            ("created_at", new.created_at.into()),
+        ],
+    )?;
     for wrap in &new.sealed.wraps {
         wraps::put(connection, &Holder::Factor(new.id), wrap)?;
     }
     Ok(destroyed)
 }
 
-fn confirm(connection: &Connection, caller: &str, id: Uuid, step: u64, at: Timestamp) -> Result<bool, Error> {
+fn confirm(connection: &dyn Sql, caller: &str, id: Uuid, step: u64, at: Timestamp) -> Result<bool, Error> {
     spend(connection, caller, id, step, at)?;
     let destroyed = drop_wraps(connection, caller, Some(FactorState::Active))?;
     let sql = "DELETE FROM second_factors WHERE caller = ?1 AND state = 'active'";
-    connection.prepare_cached(sql)?.execute([caller])?;
+    connection.execute(sql, values![caller])?;
     let sql = "UPDATE second_factors SET state = 'active', confirmed_at = ?3 \
          WHERE caller = ?1 AND id = ?2 AND state = 'pending'";
-    one_row(connection.prepare_cached(sql)?.execute((caller, id.as_bytes(), micros(at)))?)?;
+    one_row(connection.execute(sql, values![caller, &id, at])?)?;
     Ok(destroyed)
 }
 
-fn spend(connection: &Connection, caller: &str, id: Uuid, step: u64, at: Timestamp) -> Result<(), Error> {
+fn spend(connection: &dyn Sql, caller: &str, id: Uuid, step: u64, at: Timestamp) -> Result<(), Error> {
     let sql = "UPDATE second_factors SET last_step = ?3, failures = 0, locked_until = NULL \
          WHERE caller = ?1 AND id = ?2 AND last_step < ?3 AND (locked_until IS NULL OR locked_until <= ?4)";
-    one_row(connection.prepare_cached(sql)?.execute((caller, id.as_bytes(), signed(step), micros(at)))?)
+    one_row(connection.execute(sql, values![caller, &id, step, at])?)
 }
 
-fn miss(connection: &Connection, caller: &str, id: Uuid, at: Timestamp) -> Result<(), Error> {
+fn miss(connection: &dyn Sql, caller: &str, id: Uuid, at: Timestamp) -> Result<(), Error> {
     let sql = "UPDATE second_factors SET failures = failures + 1 \
          WHERE caller = ?1 AND id = ?2 AND (locked_until IS NULL OR locked_until <= ?3) RETURNING failures";
-    let failures = cells::first(connection, sql, (caller, id.as_bytes(), micros(at)), TABLE, |cells| cells.plain())?;
+    let failures = cells::first(connection, sql, values![caller, &id, at], TABLE, |cells| cells.plain())?;
     let failures: u32 = failures.ok_or(Error::Stale { current: None })?;
-    let until = Factor::lock(failures).map(|lock| micros(at.saturating_add(lock).unwrap_or(Timestamp::MAX)));
+    let until = Factor::lock(failures).map(|lock| at.saturating_add(lock).unwrap_or(Timestamp::MAX));
     let sql = "UPDATE second_factors SET locked_until = ?3 WHERE caller = ?1 AND id = ?2";
-    one_row(connection.prepare_cached(sql)?.execute((caller, id.as_bytes(), until))?)
+    one_row(connection.execute(sql, values![caller, &id, until])?)
 }
 
-fn remove(connection: &Connection, caller: &str) -> Result<bool, Error> {
+fn remove(connection: &dyn Sql, caller: &str) -> Result<bool, Error> {
     let destroyed = drop_wraps(connection, caller, None)?;
-    match connection.prepare_cached("DELETE FROM second_factors WHERE caller = ?1")?.execute([caller])? {
+    match connection.execute("DELETE FROM second_factors WHERE caller = ?1", values![caller])? {
         0 => Err(Error::Stale { current: None }),
         _ => Ok(destroyed),
     }
 }
 
-fn forget(connection: &Connection, caller: &str, id: Uuid) -> Result<bool, Error> {
+fn forget(connection: &dyn Sql, caller: &str, id: Uuid) -> Result<bool, Error> {
     let sql = "DELETE FROM second_factors WHERE caller = ?1 AND id = ?2 AND state = 'pending'";
-    one_row(connection.prepare_cached(sql)?.execute((caller, id.as_bytes()))?)?;
+    one_row(connection.execute(sql, values![caller, &id])?)?;
     wraps::drop_all(connection, &Holder::Factor(id))
 }
 
 /// Of what a caller has in a state, or in any.
-fn drop_wraps(connection: &Connection, caller: &str, state: Option<FactorState>) -> Result<bool, Error> {
+fn drop_wraps(connection: &dyn Sql, caller: &str, state: Option<FactorState>) -> Result<bool, Error> {
     let sql = "SELECT id FROM second_factors WHERE caller = ?1 AND state = coalesce(?2, state)";
-    let ids = cells::all(connection, sql, (caller, state.map(FactorState::word)), TABLE, |cells| cells.id())?;
+    let ids = cells::all(connection, sql, values![caller, state.map(FactorState::word)], TABLE, |cells| cells.id())?;
     ids.into_iter().try_fold(false, |any, id| Ok(wraps::drop_all(connection, &Holder::Factor(id))? || any))
 }
 
-const fn one_row(changed: usize) -> Result<(), Error> {
+const fn one_row(changed: u64) -> Result<(), Error> {
     match changed {
         1 => Ok(()),
         _ => Err(Error::Stale { current: None }),

@@ -1,13 +1,12 @@
 //! The table `grants`.
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::types::Value;
-use rusqlite::{Connection, named_params};
 use uuid::Uuid;
 
 use super::super::{Error, Grant, GrantFilter};
-use super::cells::{self, Cells, json, micros, stored};
-use super::{access, orgs};
+use super::cells::{self, Cells, json, stored};
+use super::value::values;
+use super::{Sql, Value, access, orgs};
 
 /// In the order in which [`read`] takes them.
 const COLUMNS: &str = "id, org, run, phase, credentials, holder, uses, used, hash, minted_by, minted_with, created_at, \
@@ -16,37 +15,32 @@ const COLUMNS: &str = "id, org, run, phase, credentials, holder, uses, used, has
 /// So long what has ended can still be looked at; the audit log keeps what it did.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-pub fn grant(connection: &Connection, id: Uuid) -> Result<Option<Grant>, Error> {
+pub fn grant(connection: &dyn Sql, id: Uuid) -> Result<Option<Grant>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM grants WHERE id = ?1");
-    cells::first(connection, &sql, [id.as_bytes()], "grants", read)
+    cells::first(connection, &sql, values![&id], "grants", read)
 }
 
 /// Newest first, strictly before a grant.
-pub fn page(
-    connection: &Connection,
-    filter: &GrantFilter,
-    before: Option<Uuid>,
-    limit: u32,
-) -> Result<Vec<Grant>, Error> {
+pub fn page(connection: &dyn Sql, filter: &GrantFilter, before: Option<Uuid>, limit: u32) -> Result<Vec<Grant>, Error> {
     let mut conditions = vec!["TRUE"];
     let mut values = Vec::new();
     for (condition, wanted) in [("org = ?", &filter.org), ("run = ?", &filter.run)] {
         if let Some(wanted) = wanted {
             conditions.push(condition);
-            values.push(Value::Text(wanted.clone()));
+            values.push(Value::from(wanted));
         }
     }
     if let Some(id) = before {
         conditions.push("id < ?");
-        values.push(Value::Blob(id.as_bytes().to_vec()));
+        values.push(Value::from(id.as_bytes().to_vec()));
     }
-    values.push(Value::Integer(limit.into()));
+    values.push(Value::from(limit));
     let sql = format!("SELECT {COLUMNS} FROM grants WHERE {} ORDER BY id DESC LIMIT ?", conditions.join(" AND "));
-    cells::all(connection, &sql, rusqlite::params_from_iter(values), "grants", read)
+    cells::all(connection, &sql, &values, "grants", read)
 }
 
 /// Minting the same grant again, after an answer that got lost, is no error. What has ended long ago goes.
-pub fn mint(connection: &Connection, new: &Grant, at: Timestamp) -> Result<(), Error> {
+pub fn mint(connection: &dyn Sql, new: &Grant, at: Timestamp) -> Result<(), Error> {
     if let Some(known) = grant(connection, new.id)? {
         let same = Grant {
             created_at: stored(new.created_at),
@@ -61,50 +55,48 @@ pub fn mint(connection: &Connection, new: &Grant, at: Timestamp) -> Result<(), E
         access::outlived_by(connection, token, new.expires_at, at)?;
     }
     prune(connection, "grants", "TRUE", at)?;
-    let sql = format!(
-        "INSERT INTO grants ({COLUMNS}) VALUES (:id, :org, :run, :phase, :credentials, :holder, :uses, 0, :hash, \
-         :minted_by, :minted_with, :created_at, :expires_at, NULL)"
-    );
-    connection.prepare_cached(&sql)?.execute(named_params! {
-        ":id": new.id.as_bytes(),
-        ":org": new.org,
-        ":run": new.run,
-        ":phase": new.phase,
-        ":credentials": json(&new.credentials)?,
-        ":holder": new.holder,
-        ":uses": new.uses,
-        ":hash": new.hash,
-        ":minted_by": new.minted_by,
-        ":minted_with": new.minted_with.as_ref().map(Uuid::as_bytes),
-        ":created_at": micros(new.created_at),
-        ":expires_at": micros(new.expires_at),
-    })?;
-    Ok(())
+    connection.insert(
+        "grants",
+        &[
+            ("id", (&new.id).into()),
+            ("org", (&new.org).into()),
+            ("run", (&new.run).into()),
+            ("phase", (&new.phase).into()),
+            ("credentials", json(&new.credentials)?.into()),
+            ("holder", new.holder.as_ref().into()),
+            ("uses", new.uses.into()),
+            ("hash", (&new.hash).into()),
+            ("minted_by", (&new.minted_by).into()),
+            ("minted_with", new.minted_with.as_ref().into()),
+            ("created_at", new.created_at.into()),
+            ("expires_at", new.expires_at.into()),
+        ],
+    )
 }
 
 /// Deletes some of the rows that have ended long ago.
-pub fn prune(connection: &Connection, table: &str, of: &str, at: Timestamp) -> Result<(), Error> {
+pub fn prune(connection: &dyn Sql, table: &str, of: &str, at: Timestamp) -> Result<(), Error> {
     let Ok(end) = at.checked_sub(KEPT) else { return Ok(()) };
     let sql =
         format!("DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE expires_at < ?1 AND {of} LIMIT 100)");
-    connection.prepare_cached(&sql)?.execute([micros(end)])?;
+    connection.execute(&sql, values![end])?;
     Ok(())
 }
 
 /// The first revocation counts. There must be such a grant.
-pub fn revoke(connection: &Connection, id: Uuid, at: Timestamp) -> Result<(), Error> {
+pub fn revoke(connection: &dyn Sql, id: Uuid, at: Timestamp) -> Result<(), Error> {
     let sql = "UPDATE grants SET revoked_at = COALESCE(revoked_at, ?2) WHERE id = ?1";
-    match connection.prepare_cached(sql)?.execute((id.as_bytes(), micros(at)))? {
+    match connection.execute(sql, values![&id, at])? {
         0 => Err(Error::Stale { current: None }),
         _ => Ok(()),
     }
 }
 
 /// Counts a use, unless there is none left. `at` is when the request came.
-pub fn spend(connection: &Connection, id: Uuid, at: Timestamp) -> Result<(), Error> {
+pub fn spend(connection: &dyn Sql, id: Uuid, at: Timestamp) -> Result<(), Error> {
     let sql = "UPDATE grants SET used = used + 1 \
          WHERE id = ?1 AND used < uses AND revoked_at IS NULL AND expires_at > ?2";
-    match connection.prepare_cached(sql)?.execute((id.as_bytes(), micros(at)))? {
+    match connection.execute(sql, values![&id, at])? {
         0 => Err(Error::Spent),
         _ => Ok(()),
     }
