@@ -7,6 +7,10 @@
     reason = "a test may fail, and may be told how long to run"
 )]
 
+#[path = "../store/mod.rs"]
+#[macro_use]
+mod store;
+
 mod api;
 mod audit;
 mod backup;
@@ -41,10 +45,10 @@ mod reseal;
 mod rewrap;
 mod rpcs;
 mod shred;
+mod sqlite;
 mod stampede;
 mod start;
 mod stepup;
-mod store;
 mod tenants;
 mod tested;
 mod tokens;

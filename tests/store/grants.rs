@@ -39,7 +39,7 @@ pub async fn grants_are_kept(place: &impl Place) {
     let credential;
     let minted;
     {
-        let store = place.open();
+        let store = place.open().await;
         credential = served(&store, acme()).await;
         minted = grant(&[&credential], 3);
         let also = vec![draft("first").into(), draft("second").into()];
@@ -52,7 +52,7 @@ pub async fn grants_are_kept(place: &impl Place) {
         assert_eq!(store.grant(Uuid::now_v7()).await.unwrap(), None);
         commit(&store, spending(&credential, minted.id, None)).await.unwrap();
     }
-    let store = place.open();
+    let store = place.open().await;
     assert_eq!(store.grant(minted.id).await.unwrap(), Some(Grant { used: 1, ..minted.clone() }));
     let revoke = |id| Change::RevokeGrant { id, also: Vec::new() };
     commit(&store, revoke(minted.id)).await.unwrap();
@@ -66,7 +66,7 @@ pub async fn grants_are_kept(place: &impl Place) {
 
 /// Sixty-four want the last use: one gets it. What is refused uses nothing.
 pub async fn a_grant_is_spent_to_its_last_use(place: &impl Place) {
-    let store = Arc::new(place.open());
+    let store = Arc::new(place.open().await);
     let credential = served(&*store, acme()).await;
     let minted = grant(&[&credential], 2);
     commit(&*store, minting(&minted)).await.unwrap();
@@ -102,7 +102,7 @@ pub async fn a_grant_is_spent_to_its_last_use(place: &impl Place) {
 }
 
 pub async fn grants_end_with_their_token(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let credential = served(&store, acme()).await;
     let parent = token("acme");
     let child = Token { parent: Some(parent.id), expires_at: parent.expires_at, ..token("acme") };
@@ -138,7 +138,7 @@ pub async fn grants_end_with_their_token(place: &impl Place) {
 }
 
 pub async fn grant_pages(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let credential = served(&store, acme()).await;
     let mut minted = Vec::new();
     for number in 0..7 {

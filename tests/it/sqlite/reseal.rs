@@ -1,7 +1,7 @@
 //! Where blobs that were sealed anew are in the file: what they took over from is nowhere.
 
-use super::super::reseal::{anew, read};
 use super::*;
+use crate::store::reseal::{anew, read};
 
 fn times(folder: &Folder, needle: &str) -> usize {
     let files = [folder.file(), folder.side("-wal")].map(|file| fs::read(file).unwrap_or_default());

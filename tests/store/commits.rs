@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::*;
 
 pub async fn concurrent_commits_make_one_chain(place: &impl Place) {
-    let store = Arc::new(place.open());
+    let store = Arc::new(place.open().await);
     let credential = Arc::new(served(&*store, acme()).await);
     let tasks: Vec<_> = (0..1_000)
         .map(|number| {
@@ -40,7 +40,7 @@ pub async fn concurrent_commits_make_one_chain(place: &impl Place) {
 }
 
 pub async fn refused_changes_leave_their_group_alone(place: &impl Place) {
-    let store = Arc::new(place.open());
+    let store = Arc::new(place.open().await);
     let credential = served(&*store, acme()).await;
     let old = Target { revision: 0, ..at(&credential) };
     let tasks: Vec<_> = (0..300)
@@ -74,7 +74,7 @@ pub async fn refused_changes_leave_their_group_alone(place: &impl Place) {
 
 /// Sixty-four callers want one name, and then one rotation: one gets it.
 pub async fn one_name_is_created_once(place: &impl Place) {
-    let store = Arc::new(place.open());
+    let store = Arc::new(place.open().await);
     let race = async |change: Box<dyn Fn() -> Change>| {
         let tasks: Vec<_> = (0..64)
             .map(|_| {
@@ -107,7 +107,7 @@ pub async fn one_name_is_created_once(place: &impl Place) {
 pub async fn the_chain_goes_on_after_a_restart(place: &impl Place) {
     let mut instances = HashSet::new();
     for round in 0..3 {
-        let store = place.open();
+        let store = place.open().await;
         for step in 0..5 {
             let receipt = commit(&store, Change::Record).await.unwrap();
             assert_eq!(receipt.sequence, round * 5 + step + 1);
@@ -120,7 +120,7 @@ pub async fn the_chain_goes_on_after_a_restart(place: &impl Place) {
 pub async fn everything_survives_a_restart(place: &impl Place) {
     let (credential, gone, issued, records, newest);
     {
-        let store = place.open();
+        let store = place.open().await;
         let first = served(&store, acme()).await;
         credential = done(&store, rotation(at(&first), version(first.id, 2))).await;
         let other = created(&store, path("acme", "p", "openai", "gone")).await;
@@ -130,7 +130,7 @@ pub async fn everything_survives_a_restart(place: &impl Place) {
         records = verified(&store).await;
         newest = *store.newest_change().borrow();
     }
-    let store = place.open();
+    let store = place.open().await;
     assert_eq!(store.credential(&acme()).await.unwrap(), Some(credential.clone()));
     assert_eq!(store.deleted(&gone.path).await.unwrap(), Some(gone));
     assert_eq!(store.token(issued.id).await.unwrap(), Some(issued));
@@ -141,7 +141,7 @@ pub async fn everything_survives_a_restart(place: &impl Place) {
 }
 
 pub async fn watchers_are_woken_and_resume(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let mut newest = store.newest_change();
     assert_eq!(*newest.borrow_and_update(), 0);
     let first = created(&store, acme()).await;
@@ -178,7 +178,7 @@ pub async fn watchers_are_woken_and_resume(place: &impl Place) {
 }
 
 pub async fn ready(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     store.ready().await.unwrap();
     served(&store, acme()).await;
     store.ready().await.unwrap();

@@ -8,7 +8,7 @@ use super::changes::serving;
 use super::*;
 
 pub async fn serve_refuses_revoked_tokens(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let credential = served(&store, acme()).await;
     let token = token("acme");
     let serving = |token| serving(&credential, 1, Some(token));
@@ -22,7 +22,7 @@ pub async fn serve_refuses_revoked_tokens(place: &impl Place) {
 }
 
 pub async fn tokens(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let (first, second, third) = (token("acme"), token("other"), token("*"));
     for token in [&first, &second, &third] {
         let receipt = commit(&store, Change::IssueToken(token.clone())).await.unwrap();
@@ -46,7 +46,7 @@ pub async fn tokens(place: &impl Place) {
 }
 
 pub async fn first_admin(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let admin = || Token {
         role: "admin".into(),
         projects: Vec::new(),
@@ -75,7 +75,7 @@ pub async fn first_admin(place: &impl Place) {
 
 /// Sixty-four want to be the first administrator: one is.
 pub async fn one_admin_is_the_first(place: &impl Place) {
-    let store = Arc::new(place.open());
+    let store = Arc::new(place.open().await);
     let hour = jiff::SignedDuration::from_secs(3600);
     let tasks: Vec<_> = (0..64)
         .map(|_| {
@@ -123,7 +123,7 @@ async fn is_good(store: &impl Store, credential: &Credential, token: &Token) -> 
 }
 
 pub async fn families_end_together(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let credential = served(&store, acme()).await;
     let (ours, others) = (family(&store).await, family(&store).await);
     for token in ours.iter().chain(&others) {
@@ -149,7 +149,7 @@ pub async fn families_end_together(place: &impl Place) {
 }
 
 pub async fn children_stay_within(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let credential = served(&store, acme()).await;
     let parent = Token { expires_at: later(), ..token("acme") };
     commit(&store, Change::IssueToken(parent.clone())).await.unwrap();
@@ -166,7 +166,7 @@ pub async fn children_stay_within(place: &impl Place) {
 }
 
 pub async fn rotation(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let credential = served(&store, acme()).await;
     let second = jiff::SignedDuration::from_secs(1);
     let ours = family(&store).await;
@@ -212,7 +212,7 @@ pub async fn rotation(place: &impl Place) {
 
 /// Whoever stole a token does not keep what it was rotated into; what others rotated it into stays.
 pub async fn a_line_ends_with_its_first(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let credential = served(&store, acme()).await;
     let rotate = |old: &Token, successor: &Token| Change::RotateToken {
         id: old.id,
@@ -238,7 +238,7 @@ pub async fn a_line_ends_with_its_first(place: &impl Place) {
 
 /// Sixty-four take over from one token: one does.
 pub async fn a_token_is_rotated_once(place: &impl Place) {
-    let store = Arc::new(place.open());
+    let store = Arc::new(place.open().await);
     let old = token("acme");
     commit(&*store, Change::IssueToken(old.clone())).await.unwrap();
     let tasks: Vec<_> = (0..64)
@@ -265,7 +265,7 @@ pub async fn uses_are_noted(place: &impl Place) {
     let last = async |store: &_, token: &Token| Store::token(store, token.id).await.unwrap().unwrap().last_used_at;
     let at = tick();
     {
-        let store = place.open();
+        let store = place.open().await;
         for token in [&used, &idle, &restless] {
             commit(&store, Change::IssueToken(token.clone())).await.unwrap();
         }
@@ -284,14 +284,14 @@ pub async fn uses_are_noted(place: &impl Place) {
         use_at(&used, at + jiff::SignedDuration::from_secs(61)).await;
         use_at(&restless, at).await;
     }
-    let store = place.open();
+    let store = place.open().await;
     assert_eq!(last(&store, &used).await, Some(at + jiff::SignedDuration::from_secs(61)));
     assert_eq!(last(&store, &restless).await, Some(at));
     assert_eq!(last(&store, &idle).await, None);
 }
 
 pub async fn org_keys(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let key = |wrapped: &str| OrgKey { org: "acme".into(), wraps: vec![wrap("local://default", "1", wrapped)] };
     assert_eq!(store.org_key("acme").await.unwrap(), None);
     commit(&store, Change::KeepOrgKey(key("first"))).await.unwrap();

@@ -6,8 +6,8 @@ use std::time::Instant;
 use strongroom::store::backup::{COLUMNS_LEFT_OUT, Cell, Kind, LEFT_OUT, META_LEFT_OUT, SCHEMA, TABLES, Table};
 use strongroom::store::{Holder, KeyVersion, OrgKey, Purpose, Restore};
 
-use super::super::reseal::anew;
 use super::*;
+use crate::store::reseal::anew;
 
 /// SQLite does not say of a row's number that it is never null.
 const INFO: &str = "SELECT name, type, \"notnull\" OR (pk = 1 AND type = 'INTEGER') FROM pragma_table_info(?1)";
@@ -91,7 +91,7 @@ const MORE: &str = "
 /// A database of an older schema with something of nearly everything, and what came later.
 async fn filled() -> (Folder, Sqlite) {
     let folder = Folder::new();
-    folder.raw().execute_batch(include_str!("../../../vectors/databases/schema-7.sql")).unwrap();
+    folder.raw().execute_batch(include_str!("../../vectors/databases/schema-7.sql")).unwrap();
     drop(folder.open());
     folder.raw().execute_batch(MORE).unwrap();
     let store = folder.open();

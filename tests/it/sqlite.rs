@@ -8,14 +8,14 @@ use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::Connection;
 use strongroom::store::Sqlite;
 use tempfile::TempDir;
 
-use super::*;
+use crate::store::*;
 
 /// A folder with one database.
 pub struct Folder(TempDir);
@@ -27,6 +27,10 @@ impl Folder {
 
     fn file(&self) -> std::path::PathBuf {
         self.0.path().join("strongroom.db")
+    }
+
+    fn open(&self) -> Sqlite {
+        Sqlite::open(&self.file()).unwrap()
     }
 
     fn side(&self, suffix: &str) -> std::path::PathBuf {
@@ -46,10 +50,12 @@ impl Folder {
 impl Place for Folder {
     type Store = Sqlite;
 
-    fn open(&self) -> Sqlite {
-        Sqlite::open(&self.file()).unwrap()
+    async fn open(&self) -> Sqlite {
+        Self::open(self)
     }
 }
+
+conformance!(conforms, super::Folder::new());
 
 #[tokio::test]
 async fn one_daemon_at_a_time() {
@@ -438,9 +444,9 @@ async fn an_older_schema_is_brought_up_to_date() {
     let folder = Folder::new();
     let raw = folder.raw();
     for migration in [
-        include_str!("../../../src/store/migrations/0001_credentials.sql"),
-        include_str!("../../../src/store/migrations/0002_audit.sql"),
-        include_str!("../../../src/store/migrations/0003_access.sql"),
+        include_str!("../../src/store/migrations/0001_credentials.sql"),
+        include_str!("../../src/store/migrations/0002_audit.sql"),
+        include_str!("../../src/store/migrations/0003_access.sql"),
     ] {
         raw.execute_batch(migration).unwrap();
     }

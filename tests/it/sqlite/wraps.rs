@@ -7,13 +7,13 @@ use strongroom::store::{AuditKey, Factor, FactorChange, FactorState, Holder, Key
 use super::*;
 
 const BEFORE: [&str; 7] = [
-    include_str!("../../../../src/store/migrations/0001_credentials.sql"),
-    include_str!("../../../../src/store/migrations/0002_audit.sql"),
-    include_str!("../../../../src/store/migrations/0003_access.sql"),
-    include_str!("../../../../src/store/migrations/0004_health.sql"),
-    include_str!("../../../../src/store/migrations/0005_access.sql"),
-    include_str!("../../../../src/store/migrations/0006_second_factors.sql"),
-    include_str!("../../../../src/store/migrations/0007_checkpoints.sql"),
+    include_str!("../../../src/store/migrations/0001_credentials.sql"),
+    include_str!("../../../src/store/migrations/0002_audit.sql"),
+    include_str!("../../../src/store/migrations/0003_access.sql"),
+    include_str!("../../../src/store/migrations/0004_health.sql"),
+    include_str!("../../../src/store/migrations/0005_access.sql"),
+    include_str!("../../../src/store/migrations/0006_second_factors.sql"),
+    include_str!("../../../src/store/migrations/0007_checkpoints.sql"),
 ];
 
 /// How often something is in the files.

@@ -25,7 +25,7 @@ async fn counts(store: &impl Store, meanwhile: impl AsyncFnOnce()) -> Vec<(&'sta
 
 /// What is written while an export is read is not in it, and waits for nobody.
 pub async fn an_export_is_of_one_moment(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let one = served(&store, acme()).await;
     let before = counts(&store, async || ()).await;
     let many = async || {

@@ -6,7 +6,7 @@ use super::changes::{settled, settlement};
 use super::*;
 
 pub async fn test_confirms_what_it_goes_by(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let first = created(&store, acme()).await;
     let token = token("acme");
     commit(&store, Change::IssueToken(token.clone())).await.unwrap();
@@ -30,7 +30,7 @@ pub async fn test_confirms_what_it_goes_by(place: &impl Place) {
 }
 
 pub async fn health_is_told_once_with_a_record(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let first = served(&store, acme()).await;
     let before = verified(&store).await.len();
     let refuse = || settlement(&first, 1, V::Active, Settlement::Refuse);
@@ -54,7 +54,7 @@ pub async fn health_is_told_once_with_a_record(place: &impl Place) {
 }
 
 pub async fn old_tests_go_with_the_new(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let (first, other) = (served(&store, acme()).await, served(&store, path("acme", "default", "openai", "b")).await);
     commit(&store, settlement(&other, 1, V::Active, Settlement::Accept)).await.unwrap();
     for number in 0..25 {
@@ -68,7 +68,7 @@ pub async fn old_tests_go_with_the_new(place: &impl Place) {
 }
 
 pub async fn what_is_due_is_found_by_provider(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let mut made = Vec::new();
     for (provider, name) in [("openai", "a"), ("openai", "b"), ("openai", "c"), ("aws_keys", "a")] {
         let id = Uuid::now_v7();

@@ -8,7 +8,7 @@ use super::*;
 const NAMES: [&str; 7] = ["a", "B", "b", "default", "z-1", "ß", "日本"];
 
 pub async fn lists_match_a_model(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let seed = seed();
     let mut random = Random(seed);
     let mut all = Vec::new();
@@ -57,7 +57,7 @@ pub async fn lists_match_a_model(place: &impl Place) {
 }
 
 pub async fn tombstones_are_listed_when_asked_for(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let mut gone = Vec::new();
     for step in 0..6 {
         let credential = served(&store, acme()).await;
@@ -73,7 +73,7 @@ pub async fn tombstones_are_listed_when_asked_for(place: &impl Place) {
 }
 
 pub async fn health_and_labels(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let now = tick();
     let hours = |hours: i64| now.checked_add(jiff::SignedDuration::from_hours(hours)).unwrap();
     let expiries = [None, Some(hours(-1)), Some(now), Some(hours(1)), Some(hours(14 * 24)), Some(hours(14 * 24 + 1))];
@@ -131,7 +131,7 @@ pub async fn health_and_labels(place: &impl Place) {
 }
 
 pub async fn audit_pages(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let ids = [Uuid::now_v7(), Uuid::now_v7()];
     for number in 0..60 {
         let record = Draft {
@@ -183,7 +183,7 @@ pub async fn audit_pages(place: &impl Place) {
 }
 
 pub async fn due_in_order(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let times = [tick(), tick(), tick()];
     let mut gone = Vec::new();
     for (number, time) in [2, 0, 1].into_iter().enumerate() {

@@ -55,7 +55,7 @@ async fn active(store: &impl Store, caller: &str) -> Factor {
 }
 
 pub async fn a_factor_is_pending_until_its_first_code(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let first = factor("ann");
     enrol(&store, &first, None).await.unwrap();
     assert_eq!(store.factor("ann", FactorState::Pending).await.unwrap().as_ref(), Some(&first));
@@ -92,7 +92,7 @@ pub async fn a_factor_is_pending_until_its_first_code(place: &impl Place) {
 }
 
 pub async fn sixty_four_uses_of_one_code(place: &impl Place) {
-    let store = Arc::new(place.open());
+    let store = Arc::new(place.open().await);
     let factor = active(&*store, "ann").await;
     for (round, change) in [spend(&factor, STEP + 1), spend(&factor, STEP + 2)].into_iter().enumerate() {
         let before = verified(&*store).await.len();
@@ -116,20 +116,20 @@ pub async fn sixty_four_uses_of_one_code(place: &impl Place) {
 
 /// After the clock was set back, codes of the past are the past.
 pub async fn no_older_code_is_taken(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let factor = active(&store, "ann").await;
     commit(&store, spend(&factor, STEP + 10)).await.unwrap();
     for old in [0, STEP, STEP + 9, STEP + 10] {
         assert_eq!(stale(&store, spend(&factor, old)).await, None, "{old}");
     }
     drop(store);
-    let store = place.open();
+    let store = place.open().await;
     assert_eq!(stale(&store, spend(&factor, STEP + 10)).await, None);
     commit(&store, spend(&factor, STEP + 11)).await.unwrap();
 }
 
 pub async fn wrong_codes_lock_for_longer_and_longer(place: &impl Place) {
-    let mut store = place.open();
+    let mut store = place.open().await;
     let factor = active(&store, "ann").await;
     let mut now = tick();
     for seconds in [0, 0, 0, 0, 30, 60, 120, 240, 480, 960, 1920, 3600, 3600] {
@@ -140,7 +140,7 @@ pub async fn wrong_codes_lock_for_longer_and_longer(place: &impl Place) {
         if let Some(end) = lock {
             // A restart is no way around it.
             drop(store);
-            store = place.open();
+            store = place.open().await;
             let last_moment = end - Duration::from_millis(1);
             for change in [miss(&factor), spend(&factor, STEP + 1)] {
                 assert!(matches!(at_time(&store, change, last_moment).await, Err(Error::Stale { .. })), "{seconds}");
@@ -155,7 +155,7 @@ pub async fn wrong_codes_lock_for_longer_and_longer(place: &impl Place) {
 
 /// Whatever comes in one group: the fifth wrong code locks, and what is behind it finds it locked, good or not.
 pub async fn a_thousand_guesses_at_once_are_five(place: &impl Place) {
-    let store = Arc::new(place.open());
+    let store = Arc::new(place.open().await);
     let factor = active(&*store, "ann").await;
     let at = tick();
     let tasks: Vec<_> = (0..200)
@@ -173,7 +173,7 @@ pub async fn a_thousand_guesses_at_once_are_five(place: &impl Place) {
 }
 
 pub async fn what_nobody_confirms_is_found(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let waiting = factor("ann");
     enrol(&store, &waiting, None).await.unwrap();
     active(&store, "bob").await;
@@ -219,7 +219,7 @@ fn use_of(it: &Approval) -> Change {
 }
 
 pub async fn an_approval_is_for_one_request_and_one_caller(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let asked = approval("ann", 1);
     ask(&store, &asked).await.unwrap();
     // The same again is the same; another's is another.
@@ -232,7 +232,7 @@ pub async fn an_approval_is_for_one_request_and_one_caller(place: &impl Place) {
 
     assert_eq!(stale(&store, use_of(&asked)).await, None, "nobody has agreed yet");
     drop(store);
-    let store = place.open();
+    let store = place.open().await;
     let until = tick() + Duration::from_secs(3600);
     commit(&store, approve(asked.id, until)).await.unwrap();
     assert_eq!(stale(&store, approve(asked.id, until + Duration::from_secs(3600))).await, None, "once");
@@ -257,7 +257,7 @@ pub async fn an_approval_is_for_one_request_and_one_caller(place: &impl Place) {
 }
 
 pub async fn sixty_four_uses_of_one_approval(place: &impl Place) {
-    let store = Arc::new(place.open());
+    let store = Arc::new(place.open().await);
     let asked = approval("ann", 1);
     ask(&*store, &asked).await.unwrap();
     commit(&*store, approve(asked.id, tick() + Duration::from_secs(3600))).await.unwrap();
@@ -275,7 +275,7 @@ pub async fn sixty_four_uses_of_one_approval(place: &impl Place) {
 }
 
 pub async fn approvals_end_and_are_not_many(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let first = approval("ann", 0);
     ask(&store, &first).await.unwrap();
     for digest in 1..32 {

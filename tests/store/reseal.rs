@@ -27,7 +27,7 @@ pub async fn read(store: &impl Store, credential: Uuid, number: u32) -> Option<(
 }
 
 pub async fn a_blob_sealed_anew_takes_over(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let credential = served(&store, acme()).await;
     let id = credential.id;
     let first = (Seal::Aes256Gcm, format!("sealed blob of {}-1", id.simple()));
@@ -61,13 +61,13 @@ pub async fn a_blob_sealed_anew_takes_over(place: &impl Place) {
     commit(&store, Change::SettleResealed(vec![third.clone()])).await.unwrap();
     assert_eq!(read(&store, id, 1).await.unwrap(), (Seal::Aes256Gcm, "the third".to_owned()));
     drop(store);
-    let store = place.open();
+    let store = place.open().await;
     assert_eq!(read(&store, id, 1).await.unwrap(), (Seal::Aes256Gcm, "the third".to_owned()));
     verified(&store).await;
 }
 
 pub async fn what_is_destroyed_is_not_sealed_anew(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let (before, between, after) = (
         served(&store, path("acme", "p", "openai", "before")).await,
         served(&store, path("acme", "p", "openai", "between")).await,
@@ -97,7 +97,7 @@ pub async fn what_is_destroyed_is_not_sealed_anew(place: &impl Place) {
 
 /// Every version that has its ciphertext, once, in an order that can be gone on with.
 pub async fn versions_are_gone_through(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let mut all = Vec::new();
     for number in 0..20 {
         let credential = served(&store, path("acme", "p", "openai", &number.to_string())).await;

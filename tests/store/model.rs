@@ -52,11 +52,11 @@ pub struct Model {
 pub async fn random_changes_match_a_model(place: &impl Place) {
     let mut random = Random(seed());
     let mut model = Model::default();
-    let mut store = place.open();
+    let mut store = place.open().await;
     for step in 0..STEPS {
         if random.chance(1) {
             drop(store);
-            store = place.open();
+            store = place.open().await;
         }
         let change = random_change(&mut random, &model);
         let record = draft("step");

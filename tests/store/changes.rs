@@ -6,7 +6,7 @@ use strongroom::store::{CredentialState as C, Health, Settlement, VersionState a
 use super::*;
 
 pub async fn create(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let id = Uuid::now_v7();
     let record = draft("setup");
     let made = store.commit(creation(id, acme(), version(id, 1)), record.clone().into()).await.unwrap();
@@ -48,7 +48,7 @@ pub async fn create(place: &impl Place) {
 }
 
 pub async fn create_takes_a_free_name_only(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let first = created(&store, acme()).await;
     let id = Uuid::now_v7();
     assert!(matches!(commit(&store, creation(id, acme(), version(id, 1))).await, Err(Error::Taken)));
@@ -72,7 +72,7 @@ pub async fn create_takes_a_free_name_only(place: &impl Place) {
 }
 
 pub async fn rotate(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let first = served(&store, acme()).await;
     let expiry = tick();
     let second = done(
@@ -116,7 +116,7 @@ pub async fn rotate(place: &impl Place) {
 }
 
 pub async fn rotate_refuses_old_knowledge(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let first = served(&store, acme()).await;
     let second = done(&store, rotation(at(&first), version(first.id, 2))).await;
     assert_eq!(stale(&store, rotation(at(&first), version(first.id, 2))).await, Some(second.clone()));
@@ -139,7 +139,7 @@ pub fn settled(credential: &Credential, version: u32, from: V, settlement: Settl
 }
 
 pub async fn settle_pending(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let first = created(&store, acme()).await;
     let waiting = done(&store, settlement(&first, 1, V::Pending, Settlement::Wait)).await;
     assert_eq!((waiting.state, waiting.revision), (C::Pending, 2));
@@ -169,7 +169,7 @@ pub async fn settle_pending(place: &impl Place) {
 }
 
 pub async fn settle_active(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let first = served(&store, acme()).await;
     let failing = done(&store, settlement(&first, 1, V::Active, Settlement::Refuse)).await;
     // A served version stays served: the provider refuses it anyway, and a rollback is the operator's decision.
@@ -195,7 +195,7 @@ pub async fn settle_active(place: &impl Place) {
 }
 
 pub async fn settle_refuses_what_was_overtaken(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let first = created(&store, acme()).await;
     let second = done(&store, rotation(at(&first), version(first.id, 2))).await;
     let newer = done(&store, settlement(&second, 2, V::Pending, Settlement::Accept)).await;
@@ -213,7 +213,7 @@ pub async fn settle_refuses_what_was_overtaken(place: &impl Place) {
 }
 
 pub async fn activate(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let first = served(&store, acme()).await;
     let second = done(&store, rotation(at(&first), active(first.id, 2))).await;
     let back = done(&store, Change::Activate { target: at(&second), version: 1 }).await;
@@ -235,7 +235,7 @@ pub async fn activate(place: &impl Place) {
 }
 
 pub async fn update(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let first = served(&store, acme()).await;
     let update = |target, metadata, labels, disabled| Change::Update { target, metadata, labels, disabled };
     let metadata = json!({"deep": {"er": [1, "two", null]}, "ünï": "cødé"}).as_object().unwrap().clone();
@@ -259,7 +259,7 @@ pub async fn update(place: &impl Place) {
 }
 
 pub async fn delete_at_once(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let first = served(&store, acme()).await;
     let second = done(&store, rotation(at(&first), version(first.id, 2))).await;
     assert_eq!(stale(&store, Change::Delete { target: at(&first), destroy_at: None }).await, Some(second.clone()));
@@ -293,7 +293,7 @@ pub async fn delete_at_once(place: &impl Place) {
 }
 
 pub async fn delete_with_delay_and_undelete(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let first = served(&store, acme()).await;
     let second = done(&store, rotation(at(&first), version(first.id, 2))).await;
     let end = tick();
@@ -315,7 +315,7 @@ pub async fn delete_with_delay_and_undelete(place: &impl Place) {
 }
 
 pub async fn undelete_needs_the_name(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let mut tombstones = Vec::new();
     for _ in 0..2 {
         let credential = created(&store, acme()).await;
@@ -333,7 +333,7 @@ pub async fn undelete_needs_the_name(place: &impl Place) {
 }
 
 pub async fn destroy_when_due(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let first = served(&store, acme()).await;
     assert_eq!(stale(&store, Change::Destroy { target: at(&first) }).await, Some(first.clone()));
     let end = tick();
@@ -356,7 +356,7 @@ pub fn serving(credential: &Credential, version: u32, token: Option<Uuid>) -> Ch
 }
 
 pub async fn serve(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let credential = served(&store, acme()).await;
     for sequence in 2..10 {
         let record = Draft { credential_id: Some(credential.id), version: Some(1), ..draft("decrypt") };
@@ -370,7 +370,7 @@ pub async fn serve(place: &impl Place) {
 
 /// Revocation is immediate: whatever was acknowledged before is seen by the next answer.
 pub async fn serve_refuses_what_changed(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let pending = created(&store, path("acme", "default", "openai", "pending")).await;
     assert_eq!(stale(&store, serving(&pending, 1, None)).await, Some(pending));
     let mut now = served(&store, acme()).await;
@@ -412,7 +412,7 @@ pub async fn serve_refuses_what_changed(place: &impl Place) {
 }
 
 pub async fn refusals_leave_nothing(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let credential = served(&store, acme()).await;
     let old = Target { revision: 0, ..at(&credential) };
     let id = Uuid::now_v7();

@@ -52,7 +52,7 @@ async fn live(store: &impl Store, org: &str) -> Vec<Credential> {
 }
 
 pub async fn an_org_goes_and_comes_back(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let named = |name: &str| path("acme", "p", "openai", name);
     let mut before = vec![served(&store, named("a")).await, created(&store, named("b")).await];
     let disabled = Change::Update { target: at(&before[0]), metadata: None, labels: None, disabled: Some(true) };
@@ -118,7 +118,7 @@ pub async fn an_org_goes_and_comes_back(place: &impl Place) {
 }
 
 pub async fn nothing_is_stored_of_a_doomed_org(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     served(&store, acme()).await;
     let waits = served(&store, path("acme", "p", "openai", "waits")).await;
     let waits = done(&store, Change::Delete { target: at(&waits), destroy_at: Some(later()) }).await;
@@ -172,7 +172,7 @@ pub async fn nothing_is_stored_of_a_doomed_org(place: &impl Place) {
 }
 
 pub async fn an_org_ends_when_nothing_is_left(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let first = served(&store, acme()).await;
     done(&store, rotation(at(&first), active(first.id, 2))).await;
     let others = served(&store, path("globex", "p", "openai", "a")).await;
@@ -185,7 +185,7 @@ pub async fn an_org_ends_when_nothing_is_left(place: &impl Place) {
 
     // As after a crash.
     drop(store);
-    let store = place.open();
+    let store = place.open().await;
     destroy_all(&store, "acme").await;
     let left = store.remains("acme", tick()).await.unwrap();
     assert_eq!(left, Remains { looked_at: 2, ..Remains::default() });
@@ -211,7 +211,7 @@ pub async fn an_org_ends_when_nothing_is_left(place: &impl Place) {
 }
 
 pub async fn the_toll_is_what_was_destroyed(place: &impl Place) {
-    let store = place.open();
+    let store = place.open().await;
     let moved = |mut version: NewVersion, number: u32| {
         version.version = number;
         version.sealed.wraps.push(wrap("age:recovery", "1", &format!("offline {}", version.sealed.blob.len())));
@@ -261,7 +261,7 @@ pub async fn the_toll_is_what_was_destroyed(place: &impl Place) {
 }
 
 pub async fn one_end_at_a_time(place: &impl Place) {
-    let store = std::sync::Arc::new(place.open());
+    let store = std::sync::Arc::new(place.open().await);
     served(&*store, acme()).await;
     let end = tick() + HOUR;
     let tasks: Vec<_> = (0..16)
