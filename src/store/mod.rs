@@ -5,9 +5,10 @@ pub mod backup;
 pub mod chain;
 pub mod change;
 pub mod org;
+pub mod postgres;
 pub mod row;
 mod seal;
-mod sql;
+pub mod sql;
 pub mod sqlite;
 mod stepup;
 mod word;
@@ -19,6 +20,7 @@ use async_trait::async_trait;
 pub use change::{Change, NewVersion, Settlement, Target};
 use jiff::Timestamp;
 pub use org::{Destruction, OrgChange, OrgEnd, Proof, Remains, Toll};
+pub use postgres::Postgres;
 pub use row::{
     AuditFilter, AuditKey, AuditPage, Boundary, Chained, ChangeEvent, Checkpoint, Credential, CredentialState, Cursor,
     Draft, Filter, Grant, GrantFilter, Health, Keep, OrgKey, Path, ProbeRecord, Record, Sealed, Tested, ToTest, Token,
@@ -199,6 +201,10 @@ pub trait Store: Send + Sync {
 
     /// When [`Change::ProveRecovery`] was made last.
     async fn recovery_proven(&self) -> Result<Option<Timestamp>, Error>;
+
+    /// Says what the rules are known by that this process decides under. While others are in force, because another process
+    /// has put them in force, no plaintext is answered here.
+    fn decide_under(&self, rules: &str);
 
     /// What [`Change::KeepRules`] kept last.
     async fn rules(&self) -> Result<Option<String>, Error>;

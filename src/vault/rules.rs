@@ -32,6 +32,7 @@ impl Vault {
         if before != after {
             self.record_rules_change(&before, &after).await?;
         }
+        self.store.decide_under(&after);
         self.guard.replace(policies);
         self.registry.store(Arc::new(registry));
         self.admission.store(Arc::new(admission));
@@ -42,7 +43,11 @@ impl Vault {
     pub async fn record_rules(&self, admission: Admission) -> Result<(), Error> {
         self.admission.store(Arc::new(admission));
         let (before, after) = (self.store.rules().await?.unwrap_or_default(), self.rules());
-        if before == after { Ok(()) } else { self.record_rules_change(&before, &after).await }
+        if before != after {
+            self.record_rules_change(&before, &after).await?;
+        }
+        self.store.decide_under(&after);
+        Ok(())
     }
 
     async fn record_rules_change(&self, before: &str, after: &str) -> Result<(), Error> {

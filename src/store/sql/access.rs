@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::super::{Error, Holder, OrgKey, Token};
 use super::cells::{self, Cells, json, stored};
-use super::value::values;
+use super::values;
 use super::{Dialect, Sql, Value, grants, orgs, wraps};
 
 /// In the order in which [`read`] takes them.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::super::chain::{self, Head};
 use super::super::{AuditFilter, AuditPage, Chained, Draft, Error, Record};
 use super::cells::{self, Cells};
-use super::value::values;
+use super::values;
 use super::{Dialect, Sql, Value, ledger};
 
 const TABLE: &str = "audit_log";

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::super::{ChangeEvent, Credential, Error};
-use super::value::values;
+use super::values;
 use super::{Sql, cells, credentials};
 
 /// One fact. A commit may tell several.

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::value::values;
+use super::values;
 use super::{Sql, cells, credentials, versions};
 use crate::store::{Error, Target, VersionState};
 

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::super::{Credential, Error, Path};
 use super::cells::{self, Cells, json};
-use super::value::values;
+use super::values;
 use super::{Sql, Value};
 use crate::store::Word as _;
 

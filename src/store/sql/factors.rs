@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::super::{Error, Factor, FactorChange, FactorState, Holder, Sealed};
 use super::cells::{self, Cells};
-use super::value::values;
+use super::values;
 use super::{Sql, Value, orgs, wraps};
 use crate::store::Word as _;
 

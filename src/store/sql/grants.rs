@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::super::{Error, Grant, GrantFilter};
 use super::cells::{self, Cells, json, stored};
-use super::value::values;
+use super::values;
 use super::{Sql, Value, access, orgs};
 
 /// In the order in which [`read`] takes them.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::super::{AuditKey, Boundary, Checkpoint, Error, Holder, Keep};
 use super::cells::{self, Cells};
-use super::value::values;
+use super::values;
 use super::{Sql, wraps};
 
 const CHECKPOINTS: &str = "audit_checkpoints";
@@ -13,7 +13,7 @@ const COLUMNS: &str = "size, note, head, frontier, after, position, oldest_at, n
 /// So many pruned records are taken away at a time.
 const SWEEP: u32 = 500;
 
-pub fn keep(connection: &dyn Sql, chain: &str, what: Keep) -> Result<u64, Error> {
+pub fn keep(connection: &dyn Sql, chain: &str, what: &Keep) -> Result<u64, Error> {
     match what {
         Keep::Checkpoint(new) => {
             let sql = format!(
@@ -37,7 +37,7 @@ pub fn keep(connection: &dyn Sql, chain: &str, what: Keep) -> Result<u64, Error>
         Keep::Cursor { copy, reached } => {
             let sql = "INSERT INTO audit_cursors (copy, reached) VALUES (?1, ?2) \
                  ON CONFLICT (copy) DO UPDATE SET reached = excluded.reached";
-            connection.execute(sql, values![&copy, reached])
+            connection.execute(sql, values![copy, *reached])
         }
         Keep::Sweep => {
             let sql = "DELETE FROM audit_log WHERE position IN (SELECT position FROM audit_log \

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::super::Error;
-use super::value::values;
+use super::values;
 use super::{Sql, cells};
 
 /// What this database is known by, and its audit chain where one process writes it. Chosen once.

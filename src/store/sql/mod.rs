@@ -5,6 +5,7 @@ pub mod access;
 pub mod apply;
 pub mod approvals;
 pub mod audit;
+pub mod backup;
 pub mod cells;
 pub mod changes;
 pub mod confirm;
@@ -14,6 +15,7 @@ pub mod grants;
 pub mod ledger;
 mod list;
 pub mod meta;
+pub mod orders;
 pub mod orgs;
 pub mod resealed;
 pub mod store;
@@ -25,6 +27,7 @@ pub mod wraps;
 
 use std::ops::ControlFlow;
 
+pub(in crate::store) use self::value::values;
 pub use self::value::{Borrowed, FromCell, Value};
 use super::Error;
 

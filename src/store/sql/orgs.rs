@@ -9,7 +9,7 @@ use super::super::org::{Destruction, OrgChange, Proof, Remains, Toll};
 use super::super::{Credential, Error, Holder, Target};
 use super::apply::{Act, Applied};
 use super::cells::{self, Cells, json, stored};
-use super::value::values;
+use super::values;
 use super::{Sql, Value, credentials, factors, wraps};
 
 const TABLE: &str = "org_destructions";

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::super::{Error, Resealed, SealedAs};
 use super::cells;
-use super::value::values;
+use super::values;
 use super::versions::JOINED;
 use super::{Dialect, Sql};
 use crate::store::Word as _;

@@ -39,6 +39,8 @@ pub trait Engine: Send + Sync {
     fn keep(&self, what: Keep) -> impl Future<Output = Result<u64, Error>> + Send;
     fn newest_change(&self) -> watch::Receiver<u64>;
     fn newest_record(&self) -> watch::Receiver<u64>;
+    /// What the rules are known by that this process decides under from now on.
+    fn decide_under(&self, _rules: &str) {}
     fn export(&self) -> impl Future<Output = Result<Rows, Error>> + Send;
     fn ready(&self) -> impl Future<Output = Result<(), Error>> + Send;
 }
@@ -63,6 +65,10 @@ impl<E: Engine> Store for E {
 
     fn newest_record(&self) -> watch::Receiver<u64> {
         Engine::newest_record(self)
+    }
+
+    fn decide_under(&self, rules: &str) {
+        Engine::decide_under(self, rules);
     }
 
     async fn export(&self) -> Result<Rows, Error> {

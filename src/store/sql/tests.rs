@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::super::{Error, Health, ProbeRecord, Tested, ToTest};
 use super::cells;
-use super::value::values;
+use super::values;
 use super::{Sql, Value, credentials};
 
 const TABLE: &str = "org_integration_credential_tests";

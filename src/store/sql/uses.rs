@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::super::Error;
 use super::Sql;
-use super::value::values;
+use super::values;
 
 /// In microseconds: a use that is not newer than the one that is known by this much tells nothing.
 pub const COARSE: i64 = 60_000_000;
@@ -31,12 +31,9 @@ impl Uses {
         *self = Self::default();
     }
 
-    /// Nobody has paused for long: along with what is written now.
-    pub fn write_if_overdue(&mut self, connection: &dyn Sql) -> Result<(), Error> {
-        match self.since {
-            Some(since) if since.elapsed() >= LONGEST_WAIT => self.write(connection),
-            _ => Ok(()),
-        }
+    /// Nobody has paused for long.
+    pub fn is_overdue(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() >= LONGEST_WAIT)
     }
 
     pub const fn is_empty(&self) -> bool {

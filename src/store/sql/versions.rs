@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::super::{Error, Holder, NewVersion, ProbeRecord, Sealed, Version, VersionState, Wrap};
 use super::cells::{self, Cells, json, stored};
-use super::value::values;
+use super::values;
 use super::{Sql, resealed, wraps};
 use crate::store::Word as _;
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::super::{Error, Held, HeldFor, Holder, KeyUse, KeyVersion, Moved, Path, Wrap};
 use super::cells;
-use super::value::values;
+use super::values;
 use super::{Dialect, Sql, Value, versions};
 
 const TABLE: &str = "wraps";

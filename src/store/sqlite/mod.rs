@@ -23,14 +23,13 @@ pub use self::schema::KNOWN as SCHEMA;
 
 use self::files::Claim;
 use self::readers::Readers;
-use self::writer::{Boxed, Newest, Order, Trouble, Writer};
+use self::writer::Writer;
 use super::backup::Rows;
+use super::sql::orders::{Boxed, Newest, Order, QUEUE, Trouble};
 use super::sql::store::Engine;
 use super::sql::{Sql, meta};
 use super::{Change, Draft, Error, Keep, Receipt};
 
-/// More than this many commits do not wait in memory; the next ones wait to be let in.
-const QUEUE: usize = 4096;
 /// So many pieces of an export wait for whoever reads slowly.
 const AHEAD: usize = 2;
 /// Queries at the same time.

@@ -10,7 +10,8 @@ use rusqlite::Connection;
 use super::super::Error;
 use super::super::backup::{Cell, Table};
 use super::files::{self, Claim, failed};
-use super::{Sqlite, backup, connection};
+use super::{Sqlite, connection};
+use crate::store::sql::backup;
 
 /// What becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +43,13 @@ impl Restore {
 
     /// The inner error is the row's.
     pub fn put(&self, table: &Table, cells: &[Cell]) -> Result<Result<(), String>, Error> {
-        match &self.connection {
-            Some(connection) => backup::put(connection, table, cells),
-            None => Err(Error::Unavailable("all rows are in it already".to_owned())),
+        let connection =
+            self.connection.as_ref().ok_or_else(|| Error::Unavailable("all rows are in it already".to_owned()))?;
+        match backup::put(connection, table, cells) {
+            Err(Error::Corrupt(cause)) => {
+                Ok(Err(format!("a row of {} is there twice, or breaks another rule of the table: {cause}", table.name)))
+            }
+            other => other.map(Ok),
         }
     }
 

@@ -10,11 +10,10 @@
 //! before the next group.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::super::chain::Head;
 use super::super::{Change, Draft, Error, Keep, OrgChange, Receipt};
@@ -22,43 +21,11 @@ use super::files::Opened;
 use super::serve::Memo;
 use super::{checkpoint, connection};
 use crate::store::sql::apply::{Applied, apply};
+use crate::store::sql::orders::{self, Boxed, Done, Newest, Trouble, refused};
 use crate::store::sql::{audit, changes, ledger, meta};
 
-/// At most so many share one commit.
-const GROUP: usize = 256;
 /// A checkpoint is made in the first pause that is this long.
 const PAUSE: Duration = Duration::from_millis(25);
-
-/// What the writer is asked for.
-///
-/// It waits in the queue in a box, which is wiped once it is done. The queue's own slots are not: they are kept for long
-/// after, and a small change leaves most of a slot unwritten. What the sender's stack held, a piece of a request that was
-/// just refused, would go along and stay.
-#[allow(clippy::large_enum_variant, reason = "nearly every order is the large one")]
-pub enum Order {
-    Commit {
-        change: Change,
-        record: Arc<Draft>,
-        answer: Answer<Receipt>,
-        place: OwnedSemaphorePermit,
-    },
-    /// Keeps something about the audit log.
-    Keep {
-        what: Keep,
-        answer: Answer<u64>,
-    },
-    /// Proves that a commit works.
-    Prove {
-        answer: Answer<()>,
-    },
-}
-
-pub type Boxed = Box<Order>;
-
-pub type Answer<T> = oneshot::Sender<Result<T, Error>>;
-
-/// Why the newest group failed, if it did.
-pub type Trouble = Arc<Mutex<Option<Error>>>;
 
 pub struct Writer {
     path: std::path::PathBuf,
@@ -69,14 +36,6 @@ pub struct Writer {
     newest: Newest,
     trouble: Trouble,
     checkpoints: checkpoint::Plan,
-}
-
-/// Wakes those who wait for something new.
-pub struct Newest {
-    /// The sequence number of the newest change.
-    pub change: watch::Sender<u64>,
-    /// The number of the newest audit record.
-    pub record: watch::Sender<u64>,
 }
 
 impl Writer {
@@ -106,11 +65,8 @@ impl Writer {
 
     /// Ends when all senders are gone and everything is done.
     pub fn run(mut self, orders: &Receiver<Boxed>) {
-        let mut group = Vec::with_capacity(GROUP);
         while let Some(first) = self.next(orders) {
-            group.push(first);
-            gather(orders, &mut group);
-            self.serve(&mut group);
+            self.serve(orders::Group::gather(first, orders));
         }
         self.memo.write_uses(&mut self.connection);
         self.checkpoints.close(&self.connection);
@@ -131,38 +87,14 @@ impl Writer {
         orders.recv().ok()
     }
 
-    fn serve(&mut self, group: &mut Vec<Boxed>) {
-        let mut work = Vec::with_capacity(group.len());
-        let mut answers = Vec::with_capacity(group.len());
-        let (mut proofs, mut keeps, mut keepers) = (Vec::new(), Vec::new(), Vec::new());
-        for order in group.drain(..) {
-            match *order {
-                Order::Commit { change, record, answer, place } => {
-                    work.push((change, record));
-                    answers.push((answer, place));
-                }
-                Order::Keep { what, answer } => {
-                    keeps.push(what);
-                    keepers.push(answer);
-                }
-                Order::Prove { answer } => proofs.push(answer),
-            }
-        }
-        let outcome = self.commit(work, keeps, !proofs.is_empty());
+    fn serve(&mut self, mut group: orders::Group) {
+        let (work, keeps) = (std::mem::take(&mut group.work), std::mem::take(&mut group.keeps));
+        let outcome = self.commit(work, keeps, group.is_to_prove());
         self.set_trouble(outcome.as_ref().err());
-        // A caller that has gone away does not take its answer; what was done stays done.
-        match outcome {
-            Ok((outcomes, kept)) => {
-                answers.into_iter().zip(outcomes).for_each(|((answer, _), outcome)| _ = answer.send(outcome));
-                keepers.into_iter().zip(kept).for_each(|(answer, rows)| _ = answer.send(rows));
-                proofs.into_iter().for_each(|answer| _ = answer.send(Ok(())));
-                self.checkpoints.after_a_group(&self.connection);
-            }
-            Err(cause) => {
-                answers.into_iter().for_each(|(answer, _)| _ = answer.send(Err(cause.clone())));
-                keepers.into_iter().for_each(|answer| _ = answer.send(Err(cause.clone())));
-                proofs.into_iter().for_each(|answer| _ = answer.send(Err(cause.clone())));
-            }
+        let is_done = outcome.is_ok();
+        group.answer(outcome);
+        if is_done {
+            self.checkpoints.after_a_group(&self.connection);
         }
     }
 
@@ -184,8 +116,10 @@ impl Writer {
         for (change, record) in work {
             outcomes.push(group.add(change, &record)?);
         }
-        group.memo.uses.write_if_overdue(&*group.transaction).map_err(broken)?;
-        let kept = keeps.into_iter().map(|what| group.keep(what)).collect::<Result<_, _>>()?;
+        if group.memo.uses.is_overdue() {
+            group.memo.uses.write(&*group.transaction).map_err(broken)?;
+        }
+        let kept = keeps.into_iter().map(|what| group.keep(&what)).collect::<Result<_, _>>()?;
         if prove {
             meta::count_proof(&*group.transaction).map_err(broken)?;
         }
@@ -223,9 +157,6 @@ impl Writer {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = cause.cloned();
     }
 }
-
-/// What came of a group's work and of what it was to keep.
-type Done = (Vec<Result<Receipt, Error>>, Vec<Result<u64, Error>>);
 
 /// A transaction in the making.
 struct Group<'a> {
@@ -295,7 +226,7 @@ impl Group<'_> {
         }
     }
 
-    fn keep(&mut self, what: Keep) -> Result<Result<u64, Error>, Error> {
+    fn keep(&mut self, what: &Keep) -> Result<Result<u64, Error>, Error> {
         refused(ledger::keep(&*self.transaction, &self.head.instance, what))
     }
 
@@ -306,23 +237,6 @@ impl Group<'_> {
 
     fn record(&mut self, record: &Draft) -> Result<u64, Error> {
         audit::append(&*self.transaction, &mut self.head, record)
-    }
-}
-
-/// Takes along what has come in meanwhile.
-fn gather(orders: &Receiver<Boxed>, group: &mut Vec<Boxed>) {
-    while group.len() < GROUP
-        && let Ok(order) = orders.try_recv()
-    {
-        group.push(order);
-    }
-}
-
-/// Tells what is wrong with a piece of work from what is wrong with the store.
-fn refused<T>(outcome: Result<T, Error>) -> Result<Result<T, Error>, Error> {
-    match outcome {
-        Err(error @ Error::Unavailable(_)) => Err(error),
-        outcome => Ok(outcome),
     }
 }
 

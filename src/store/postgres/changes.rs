@@ -1,0 +1,204 @@
+//! The thread that makes changes. All replicas take turns: whoever has the turn reads rows, decides and writes, and nobody
+//! else's change comes in between.
+//!
+//! ```text
+//!   BEGIN, take the turn ─► change, change, …  each undone alone when it is refused ─► all their records ─► COMMIT
+//! ```
+
+use std::collections::HashSet;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::answers::other_rules;
+use super::chain::Chain;
+use super::connection::Connection;
+use super::desk::Desk;
+use super::errors::Failure;
+use super::record::Confirmations;
+use crate::store::sql::apply::{Applied, apply};
+use crate::store::sql::orders::{Boxed, Done, Group, refused};
+use crate::store::sql::{confirm, grants, ledger, meta};
+use crate::store::{Change, Draft, Error, Keep, Receipt};
+
+/// A transaction that lost against another is made again, for so long.
+const DEADLINE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(5);
+
+pub struct Changes {
+    desk: Desk,
+}
+
+impl Changes {
+    pub const fn new(desk: Desk) -> Self {
+        Self { desk }
+    }
+
+    /// Ends when all senders are gone and everything is done.
+    pub fn run(mut self, orders: &Receiver<Boxed>) {
+        while let Ok(first) = orders.recv() {
+            let group = Group::gather(first, orders);
+            let outcome = self.make(&group);
+            self.desk.set_trouble(outcome.as_ref().err());
+            group.answer(outcome);
+            self.desk.write_uses();
+        }
+    }
+
+    fn make(&mut self, group: &Group) -> Result<Done, Error> {
+        let begun = Instant::now();
+        loop {
+            self.desk.connect()?;
+            let connection = self.desk.connection()?;
+            let transaction = Transaction::new(connection, &self.desk.chain);
+            match transaction.make(group) {
+                Ok((done, used)) => {
+                    self.desk.note_uses(used);
+                    return Ok(done);
+                }
+                Err(error) => {
+                    let failure = connection.failure();
+                    _ = connection.rollback();
+                    let may_succeed = matches!(failure, Some(Failure::Conflict | Failure::Duplicate));
+                    if !may_succeed || begun.elapsed() > DEADLINE {
+                        return Err(error);
+                    }
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+    }
+}
+
+struct Transaction<'a> {
+    connection: &'a Connection,
+    chain: &'a Chain,
+    records: Vec<Draft>,
+    newest_change: Option<u64>,
+    used: HashSet<(Uuid, i64)>,
+    rules: Option<String>,
+}
+
+/// A change that was made, and which of the records is its own.
+struct Made {
+    applied: Applied,
+    record: usize,
+}
+
+impl<'a> Transaction<'a> {
+    fn new(connection: &'a Connection, chain: &'a Chain) -> Self {
+        Self { connection, chain, records: Vec::new(), newest_change: None, used: HashSet::new(), rules: None }
+    }
+
+    fn make(mut self, group: &Group) -> Result<(Done, HashSet<(Uuid, i64)>), Error> {
+        self.connection.begin_turn()?;
+        let mut made = Vec::with_capacity(group.work.len());
+        for (change, record) in &group.work {
+            made.push(self.add(change, record)?);
+        }
+        let keep = |what: &Keep| refused(ledger::keep(self.connection, &self.chain.claim.chain, what));
+        let kept = group.keeps.iter().map(keep).collect::<Result<_, _>>()?;
+        if group.is_to_prove() {
+            meta::count_proof(self.connection)?;
+        }
+        let first = self.commit()?;
+        let receipt = |made: Made| {
+            let Made { applied: Applied { credential, version, health, .. }, record } = made;
+            Receipt { sequence: first + record as u64, credential, version, health }
+        };
+        let outcomes = made.into_iter().map(|made| made.map(receipt)).collect();
+        Ok(((outcomes, kept), self.used))
+    }
+
+    /// The inner error refuses this change and leaves nothing of it; the outer one spoils the transaction.
+    fn add(&mut self, change: &Change, record: &Draft) -> Result<Result<Made, Error>, Error> {
+        let also = match change {
+            Change::MintGrant { also, .. } | Change::RevokeGrant { also, .. } => also.clone(),
+            Change::By { change, .. } => match &**change {
+                Change::MintGrant { also, .. } | Change::RevokeGrant { also, .. } => also.clone(),
+                _ => Vec::new(),
+            },
+            _ => Vec::new(),
+        };
+        if matches!(change, Change::Serve { .. }) && !self.has_our_rules()? {
+            return Ok(Err(other_rules()));
+        }
+        self.connection.savepoint()?;
+        match refused(self.apply(change, record))? {
+            Ok(applied) => {
+                self.connection.release()?;
+                self.newest_change = applied.newest_change.or(self.newest_change);
+                let own = self.records.len();
+                self.records.push(record.clone());
+                self.records.extend(applied.also_told(record));
+                self.records.extend(also.iter().map(|further| Draft::clone(further)));
+                Ok(Ok(Made { applied, record: own }))
+            }
+            Err(refusal) => {
+                self.connection.undo()?;
+                Ok(Err(refusal))
+            }
+        }
+    }
+
+    fn apply(&mut self, change: &Change, record: &Draft) -> Result<Applied, Error> {
+        let connection = self.connection;
+        match change {
+            Change::By { token, change } => {
+                self.confirm_token(*token, record)?;
+                self.apply(change, record)
+            }
+            Change::Serve { target, version, token, grant } => {
+                if let Some(token) = token {
+                    self.confirm_token(*token, record)?;
+                }
+                if confirm::served(connection, target.credential)? != Some((target.revision, *version)) {
+                    return Err(confirm::stale(connection, target.credential)?);
+                }
+                grant.map_or(Ok(()), |grant| grants::spend(connection, grant, record.at)).map(|()| Applied::default())
+            }
+            Change::Test { target, version, from, token } => {
+                if let Some(token) = token {
+                    self.confirm_token(*token, record)?;
+                }
+                confirm::test(connection, *target, *version, *from).map(|()| Applied::default())
+            }
+            Change::KeepRules { digests } => {
+                self.rules = Some(digests.clone());
+                apply(connection, &self.chain.claim.chain, change.clone(), record.at)
+            }
+            _ => apply(connection, &self.chain.claim.chain, change.clone(), record.at),
+        }
+    }
+
+    fn has_our_rules(&self) -> Result<bool, Error> {
+        let ours = self.chain.end().rules.clone();
+        Ok(ours.is_none() || meta::rules(self.connection)? == ours)
+    }
+
+    fn confirm_token(&mut self, token: Uuid, record: &Draft) -> Result<(), Error> {
+        let at = record.at.as_microsecond();
+        if at >= confirm::token(self.connection, token)?.ends_at {
+            return Err(Error::Revoked);
+        }
+        self.used.insert((token, at));
+        Ok(())
+    }
+
+    /// Appends the records. Whoever answers meanwhile waits from here on.
+    fn commit(&mut self) -> Result<u64, Error> {
+        let records: Vec<_> = self.records.iter().collect();
+        let mut end = self.chain.end();
+        let first = self.chain.append(&mut end, self.connection, &records, &Confirmations::default())?;
+        let first = first.map_err(|_| other_rules())?;
+        // Before anybody answers under the rules that were.
+        if let Some(rules) = self.rules.take() {
+            end.rules = Some(rules);
+        }
+        if let Some(newest) = self.newest_change {
+            self.chain.newest.change.send_if_modified(|change| std::mem::replace(change, newest.max(*change)) < newest);
+        }
+        Ok(first)
+    }
+}

@@ -1,0 +1,76 @@
+//! Which audit chain this process writes. Each chain has one writer at a time: a process takes one that nobody writes, or
+//! begins one, and lets it go when it ends. One that died holds its own for a while; then another goes on where it ended.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::connection::Connection;
+use crate::store::Error;
+use crate::store::sql::values;
+use crate::store::sql::{Sql, cells, meta};
+
+/// Who has not said for so long that it is there has died. Longer than any statement, pause or partition that a process
+/// comes back from; one that does come back writes nothing any more.
+const DEAD_AFTER: Duration = Duration::from_secs(600);
+/// By the database's clock: those of the replicas differ.
+const NOW: &str = "CAST(extract(epoch FROM now()) * 1000000 AS BIGINT)";
+
+/// A chain, and proof that this process is who writes it.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    pub chain: String,
+    pub holder: Uuid,
+}
+
+impl Claim {
+    pub fn take(connection: &Connection) -> Result<Self, Error> {
+        connection.begin_turn()?;
+        let claim = Self::choose(connection).and_then(|claim| connection.commit().map(|()| claim));
+        if claim.is_err() {
+            _ = connection.rollback();
+        }
+        claim
+    }
+
+    fn choose(connection: &dyn Sql) -> Result<Self, Error> {
+        let holder = Uuid::now_v7();
+        let free = format!(
+            "SELECT instance FROM instances WHERE holder IS NULL OR seen_at < {NOW} - ?1 ORDER BY instance LIMIT 1"
+        );
+        let dead_after = u64::try_from(DEAD_AFTER.as_micros()).unwrap_or(u64::MAX);
+        let found = cells::first(connection, &free, values![dead_after], "instances", |cells| cells.plain())?;
+        let chain = match found {
+            Some(chain) => chain,
+            // The first is what the database itself is known by.
+            None if connection.exists("SELECT 1 FROM instances LIMIT 1", &[])? => Uuid::now_v7().to_string(),
+            None => meta::instance(connection)?,
+        };
+        let sql = format!(
+            "INSERT INTO instances (instance, holder, seen_at) VALUES (?1, ?2, {NOW}) \
+             ON CONFLICT (instance) DO UPDATE SET holder = excluded.holder, seen_at = excluded.seen_at"
+        );
+        connection.execute(&sql, values![&chain, &holder])?;
+        Ok(Self { chain, holder })
+    }
+
+    /// Says that this process is there. Whether the chain is still its own.
+    pub fn renew(&self, connection: &dyn Sql) -> Result<bool, Error> {
+        let sql = format!("UPDATE instances SET seen_at = {NOW} WHERE instance = ?1 AND holder = ?2");
+        Ok(connection.execute(&sql, values![&self.chain, &self.holder])? > 0)
+    }
+
+    pub fn release(&self, connection: &dyn Sql) -> Result<(), Error> {
+        let sql = "UPDATE instances SET holder = NULL WHERE instance = ?1 AND holder = ?2";
+        connection.execute(sql, values![&self.chain, &self.holder]).map(drop)
+    }
+
+    pub fn lost(&self) -> Error {
+        Error::Unavailable(format!(
+            "another process goes on with the audit chain {} that this one wrote: it had not been heard of for {} \
+             minutes. Restart this one, and it takes another",
+            self.chain,
+            DEAD_AFTER.as_secs() / 60
+        ))
+    }
+}

@@ -1,0 +1,254 @@
+//! The store of many replicas: a PostgreSQL database, or one that speaks its protocol. How it is reached is said by a URL;
+//! connections run one statement at a time on a thread that may block.
+//!
+//! ```text
+//!   commit() ─┬─► answers ─► one statement: confirm and append the records                         a connection
+//!             └─► changes ─► BEGIN, take the turn, change rows, append their records, COMMIT       another
+//!   reads ──────► a few connections more
+//! ```
+//!
+//! Each process appends to an audit chain of its own ([`claim`]). What is answered is confirmed by the statement that records
+//! it, so that what another replica has revoked is not answered here, whatever is remembered.
+
+mod answers;
+mod chain;
+mod changes;
+mod claim;
+mod connection;
+mod desk;
+mod errors;
+mod io;
+mod news;
+mod placeholders;
+mod pool;
+mod record;
+pub mod schema;
+mod server;
+mod tls;
+mod url;
+
+use std::sync::mpsc::{self as orders, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+
+pub use self::connection::{Connection, Isolation, Limits};
+pub use self::errors::Failure;
+pub use self::pool::Pool;
+pub use self::server::{Patience, Server};
+pub use self::url::Url;
+
+use self::answers::Answers;
+use self::chain::Chain;
+use self::changes::Changes;
+use self::claim::Claim;
+use self::desk::Desk;
+use self::io::Io;
+use super::backup::Rows;
+use super::sql::orders::{Boxed, Newest, Order, QUEUE, Trouble};
+use super::sql::store::Engine;
+use super::sql::{Sql, backup, changes as told, meta};
+use super::{Change, Draft, Error, Keep, Look, Receipt};
+
+/// Queries at the same time.
+const READERS: usize = 4;
+/// So many pieces of an export wait for whoever reads slowly.
+const AHEAD: usize = 2;
+
+pub struct Postgres {
+    readers: Arc<Pool>,
+    answers: Writer,
+    changes: Writer,
+    places: Arc<Semaphore>,
+    newest_change: watch::Receiver<u64>,
+    newest_record: watch::Receiver<u64>,
+    chain: Arc<Chain>,
+    server: Arc<Server>,
+    news: AbortHandle,
+    /// Goes last: the writers end by it.
+    io: Io,
+}
+
+/// A thread that writes.
+struct Writer {
+    /// Taken when it is to end.
+    orders: Option<Sender<Boxed>>,
+    trouble: Trouble,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Postgres {
+    /// What is there. Changes nothing, and says what would stand in a start's way.
+    pub async fn look(server: Arc<Server>) -> Result<Look, Error> {
+        let connection = server.connect().await?;
+        let found =
+            tokio::task::spawn_blocking(move || schema::recognise(&connection)).await.map_err(|_| stopped())??;
+        Ok(match found {
+            0 => Look::Absent,
+            schema::KNOWN => Look::Whole,
+            found => Look::Older { found, known: schema::KNOWN },
+        })
+    }
+
+    /// Connects, brings the schema up to date, and takes an audit chain to write.
+    pub async fn open(server: Arc<Server>) -> Result<Self, Error> {
+        let io = Io::start()?;
+        let (change, newest_change) = watch::channel(0);
+        let (record, newest_record) = watch::channel(0);
+        let (opened, runtime) = (Arc::clone(&server), io.handle.clone());
+        let begin = move || {
+            let connection = runtime.block_on(opened.connect())?;
+            schema::migrate(&connection, jiff::Timestamp::now())?;
+            let claim = Claim::take(&connection)?;
+            change.send_replace(told::newest(&connection)?);
+            let chain = Chain::new(claim, Newest { change, record });
+            chain.read(&connection)?;
+            Ok::<_, Error>(Arc::new(chain))
+        };
+        let chain = tokio::task::spawn_blocking(begin).await.map_err(|_| stopped())??;
+        let desk = |trouble: &Trouble| {
+            Desk::new(Arc::clone(&chain), Arc::clone(&server), io.handle.clone(), Arc::clone(trouble))
+        };
+        let answers = Writer::start("store-answers", |trouble| {
+            let answers = Answers::new(desk(trouble));
+            move |orders: orders::Receiver<Boxed>| answers.run(&orders)
+        })?;
+        let changes = Writer::start("store-changes", |trouble| {
+            let changes = Changes::new(desk(trouble));
+            move |orders: orders::Receiver<Boxed>| changes.run(&orders)
+        })?;
+        let readers = Arc::new(Pool::new(Arc::clone(&server), READERS));
+        let news = tokio::spawn(news::follow(Arc::clone(&readers), Arc::clone(&chain))).abort_handle();
+        let places = Arc::new(Semaphore::new(QUEUE));
+        Ok(Self { readers, answers, changes, places, newest_change, newest_record, chain, server, news, io })
+    }
+}
+
+impl Writer {
+    fn start<R>(name: &str, writer: impl FnOnce(&Trouble) -> R) -> Result<Self, Error>
+    where
+        R: FnOnce(orders::Receiver<Boxed>) + Send + 'static,
+    {
+        let trouble = Arc::new(Mutex::new(None));
+        let (orders, waiting) = orders::channel();
+        let run = writer(&trouble);
+        let thread = thread::Builder::new()
+            .name(name.into())
+            .spawn(move || run(waiting))
+            .map_err(|error| Error::Unavailable(format!("cannot start the store's writer: {error}")))?;
+        Ok(Self { orders: Some(orders), trouble, thread: Some(thread) })
+    }
+
+    fn order(&self, order: Order) -> Result<(), Error> {
+        self.orders.as_ref().and_then(|orders| orders.send(Box::new(order)).ok()).ok_or_else(stopped)
+    }
+
+    fn is_in_trouble(&self) -> bool {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    fn end(&mut self) {
+        drop(self.orders.take());
+        if let Some(thread) = self.thread.take() {
+            _ = thread.join();
+        }
+    }
+}
+
+impl Engine for Postgres {
+    fn chain(&self) -> &str {
+        &self.chain.claim.chain
+    }
+
+    async fn read<T, F>(&self, query: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn Sql) -> Result<T, Error> + Send + 'static,
+    {
+        self.readers.read(query).await
+    }
+
+    async fn moment<T, F>(&self, queries: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn Sql) -> Result<T, Error> + Send + 'static,
+    {
+        self.readers.moment(queries).await
+    }
+
+    async fn commit(&self, change: Change, record: Arc<Draft>) -> Result<Receipt, Error> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| stopped())?;
+        let (answer, outcome) = oneshot::channel();
+        let writer = if answers::is_answer(&change) { &self.answers } else { &self.changes };
+        writer.order(Order::Commit { change, record, answer, place })?;
+        outcome.await.map_err(|_| stopped())?
+    }
+
+    async fn keep(&self, what: Keep) -> Result<u64, Error> {
+        let (answer, outcome) = oneshot::channel();
+        self.changes.order(Order::Keep { what, answer })?;
+        outcome.await.map_err(|_| stopped())?
+    }
+
+    fn newest_change(&self) -> watch::Receiver<u64> {
+        self.newest_change.clone()
+    }
+
+    fn newest_record(&self) -> watch::Receiver<u64> {
+        self.newest_record.clone()
+    }
+
+    fn decide_under(&self, rules: &str) {
+        self.chain.end().rules = Some(rules.to_owned());
+    }
+
+    /// On a connection of its own, for as long as somebody reads.
+    async fn export(&self) -> Result<Rows, Error> {
+        let (pieces, rows) = mpsc::channel(AHEAD);
+        let connection = self.server.connect().await?;
+        let begin = move || connection.begin(Isolation::Moment, Limits::default(), None).map(|()| connection);
+        let connection = tokio::task::spawn_blocking(begin).await.map_err(|_| stopped())??;
+        tokio::task::spawn_blocking(move || backup::send(&connection, &pieces));
+        Ok(rows)
+    }
+
+    /// After a failed commit, only a commit shows that it works again.
+    async fn ready(&self) -> Result<(), Error> {
+        let ours = self.chain.end().rules.clone();
+        let in_force = self.readers.read(|connection| meta::exists(connection).and_then(|()| meta::rules(connection)));
+        if ours.is_some() && in_force.await? != ours {
+            return Err(answers::other_rules());
+        }
+        for writer in [&self.answers, &self.changes] {
+            if writer.is_in_trouble() {
+                let (answer, outcome) = oneshot::channel();
+                writer.order(Order::Prove { answer })?;
+                outcome.await.map_err(|_| stopped())??;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Postgres {
+    /// Finishes what is under way, and lets another process have the audit chain.
+    fn drop(&mut self) {
+        self.news.abort();
+        self.readers.close();
+        self.answers.end();
+        self.changes.end();
+        let (server, chain, runtime) = (Arc::clone(&self.server), Arc::clone(&self.chain), self.io.handle.clone());
+        // On a thread of its own: this one may be a worker of a runtime, that must not wait.
+        let release = thread::spawn(move || {
+            let connection = runtime.block_on(server.connect())?;
+            chain.claim.release(&connection)
+        });
+        _ = release.join();
+    }
+}
+
+fn stopped() -> Error {
+    Error::Unavailable("the store's writer has stopped".into())
+}

@@ -1,0 +1,34 @@
+//! What other replicas have changed, seen soon; and that this process is there, said often.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::chain::Chain;
+use super::pool::Pool;
+use crate::store::sql::changes;
+
+/// So often it is looked whether there is something new.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const RENEW_EVERY: Duration = Duration::from_secs(20);
+
+/// Until it is aborted.
+pub async fn follow(readers: Arc<Pool>, chain: Arc<Chain>) {
+    let mut renewed = Instant::now();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if let Ok(newest) = readers.read(changes::newest).await {
+            chain.newest.change.send_if_modified(|change| std::mem::replace(change, newest.max(*change)) < newest);
+        }
+        if renewed.elapsed() >= RENEW_EVERY {
+            let claim = chain.claim.clone();
+            match readers.read(move |connection| claim.renew(connection)).await {
+                Ok(true) => renewed = Instant::now(),
+                Ok(false) => {
+                    tracing::error!(cause = %chain.claim.lost(), "this process writes nothing any more");
+                    return;
+                }
+                Err(error) => tracing::warn!(cause = %error, "the claim to the audit chain could not be renewed"),
+            }
+        }
+    }
+}

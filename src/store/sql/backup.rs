@@ -1,0 +1,126 @@
+//! Out of the database as a whole, while it is written to; and into a new one.
+
+use std::ops::ControlFlow;
+
+use tokio::sync::mpsc;
+
+use super::{Borrowed, Columns, Dialect, Sql, Value, versions, wraps};
+use crate::store::backup::{Cell, Kind, META_LEFT_OUT, Next, Piece, TABLES, Table};
+use crate::store::{Error, KeyVersion};
+
+/// A piece is sent when it has so many rows or bytes.
+const ROWS: usize = 256;
+const BYTES: usize = 256 << 10;
+
+/// Sends everything that the connection sees. It must see one moment.
+pub fn send(connection: &dyn Sql, pieces: &mpsc::Sender<Next>) {
+    for table in TABLES {
+        match send_table(connection, table, pieces) {
+            Ok(true) => (),
+            Ok(false) => return,
+            Err(error) => {
+                _ = pieces.blocking_send(Err(error));
+                return;
+            }
+        }
+    }
+    _ = pieces.blocking_send(Ok(None));
+}
+
+/// Whether anybody still reads. Each table is told of, also when it has no rows.
+fn send_table(connection: &dyn Sql, table: &'static Table, pieces: &mpsc::Sender<Next>) -> Result<bool, Error> {
+    let (mut rows, mut bytes, mut is_heard) = (Vec::new(), 0, true);
+    connection.query(&select(connection.dialect(), table), &[], &mut |row| {
+        let cells = (0..table.columns.len()).map(|at| cell(table, at, row));
+        let cells = cells.collect::<Result<Vec<_>, Error>>()?;
+        bytes += cells.iter().map(Cell::size).sum::<usize>();
+        rows.push(cells);
+        if rows.len() >= ROWS || bytes >= BYTES {
+            bytes = 0;
+            let rows = std::mem::take(&mut rows);
+            is_heard = pieces.blocking_send(Ok(Some(Piece { table, rows }))).is_ok();
+        }
+        Ok(if is_heard { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(is_heard && pieces.blocking_send(Ok(Some(Piece { table, rows }))).is_ok())
+}
+
+fn select(dialect: Dialect, table: &Table) -> String {
+    let columns = table.columns().join(", ");
+    match table.name {
+        "wraps" => "SELECT w.holder, k.key, k.key_version, w.bytes FROM wraps w JOIN wrapping_keys k ON k.id = w.key \
+             WHERE w.live = 1 ORDER BY w.id"
+            .to_owned(),
+        // Zeros stand where a destroyed blob was. What was sealed anew goes out as if it had come so.
+        "org_integration_credentials" => {
+            let blob = format!(
+                "CASE WHEN s.state = 'destroyed' THEN {} ELSE coalesce(r.sealed_blob, v.sealed_blob) END",
+                dialect.bytes("")
+            );
+            let columns = table.columns.iter().map(|column| match column.name {
+                "seal" => "coalesce(r.seal, v.seal)".to_owned(),
+                "sealed_blob" => blob.clone(),
+                name => format!("v.{name}"),
+            });
+            let columns: Vec<String> = columns.collect();
+            let order = if dialect == Dialect::Sqlite { "v.rowid" } else { "v.credential_id, v.version" };
+            format!("SELECT {} FROM {} ORDER BY {order}", columns.join(", "), versions::JOINED)
+        }
+        "meta" => {
+            let names: Vec<String> = META_LEFT_OUT.iter().map(|(name, _)| format!("'{name}'")).collect();
+            format!("SELECT {columns} FROM meta WHERE key NOT IN ({}) ORDER BY key", names.join(", "))
+        }
+        name => format!("SELECT {columns} FROM {name} ORDER BY {}", order(dialect, table)),
+    }
+}
+
+/// As the rows came, where the database knows that without sorting; else by the columns that name a row.
+fn order(dialect: Dialect, table: &Table) -> &'static str {
+    match (dialect, table.name) {
+        (Dialect::Sqlite, _) => "rowid",
+        (_, "org_integration_credential_states") => "credential_id, version",
+        (_, "audit_keys") => "instance, number",
+        (_, "audit_checkpoints") => "instance, size",
+        (_, "second_factors") => "caller, state",
+        // Its id stays behind.
+        (_, "org_integration_credential_tests") => "id",
+        _ => "1",
+    }
+}
+
+fn cell(table: &Table, at: usize, row: &dyn Columns) -> Result<Cell, Error> {
+    let column = &table.columns[at];
+    match (column.kind, row.get(at)) {
+        (_, Some(Borrowed::Null)) if column.optional => Ok(Cell::Null),
+        (Kind::Flag | Kind::Count | Kind::Time, Some(Borrowed::Integer(number))) => Ok(Cell::Integer(number)),
+        (Kind::Id | Kind::Hash | Kind::Bytes, Some(Borrowed::Bytes(bytes))) => Ok(Cell::Bytes(bytes.to_vec())),
+        (Kind::Text | Kind::Json, Some(Borrowed::Text(text))) => Ok(Cell::Text(text.to_owned())),
+        _ => Err(Error::Corrupt(format!("{}: {} is of the wrong type", table.name, column.name))),
+    }
+}
+
+impl<'a> From<&'a Cell> for Value<'a> {
+    fn from(cell: &'a Cell) -> Self {
+        match cell {
+            Cell::Null => Self::Null,
+            Cell::Integer(number) => Self::Integer(*number),
+            Cell::Text(text) => text.into(),
+            Cell::Bytes(bytes) => bytes.into(),
+        }
+    }
+}
+
+/// Adds a row to a database that is being made.
+pub fn put(connection: &dyn Sql, table: &Table, cells: &[Cell]) -> Result<(), Error> {
+    match (table.name, cells) {
+        ("wraps", [holder, Cell::Text(key), Cell::Text(version), bytes]) => {
+            let key = wraps::key(connection, &KeyVersion { key: key.clone(), version: version.clone() })?;
+            let row = [("live", 1_i64.into()), ("holder", holder.into()), ("key", key.into()), ("bytes", bytes.into())];
+            connection.insert("wraps", &row)
+        }
+        _ => {
+            let row: Vec<_> = table.columns().into_iter().zip(cells.iter().map(Value::from)).collect();
+            connection.insert(table.name, &row)
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What needs PostgreSQL: `cargo test --test postgres`. It starts a server of its own; see `server.rs`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test may fail, and may look for programs"
+)]
+
+#[path = "../store/mod.rs"]
+#[macro_use]
+mod store;
+
+mod adapter;
+mod connect;
+mod schema;
+mod server;
