@@ -7,6 +7,7 @@ pub mod policy;
 pub mod recover;
 mod rules;
 pub mod services;
+mod store;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -28,11 +29,12 @@ use crate::crypto::Secret;
 use crate::kms::{Keyring, local};
 use crate::providers;
 use crate::providers::probe::Live;
-use crate::store::{Sqlite, Store};
+use crate::store::Store;
 use crate::vault::policy::LoadError;
 use crate::vault::{self, Admission, Allowance, Allowances, Limits, Parts, Testing, Vault};
 use crate::{http, memory, sinks, telemetry};
 use services::Services;
+use store::Place;
 
 /// A daemon that is ready to open its doors.
 pub struct App {
@@ -90,8 +92,12 @@ pub enum Error {
     Kms { causes: String, may_pass: bool },
     #[error("what this database keeps cannot be opened: {0}")]
     Unopened(String),
-    #[error("store.url: `{0}` is not a store that this program knows; it knows sqlite://PATH")]
+    #[error(
+        "store.url: `{0}` is not a store that this program knows; it knows sqlite://PATH and postgres://USER@HOST/DATABASE"
+    )]
     UnknownStore(String),
+    #[error("store.url {why}")]
+    Url { why: String },
     #[error("{0}")]
     Key(#[from] local::Error),
     #[error("{key} is not the key that this database was sealed under: restore its key file from a backup")]
@@ -154,7 +160,7 @@ impl App {
         client: http::Client,
         (keyring, key_files): (Keyring, Arc<keys::Files>),
     ) -> Result<Self, Error> {
-        let store = store(&config)?;
+        let store = Place::of(&config)?.open().await?;
         let owner_hosts = http::Hosts::new(config.outbound.owner_hosts.clone())
             .map_err(|why| Error::Outbound(http::Wrong::new("owner_hosts", why)))?;
         let admission = rules.admission();
@@ -433,19 +439,10 @@ fn client(outbound: &config::Outbound) -> Result<http::Client, Error> {
     authorities.map(settings).and_then(http::Client::new).map_err(|wrong| Error::Outbound(named(wrong)))
 }
 
-fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {
-    let url = &config.store.url;
-    let path = url.strip_prefix("sqlite://").ok_or_else(|| Error::UnknownStore(url.clone()))?;
-    match Sqlite::open(Path::new(path)) {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(cause @ crate::store::Error::Newer { .. }) => Err(Error::Schema { url: url.clone(), cause }),
-        Err(cause) => Err(Error::Store { url: url.clone(), cause }),
-    }
-}
-
 /// Whoever lets keys be made lets their directories be made too: for nobody else's eyes.
 fn make_homes(config: &Config) -> Result<(), Error> {
-    let database = config.store.url.strip_prefix("sqlite://").map(Path::new).and_then(Path::parent);
+    let place = Place::of(config)?;
+    let database = place.file().and_then(Path::parent);
     for directory in database.into_iter().chain([config.kms.local.directory.as_path()]) {
         let unmade = |cause| Error::NoHome { directory: directory.to_owned(), cause };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unmade)?;

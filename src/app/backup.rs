@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::keys::Missing;
 use super::services::Services;
+use super::store::Place;
 use super::{Error, client, keys};
 use crate::config::Config;
 use crate::crypto::age::Identity;
@@ -89,8 +90,9 @@ async fn opened_by(Source { file, known }: Source<'_>, identity: &Identity) -> R
 }
 
 fn place(config: &Config) -> Result<PathBuf, Error> {
-    let url = &config.store.url;
-    Ok(url.strip_prefix("sqlite://").ok_or_else(|| Error::UnknownStore(url.clone()))?.into())
+    let place = Place::of(config)?;
+    let why = "names a server, and an import makes a file: name a sqlite:// one";
+    place.file().map(Path::to_owned).ok_or_else(|| Error::Url { why: why.to_owned() })
 }
 
 async fn ours(file: &Path, proof: &Proof<'_>, whole: &Whole, kept: &[AuditKey]) -> Result<(), Error> {

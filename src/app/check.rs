@@ -8,10 +8,11 @@ use std::path::Path;
 use super::keys::Missing;
 use super::rules::Rules;
 use super::services::Services;
+use super::store::Place;
 use super::{App, Error, client, keys, no_strangers, places};
 use crate::api::listen;
 use crate::config::Config;
-use crate::store::{Look, Sqlite};
+use crate::store::Look;
 
 impl App {
     /// Answers what was not looked into, or is not there yet.
@@ -31,11 +32,12 @@ impl App {
         keys::all_do_their_part(&keyring.check().await)?;
         let mut made: Vec<String> = files.missing().into_iter().map(|name| format!("the key `{name}`")).collect();
 
-        let path = config.store.url.strip_prefix("sqlite://").unwrap_or_default().to_owned();
-        let path = Path::new(&path);
+        let place = Place::of(&config)?;
         let mut left_out = None;
-        match Sqlite::look(path) {
-            Look::Absent if is_writable(to_be_home(path, config.kms.local.create)) => {
+        let can_be_made =
+            |file: Option<&Path>| file.is_none_or(|file| is_writable(to_be_home(file, config.kms.local.create)));
+        match place.look().await? {
+            Look::Absent if can_be_made(place.file()) => {
                 if rules.callers.is_empty() {
                     // Where there is no database, nobody has a token either.
                     no_strangers(&config)?;

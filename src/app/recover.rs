@@ -1,15 +1,13 @@
 //! What a recovery works on: the database of a daemon that is stopped, or an export; and the keys of now.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use super::backup::{self, Source};
 use super::keys::Missing;
 use super::services::Services;
-use super::{Error, client, keys, store};
+use super::store::Place;
+use super::{Error, client, keys};
 use crate::config::Config;
 use crate::crypto::age::Identity;
-use crate::store::{Look, Sqlite};
+use crate::store::Look;
 use crate::vault::Recovery;
 pub use crate::vault::{Drilled, Recovered};
 
@@ -21,7 +19,7 @@ pub async fn drill(
     sample: u32,
 ) -> Result<Drilled, Error> {
     let (_made, recovery) = match from {
-        None => (None, open(config, identity)?),
+        None => (None, open(config, identity).await?),
         Some(from) => {
             let (made, store) = backup::look_by(config, from, &identity).await?;
             (Some(made), Recovery::new(store, identity)?)
@@ -40,7 +38,7 @@ pub async fn recover(
     tell: impl FnMut(&Recovered),
 ) -> Result<Recovered, Error> {
     if from.is_none() {
-        there(config)?;
+        there(config).await?;
     }
     let (keyring, _) = keys::build(config, Services::new(client(&config.outbound)?), Missing::Made).await?;
     let broken = keyring.check().await;
@@ -49,7 +47,7 @@ pub async fn recover(
     if let Some(from) = from {
         backup::import_by(config, from, &identity).await?;
     }
-    let recovery = open(config, identity)?;
+    let recovery = open(config, identity).await?;
     let recovered = recovery.recover(keyring, tell).await?;
     if recovered.total == 0 { Err(for_nobody(&recovery)) } else { Ok(recovered) }
 }
@@ -58,20 +56,16 @@ fn for_nobody(recovery: &Recovery) -> Error {
     Error::Unopened(format!("nothing in it is wrapped for {}, whose identity this is", recovery.recipient()))
 }
 
-fn open(config: &Config, identity: Identity) -> Result<Recovery, Error> {
-    there(config)?;
-    Ok(Recovery::new(store(config)? as Arc<_>, identity)?)
+async fn open(config: &Config, identity: Identity) -> Result<Recovery, Error> {
+    there(config).await?;
+    Ok(Recovery::new(Place::of(config)?.open().await?, identity)?)
 }
 
 /// No new database is made.
-fn there(config: &Config) -> Result<(), Error> {
-    let url = &config.store.url;
-    let absent = |path: &str| matches!(Sqlite::look(Path::new(path)), Look::Absent);
-    match url.strip_prefix("sqlite://").is_some_and(absent) {
-        true => {
-            let cause = crate::store::Error::Unavailable("there is no database".into());
-            Err(Error::Store { url: url.clone(), cause })
-        }
-        false => Ok(()),
+async fn there(config: &Config) -> Result<(), Error> {
+    let place = Place::of(config)?;
+    match place.look().await? {
+        Look::Absent => Err(place.refused(crate::store::Error::Unavailable("there is no database".into()))),
+        _ => Ok(()),
     }
 }

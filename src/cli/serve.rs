@@ -126,7 +126,9 @@ impl From<Error> for Failure {
                 (Exit::Configuration, "mend the file; `strongroom serve --check` tells when it is right")
             }
             Error::Expectations(_) => (Exit::Configuration, "mend the file"),
-            Error::UnknownStore(_) | Error::Outbound(_) => (Exit::Configuration, "mend the configuration file"),
+            Error::UnknownStore(_) | Error::Url { .. } | Error::Outbound(_) => {
+                (Exit::Configuration, "mend the configuration file")
+            }
             Error::Strangers { .. } => (
                 Exit::Configuration,
                 "start once on 127.0.0.1 and issue the admin's token there, or name callers in authn.callers, or set \

@@ -66,8 +66,9 @@ fn addresses(config: &Config) -> Result<(), Broken> {
 }
 
 fn dependencies(config: &Config) -> Result<(), Broken> {
-    if config.store.url.strip_prefix("sqlite://").is_none_or(str::is_empty) {
-        return broken("store.url", "must be sqlite:// and the path of a file");
+    let is_store = |scheme: &str| config.store.url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty());
+    if !["sqlite://", "postgres://", "postgresql://"].into_iter().any(is_store) {
+        return broken("store.url", "must be sqlite:// and the path of a file, or postgres://USER@HOST/DATABASE");
     }
     if !config.kms.gcp.endpoint.is_empty() && !is_endpoint(&config.kms.gcp.endpoint) {
         return broken("kms.gcp.endpoint", "must be https://HOST; or http:// on 127.0.0.1 or [::1], for an emulator");
@@ -241,7 +242,7 @@ mod tests {
 
     #[test]
     fn unknown_stores_are_refused() {
-        for url in ["", "sqlite://", "postgres://user:word@host/db", "strongroom.db"] {
+        for url in ["", "sqlite://", "postgres://", "mysql://user:word@host/db", "strongroom.db"] {
             assert_eq!(refused(|config| config.store.url = url.into()), "store.url");
         }
         assert_eq!(refused(|config| config.otlp.endpoint = "127.0.0.1:4317".into()), "otlp.endpoint");
