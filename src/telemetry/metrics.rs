@@ -96,6 +96,10 @@ fn describe() {
         "Credentials whose health changed, by provider and new health."
     );
     describe_gauge!("strongroom_credentials_unhealthy", "Enabled credentials that are not well, by health.");
+    describe_counter!(
+        "strongroom_store_round_trips_total",
+        "Statements that a PostgreSQL store was asked, each one round trip; a decrypt under load shares its own with others."
+    );
     describe_gauge!("strongroom_connections", "Open connections, by listener.");
     describe_counter!("strongroom_connections_refused_total", "Connections over the limit, by listener.");
     describe_gauge!("strongroom_strangers", "Connections over which nobody has proven yet who they are, by listener.");

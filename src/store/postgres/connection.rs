@@ -32,6 +32,7 @@ pub struct Connection {
     line: Line,
     server: Arc<Server>,
     runtime: Handle,
+    trips: metrics::Counter,
     is_broken: Cell<bool>,
     /// Rows are being handed on.
     is_busy: Cell<bool>,
@@ -78,6 +79,7 @@ impl Connection {
             line,
             server,
             runtime,
+            trips: metrics::counter!("strongroom_store_round_trips_total"),
             is_broken: Cell::new(false),
             is_busy: Cell::new(false),
             transaction: Cell::new(Transaction::None),
@@ -195,7 +197,7 @@ impl Connection {
 
     /// Statements without values and rows, in one round trip.
     pub fn batch(&self, sql: &str) -> Result<(), Error> {
-        self.wait(self.client.batch_execute(sql))
+        self.trip(self.client.batch_execute(sql))
     }
 
     /// As [`Sql::query`], and says how many rows were handed on, also when it failed after them.
@@ -207,7 +209,7 @@ impl Connection {
         count: &mut u64,
     ) -> Result<(), Error> {
         let sql = numbered(sql);
-        let rows = self.wait(self.client.query_typed_raw(&sql, parameters(values)))?;
+        let rows = self.trip(self.client.query_typed_raw(&sql, parameters(values)))?;
         let mut batches = pin!(rows.ready_chunks(BATCH));
         let mut outcome = Ok(ControlFlow::Continue(()));
         // Also when nobody wants more rows: an error that comes after them undoes the transaction all the same.
@@ -227,7 +229,13 @@ impl Connection {
 
     /// The rows of a statement, whose values may be of any type.
     pub(super) fn ask(&self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Error> {
-        self.wait(self.client.query_typed(sql, values))
+        self.trip(self.client.query_typed(sql, values))
+    }
+
+    /// What the database's network is waited for, once for each statement.
+    fn trip<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
+        self.trips.increment(1);
+        self.wait(answer)
     }
 
     fn wait<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
@@ -298,7 +306,7 @@ impl Sql for Connection {
 
     fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, Error> {
         let sql = numbered(sql);
-        self.wait(self.client.execute_typed(&sql, &parameters(values)))
+        self.trip(self.client.execute_typed(&sql, &parameters(values)))
     }
 
     fn insert_numbered(&self, sql: &str, values: &[Value<'_>], column: &str) -> Result<u64, Error> {
