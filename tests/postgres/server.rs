@@ -273,6 +273,15 @@ fn owner() -> Option<Owner> {
 }
 
 fn find_programs() -> PathBuf {
+    programs().expect(
+        "these tests start PostgreSQL (15 or newer), and its programs initdb, pg_ctl, postgres and psql are neither where \
+         `pg_config --bindir` says, nor in /usr/lib/postgresql/*/bin, nor in PATH: install the server, such as by \
+         `apt-get install postgresql`",
+    )
+}
+
+/// Where they are, if they are installed.
+pub fn programs() -> Option<PathBuf> {
     let mut places = Vec::new();
     if let Ok(output) = Command::new("pg_config").arg("--bindir").output() {
         places.push(PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()));
@@ -286,11 +295,7 @@ fn find_programs() -> PathBuf {
     versions.sort_by_key(|path| version(path));
     places.extend(versions.iter().rev().map(|path| path.join("bin")));
     places.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
-    places.into_iter().find(|place| PROGRAMS.iter().all(|name| place.join(name).is_file())).expect(
-        "these tests start PostgreSQL (15 or newer), and its programs initdb, pg_ctl, postgres and psql are neither where \
-         `pg_config --bindir` says, nor in /usr/lib/postgresql/*/bin, nor in PATH: install the server, such as by \
-         `apt-get install postgresql`",
-    )
+    places.into_iter().find(|place| PROGRAMS.iter().all(|name| place.join(name).is_file()))
 }
 
 fn free_port() -> u16 {
