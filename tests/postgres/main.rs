@@ -15,3 +15,4 @@ mod adapter;
 mod connect;
 mod schema;
 mod server;
+mod shared;
