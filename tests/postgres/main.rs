@@ -13,5 +13,9 @@ mod store;
 
 mod adapter;
 mod connect;
+#[path = "../it/daemon.rs"]
+#[allow(dead_code, reason = "some of it only the other test target needs")]
+mod daemon;
+mod replicas;
 mod schema;
 mod server;
