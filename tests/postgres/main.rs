@@ -12,6 +12,7 @@
 mod store;
 
 mod adapter;
+mod cluster;
 mod connect;
 #[path = "../it/daemon.rs"]
 #[allow(dead_code, reason = "some of it only the other test target needs")]
