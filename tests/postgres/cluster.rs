@@ -54,8 +54,8 @@ fn nothing_acknowledged_is_lost_and_nothing_revoked_is_answered() {
             replicas.go_wrong(&server, &history, &mut dice).await;
         }
         stop.store(true, Ordering::Relaxed);
-        replicas.heal();
         load.join_all().await;
+        replicas.heal();
     });
     runtime.block_on(settled(&replicas, &history));
     let kept = kept(&server, &database);
