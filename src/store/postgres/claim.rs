@@ -60,7 +60,11 @@ impl Claim {
         Ok(connection.execute(&sql, values![&self.chain, &self.holder])? > 0)
     }
 
+    /// A chain that was not begun is not kept either: a check that looks at everything leaves nothing.
     pub fn release(&self, connection: &dyn Sql) -> Result<(), Error> {
+        let empty = "DELETE FROM instances WHERE instance = ?1 AND holder = ?2 \
+             AND NOT EXISTS (SELECT 1 FROM audit_log WHERE instance = ?1)";
+        connection.execute(empty, values![&self.chain, &self.holder])?;
         let sql = "UPDATE instances SET holder = NULL WHERE instance = ?1 AND holder = ?2";
         connection.execute(sql, values![&self.chain, &self.holder]).map(drop)
     }
