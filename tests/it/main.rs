@@ -22,6 +22,7 @@ mod config;
 mod crash;
 mod crypto;
 mod daemon;
+mod deploy;
 mod disk;
 mod fake;
 mod first_run;
