@@ -87,8 +87,8 @@ impl Postgres {
     /// What is there. Changes nothing, and says what would stand in a start's way.
     pub async fn look(server: Arc<Server>) -> Result<Look, Error> {
         let connection = server.connect().await?;
-        let found =
-            tokio::task::spawn_blocking(move || schema::recognise(&connection)).await.map_err(|_| stopped())??;
+        let look = move || schema::check_durable(&connection).and_then(|()| schema::recognise(&connection));
+        let found = tokio::task::spawn_blocking(look).await.map_err(|_| stopped())??;
         Ok(match found {
             0 => Look::Absent,
             schema::KNOWN => Look::Whole,
@@ -104,6 +104,7 @@ impl Postgres {
         let (opened, runtime) = (Arc::clone(&server), io.handle.clone());
         let begin = move || {
             let connection = runtime.block_on(opened.connect())?;
+            schema::check_durable(&connection)?;
             schema::migrate(&connection, jiff::Timestamp::now())?;
             let claim = Claim::take(&connection)?;
             change.send_replace(told::newest(&connection)?);
