@@ -153,6 +153,9 @@ impl From<Error> for Failure {
             Error::Kms { .. } => (Exit::Key, "docs/keys.md tells what each key needs"),
             Error::Unopened(_) => (Exit::Key, "the data was left as it is"),
             Error::OtherKey { .. } => (Exit::Key, "the data was left as it is"),
+            Error::Store { url, .. } if !url.starts_with("sqlite://") => {
+                (Exit::Store, "mend what it says; `strongroom serve --check` tells when it is right")
+            }
             Error::NoHome { .. } | Error::Store { .. } => {
                 (Exit::Store, "the directory must be there, writable, and used by one daemon")
             }

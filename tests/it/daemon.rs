@@ -98,7 +98,7 @@ impl Daemon {
     /// Without `--dev`, as in production; a missing key is made. What it prints goes into the file `stdout`, and the
     /// token in it is this one's: a vault that knows somebody prints none.
     pub fn serve(home: &Path, config: &str) -> Self {
-        let keys = "\n[kms.local]\ncreate = true\n";
+        let keys = if config.contains("[kms.local]") { "" } else { "\n[kms.local]\ncreate = true\n" };
         std::fs::write(home.join("strongroom.toml"), format!("{PORTS}{config}{}{keys}", defaults(config))).unwrap();
         let stdout = File::create(home.join("stdout")).unwrap();
         let log = File::options().create(true).append(true).open(home.join("log")).unwrap();

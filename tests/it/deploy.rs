@@ -32,7 +32,10 @@ fn manifests() -> BTreeMap<(String, String), Value> {
     for name in strings(&kustomization()["resources"]) {
         for text in read(&format!("deploy/kubernetes/{name}")).split("\n---\n") {
             let document: Value = serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert!(document["apiVersion"].is_string() && document["metadata"]["name"].is_string(), "{name}: {document}");
+            assert!(
+                document["apiVersion"].is_string() && document["metadata"]["name"].is_string(),
+                "{name}: {document}"
+            );
             let key = (text_of(&document["kind"]), text_of(&document["metadata"]["name"]));
             assert!(all.insert(key.clone(), document).is_none(), "{key:?} is there twice");
         }
@@ -219,7 +222,9 @@ fn the_unit_does_not_restart_what_somebody_must_mend() {
 
 #[test]
 fn the_container_file_copies_what_is_there() {
-    for line in read("deploy/Containerfile").lines().filter(|line| line.starts_with("COPY ") && !line.contains("--from")) {
+    for line in
+        read("deploy/Containerfile").lines().filter(|line| line.starts_with("COPY ") && !line.contains("--from"))
+    {
         let words: Vec<_> = line.split(' ').skip(1).collect();
         for source in &words[..words.len() - 1] {
             assert!(root().join(source).exists(), "{line}");

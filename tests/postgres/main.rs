@@ -12,6 +12,12 @@
 mod store;
 
 mod adapter;
+mod cluster;
 mod connect;
+#[path = "../it/daemon.rs"]
+#[allow(dead_code, reason = "some of it only the other test target needs")]
+mod daemon;
+mod replicas;
 mod schema;
 mod server;
+mod shared;

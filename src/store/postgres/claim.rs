@@ -14,7 +14,7 @@ use crate::store::sql::{Sql, cells, meta};
 /// comes back from; one that does come back writes nothing any more.
 const DEAD_AFTER: Duration = Duration::from_secs(600);
 /// By the database's clock: those of the replicas differ.
-const NOW: &str = "CAST(extract(epoch FROM now()) * 1000000 AS BIGINT)";
+pub const NOW: &str = "CAST(extract(epoch FROM now()) * 1000000 AS BIGINT)";
 
 /// A chain, and proof that this process is who writes it.
 #[derive(Clone, Debug)]
@@ -60,7 +60,11 @@ impl Claim {
         Ok(connection.execute(&sql, values![&self.chain, &self.holder])? > 0)
     }
 
+    /// A chain that was not begun is not kept either: a check that looks at everything leaves nothing.
     pub fn release(&self, connection: &dyn Sql) -> Result<(), Error> {
+        let empty = "DELETE FROM instances WHERE instance = ?1 AND holder = ?2 \
+             AND NOT EXISTS (SELECT 1 FROM audit_log WHERE instance = ?1)";
+        connection.execute(empty, values![&self.chain, &self.holder])?;
         let sql = "UPDATE instances SET holder = NULL WHERE instance = ?1 AND holder = ?2";
         connection.execute(sql, values![&self.chain, &self.holder]).map(drop)
     }
