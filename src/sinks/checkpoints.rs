@@ -110,7 +110,7 @@ async fn pass_on(place: &Place, store: &dyn Store) -> Result<(), String> {
     let unread = |error: crate::store::Error| error.to_string();
     let mut reached = store.cursor(name).await.map_err(unread)?.unwrap_or_default();
     loop {
-        let page = store.checkpoints(reached, PAGE).await.map_err(unread)?;
+        let page = store.checkpoints(store.instance(), reached, PAGE).await.map_err(unread)?;
         lag(name).set(page.last().map_or(0, |last| last.size - reached) as f64);
         if page.is_empty() {
             return Ok(());

@@ -105,8 +105,8 @@ pub trait Store: Send + Sync {
     /// One version with its ciphertext; none when it was destroyed or never was.
     async fn sealed(&self, credential: Uuid, version: u32) -> Result<Option<(Version, Sealed)>, Error>;
 
-    /// Changes of an org after a sequence number, oldest first.
-    async fn changes(&self, org: &str, after: u64, limit: u32) -> Result<Vec<ChangeEvent>, Error>;
+    /// Changes of an org, or of all, after a sequence number, oldest first.
+    async fn changes(&self, org: Option<&str>, after: u64, limit: u32) -> Result<Vec<ChangeEvent>, Error>;
 
     /// The sequence number of the newest change, and a wake-up for every newer one.
     fn newest_change(&self) -> watch::Receiver<u64>;
@@ -120,8 +120,17 @@ pub trait Store: Send + Sync {
         limit: u32,
     ) -> Result<AuditPage, Error>;
 
-    /// Who writes this store's audit log.
+    /// The audit chain that this process writes. Where others keep the same store, each writes one of its own.
     fn instance(&self) -> &str;
+
+    /// Whether other processes may change what is kept.
+    fn is_shared(&self) -> bool;
+
+    /// Whether this process is the one that does what is to be done once: it stays so for a while, unless it ends.
+    async fn leads(&self) -> Result<bool, Error>;
+
+    /// The chains that there is anything of. Reads the whole log.
+    async fn chains(&self) -> Result<Vec<String>, Error>;
 
     /// This instance's records after a position, in order.
     async fn chained(&self, after: u64, limit: u32) -> Result<Vec<Chained>, Error>;
@@ -129,20 +138,20 @@ pub trait Store: Send + Sync {
     /// The number of the newest record, and a wake-up for every newer one.
     fn newest_record(&self) -> watch::Receiver<u64>;
 
-    /// The newest checkpoint that stands for at most so many records.
-    async fn checkpoint(&self, at_most: u64) -> Result<Option<Checkpoint>, Error>;
+    /// The newest checkpoint of a chain that stands for at most so many records.
+    async fn checkpoint(&self, chain: &str, at_most: u64) -> Result<Option<Checkpoint>, Error>;
 
     /// Checkpoints that stand for more than so many records, in order.
-    async fn checkpoints(&self, after: u64, limit: u32) -> Result<Vec<Checkpoint>, Error>;
+    async fn checkpoints(&self, chain: &str, after: u64, limit: u32) -> Result<Vec<Checkpoint>, Error>;
 
     /// The newest checkpoint whose records are all from before a time, and so are those of all checkpoints before it.
     async fn checkpoint_before(&self, time: Timestamp) -> Result<Option<Checkpoint>, Error>;
 
-    /// The audit keys, oldest first.
-    async fn audit_keys(&self) -> Result<Vec<AuditKey>, Error>;
+    /// The audit keys of a chain, oldest first.
+    async fn audit_keys(&self, chain: &str) -> Result<Vec<AuditKey>, Error>;
 
-    /// Where the log begins.
-    async fn boundary(&self) -> Result<Boundary, Error>;
+    /// Where a chain begins.
+    async fn boundary(&self, chain: &str) -> Result<Boundary, Error>;
 
     /// How far a copy of the log has come.
     async fn cursor(&self, copy: &str) -> Result<Option<u64>, Error>;

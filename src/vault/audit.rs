@@ -1,7 +1,5 @@
 //! Reading the audit log, and proving it.
 
-use std::collections::BTreeMap;
-
 use crate::crypto::ledger::merkle::Frontier;
 use crate::crypto::ledger::note::{Note, Verifier};
 use crate::crypto::ledger::walk::{Boundary, Report, Walk};
@@ -101,53 +99,36 @@ impl AuditQuery {
 /// Walks the log and names, for each instance, the first record that cannot be what was written.
 pub async fn verify(store: &dyn Store) -> Result<Vec<ChainReport>, store::Error> {
     loop {
-        let begins = store.boundary().await?;
-        let reports = walk(store).await?;
+        let chains = walk(store).await?;
         // What was pruned under the walk was no fault.
-        if store.boundary().await? == begins {
-            return Ok(reports);
+        let mut is_pruned = false;
+        for chain in &chains {
+            is_pruned |= store.boundary(&chain.instance).await?.size != chain.begun;
+        }
+        if !is_pruned {
+            return Ok(chains.into_iter().map(|chain| report(chain.instance, chain.walk.report())).collect());
         }
     }
 }
 
-async fn walk(store: &dyn Store) -> Result<Vec<ChainReport>, store::Error> {
-    let own = store.instance();
-    let mut signed = Signed::of(store).await?;
-    let mut chains = BTreeMap::from([(own.to_owned(), signed.begin().await?)]);
-    let mut from = None;
-    loop {
-        let page = match store.audit(&AuditFilter::default(), from, false, LARGEST_PAGE).await {
-            // Somewhere in this page; go on one by one to find where.
-            Err(store::Error::Corrupt(_)) => store.audit(&AuditFilter::default(), from, false, 1).await,
-            page => page,
-        };
-        let page = match page {
-            Err(store::Error::Corrupt(_)) => {
-                // It cannot be read, so nobody knows whose it is: every chain ends here.
-                chains.values_mut().for_each(Walk::unreadable);
-                break;
-            }
-            page => page?.records,
-        };
-        let Some((last, _)) = page.last() else { break };
-        from = Some(*last);
-        for (_, record) in page {
-            let walk = chains.entry(record.instance.clone()).or_default();
-            if record.instance == own {
-                signed.prepare(walk, record.sequence).await?;
-            }
-            walk.step(record.sequence, &record.canonical, &record.hash);
-        }
+/// One chain after another: records of several, which are written side by side, need not come in order.
+async fn walk(store: &dyn Store) -> Result<Vec<Chain<'_>>, store::Error> {
+    let mut walked = Vec::new();
+    for instance in store.chains().await? {
+        let mut chain = Chain::of(store, instance).await?;
+        chain.walk().await?;
+        walked.push(chain);
     }
-    if let Some(walk) = chains.get_mut(own) {
-        signed.prepare(walk, u64::MAX).await?;
-    }
-    Ok(chains.into_iter().map(|(instance, walk)| report(instance, walk.report())).collect())
+    Ok(walked)
 }
 
-/// The checkpoints, a few at a time.
-struct Signed<'a> {
+/// A chain on its walk, with its checkpoints, a few at a time.
+struct Chain<'a> {
     store: &'a dyn Store,
+    instance: String,
+    walk: Walk,
+    /// So many records were pruned before it began.
+    begun: u64,
     keys: Vec<Verifier>,
     /// Those up to this size were told to the walk.
     told: u64,
@@ -155,29 +136,58 @@ struct Signed<'a> {
     newest: u64,
 }
 
-impl<'a> Signed<'a> {
-    async fn of(store: &'a dyn Store) -> Result<Self, store::Error> {
-        let newest = store.checkpoint(u64::MAX).await?.map_or(0, |newest| newest.size);
-        Ok(Self { store, keys: verifiers(store).await?, told: 0, newest })
+impl<'a> Chain<'a> {
+    /// From what was pruned on. Where the checkpoint that proves it is missing or damaged, the first record will not fit.
+    async fn of(store: &'a dyn Store, instance: String) -> Result<Self, store::Error> {
+        let newest = store.checkpoint(&instance, u64::MAX).await?.map_or(0, |newest| newest.size);
+        let keys = verifiers(store, &instance).await?;
+        let begun = store.boundary(&instance).await?.size;
+        let walk = match begun {
+            0 => Walk::default(),
+            size => {
+                let end = store.checkpoint(&instance, size).await?.filter(|end| end.size == size);
+                let boundary = end.and_then(|end| {
+                    Some(Boundary { head: end.head, frontier: Frontier::from_bytes(end.size, &end.frontier)? })
+                });
+                Walk::new(boundary.unwrap_or_default())
+            }
+        };
+        Ok(Self { store, instance, walk, begun, keys, told: 0, newest })
     }
 
-    /// From what was pruned on. Where the checkpoint that proves it is missing or damaged, the first record will not fit.
-    async fn begin(&mut self) -> Result<Walk, store::Error> {
-        let size = self.store.boundary().await?.size;
-        if size == 0 {
-            return Ok(Walk::default());
+    async fn walk(&mut self) -> Result<(), store::Error> {
+        let filter = AuditFilter { instance: Some(self.instance.clone()), ..AuditFilter::default() };
+        let mut from = None;
+        loop {
+            let page = match self.store.audit(&filter, from, false, LARGEST_PAGE).await {
+                // Somewhere in this page; go on one by one to find where.
+                Err(store::Error::Corrupt(_)) => self.store.audit(&filter, from, false, 1).await,
+                page => page,
+            };
+            let page = match page {
+                Err(store::Error::Corrupt(_)) => {
+                    self.walk.unreadable();
+                    break;
+                }
+                page => page?,
+            };
+            from = page.next.or_else(|| page.records.last().map(|(position, _)| *position));
+            let is_last = page.records.is_empty() && page.next.is_none();
+            for (_, record) in page.records {
+                self.prepare(record.sequence).await?;
+                self.walk.step(record.sequence, &record.canonical, &record.hash);
+            }
+            if is_last {
+                break;
+            }
         }
-        let end = self.store.checkpoint(size).await?.filter(|end| end.size == size);
-        let boundary = end.and_then(|end| {
-            Some(Boundary { head: end.head, frontier: Frontier::from_bytes(end.size, &end.frontier)? })
-        });
-        Ok(Walk::new(boundary.unwrap_or_default()))
+        self.prepare(u64::MAX).await
     }
 
     /// Tells the walk of the checkpoints up to a record.
-    async fn prepare(&mut self, walk: &mut Walk, sequence: u64) -> Result<(), store::Error> {
+    async fn prepare(&mut self, sequence: u64) -> Result<(), store::Error> {
         while self.told < sequence.min(self.newest) {
-            let page = self.store.checkpoints(self.told, LARGEST_PAGE).await?;
+            let page = self.store.checkpoints(&self.instance, self.told, LARGEST_PAGE).await?;
             if page.is_empty() {
                 break;
             }
@@ -185,8 +195,8 @@ impl<'a> Signed<'a> {
                 self.told = checkpoint.size;
                 let note = checkpoint.note.parse::<Note>().and_then(|note| note.open(&self.keys));
                 match note.ok().filter(|said| said.size == checkpoint.size) {
-                    Some(said) => walk.signed(&said),
-                    None => walk.unsigned(checkpoint.size),
+                    Some(said) => self.walk.signed(&said),
+                    None => self.walk.unsigned(checkpoint.size),
                 }
             }
         }

@@ -34,7 +34,12 @@ impl Vault {
             let permit = self.guard.permit(caller, Resource::Org(EVERYTHING), &mut trail)?;
             self.guard.admit(permit, &trail).await?;
             self.checkpoint().await?;
-            let key = self.store.audit_keys().await?.pop().ok_or_else(|| Error::bug("there is no audit key"))?;
+            let key = self
+                .store
+                .audit_keys(self.store.instance())
+                .await?
+                .pop()
+                .ok_or_else(|| Error::bug("there is no audit key"))?;
             // Of its own, so that rotations meanwhile change nothing: this key is among those of the moment.
             let signer = self.keeper.open_audit_key(key).await?;
             Ok((signer, self.store.export().await?))

@@ -110,6 +110,18 @@ impl Cache {
         self.opened.run_pending_tasks().await;
     }
 
+    /// Forgets what of a credential is older than this.
+    pub async fn outdate(&self, now: &Credential) {
+        if self.names.get(&now.path).await.is_some_and(|known| known.revision < now.revision) {
+            self.names.invalidate(&now.path).await;
+        }
+        let served = now.active_version.filter(|_| !now.disabled);
+        for version in (1..=now.latest_version).filter(|version| Some(*version) != served) {
+            self.opened.invalidate(&Key::new(now, version)).await;
+        }
+        self.opened.run_pending_tasks().await;
+    }
+
     /// Forgets all names of an org, and every plaintext.
     pub async fn forget_org(&self, org: &str) {
         let names = self.names.iter().filter(|(path, _)| path.org == org).map(|(path, _)| path);

@@ -52,7 +52,7 @@ impl Vault {
                 Err(Error::Corrupt { .. }) => false,
                 Err(error) => return Err(error),
             };
-            let newest = self.store.checkpoint(u64::MAX).await?;
+            let newest = self.store.checkpoint(self.store.instance(), u64::MAX).await?;
             let newest = newest.ok_or_else(|| Error::bug("a checkpoint was made and is not there"))?;
             Ok((if sound { newest.position } else { u64::MAX }, newest))
         };
@@ -97,7 +97,7 @@ impl Export {
         let begin = self.begin(false).await?;
         let (mut after, newest) = (begin.size().saturating_sub(1), self.newest.size);
         while after < newest {
-            let page = self.store.checkpoints(after, PAGE).await?;
+            let page = self.store.checkpoints(self.store.instance(), after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = last.size;
             for Checkpoint { note, .. } in page.into_iter().filter(|one| one.size <= newest) {
@@ -120,7 +120,7 @@ impl Export {
     }
 
     async fn not_pruned_since(&self, begin: &Frontier) -> Result<(), End> {
-        if self.store.boundary().await?.size == begin.size() {
+        if self.store.boundary(self.store.instance()).await?.size == begin.size() {
             return Ok(());
         }
         let why = "records were pruned meanwhile: export again".to_owned();
@@ -160,8 +160,8 @@ impl Export {
     }
 
     async fn begin(&mut self, part: bool) -> Result<Frontier, End> {
-        let pruned = self.store.boundary().await?.size;
-        let end = self.store.checkpoint(pruned).await?.filter(|end| end.size == pruned);
+        let pruned = self.store.boundary(self.store.instance()).await?.size;
+        let end = self.store.checkpoint(self.store.instance(), pruned).await?.filter(|end| end.size == pruned);
         let frontier = match &end {
             Some(end) => Frontier::from_bytes(pruned, &end.frontier),
             None if pruned == 0 => Some(Frontier::default()),

@@ -111,7 +111,7 @@ impl Vault {
         let signer = self.signer().await?;
         let signer = &*signer;
         loop {
-            let last = self.store.checkpoint(u64::MAX).await?;
+            let last = self.store.checkpoint(self.store.instance(), u64::MAX).await?;
             let begun = last.as_ref().map_or(0, |last| last.size);
             self.check_signed(last.as_ref()).await?;
             let mut span = Span::after(last.as_ref())?;
@@ -159,7 +159,7 @@ impl Vault {
         let said = match last {
             None => None,
             Some(last) => {
-                let keys = verifiers(self.store.as_ref()).await?;
+                let keys = verifiers(self.store.as_ref(), self.store.instance()).await?;
                 let said = last.note.parse::<Note>().and_then(|note| note.open(&keys)).ok();
                 let root = Frontier::from_bytes(last.size, &last.frontier).map(|tree| tree.root());
                 said.filter(|said| (said.size, Some(said.root), said.head) == (last.size, root, last.head))
@@ -184,12 +184,12 @@ impl Vault {
 
     /// Opens the newest key; made on first use.
     async fn audit_signer(&self) -> Result<Signer, Error> {
-        if self.store.audit_keys().await?.is_empty() {
+        if self.store.audit_keys(self.store.instance()).await?.is_empty() {
             let trail = Trail::begin(&Caller::system(), Action::KeepAuditKey).about_org(EVERYTHING);
             let key = self.keeper.new_audit_key(1, trail.at()).await?;
             self.store.commit(Change::KeepAuditKey(key), trail.record()).await?;
         }
-        let newest = self.store.audit_keys().await?.pop();
+        let newest = self.store.audit_keys(self.store.instance()).await?.pop();
         let newest = newest.ok_or_else(|| Error::bug("an audit key was kept and is not there"))?;
         self.keeper.open_audit_key(newest).await
     }
@@ -215,7 +215,8 @@ impl Vault {
             // The old key signs for all that came before.
             self.checkpoint().await?;
             let mut signer = self.ledger.signer.lock().await;
-            let number = self.store.audit_keys().await?.last().map_or(1, |newest| newest.number + 1);
+            let number =
+                self.store.audit_keys(self.store.instance()).await?.last().map_or(1, |newest| newest.number + 1);
             let key = self.keeper.new_audit_key(number, trail.at()).await?;
             trail.named(&number.to_string());
             match self.guard.commit(&permit, Change::KeepAuditKey(key), &trail).await {
@@ -233,7 +234,7 @@ impl Vault {
     }
 
     async fn audit_key_infos(&self) -> Result<Vec<AuditKeyInfo>, Error> {
-        let keys = self.store.audit_keys().await?;
+        let keys = self.store.audit_keys(self.store.instance()).await?;
         let info = |key: AuditKey| {
             let verifier = Verifier::new(self.store.instance(), key.public).to_string();
             AuditKeyInfo { verifier, created_at: key.created_at }
@@ -249,21 +250,21 @@ impl Vault {
         let newest = claims.filter(|(claim, _)| claim.instance == instance).max_by_key(|(claim, _)| claim.size);
         let Some((claim, note)) = newest else { return Ok(Ok(None)) };
         let size = claim.size;
-        let Ok(said) = note.open(&verifiers(self.store.as_ref()).await?) else {
+        let Ok(said) = note.open(&verifiers(self.store.as_ref(), self.store.instance()).await?) else {
             return Ok(Err(Diverged::OtherKey { size }));
         };
         let found = *self.store.newest_record().borrow();
         if said.size > found {
             return Ok(Err(Diverged::Cut { told: said.size, found }));
         }
-        let pruned = self.store.boundary().await?.size;
+        let pruned = self.store.boundary(self.store.instance()).await?.size;
         if said.size < pruned {
             tracing::warn!(told = said.size, pruned, "what the newest checkpoint of the file stands for was pruned");
             return Ok(Ok(None));
         }
         // At least the last span is read again, not only what the database says of it.
         let begin = if said.size > pruned { said.size - 1 } else { said.size };
-        let mut span = Span::after(self.store.checkpoint(begin).await?.as_ref())?;
+        let mut span = Span::after(self.store.checkpoint(self.store.instance(), begin).await?.as_ref())?;
         while span.frontier.size() < said.size {
             let left = said.size - span.frontier.size();
             let page = self.store.chained(span.position, PAGE).await?;
@@ -286,7 +287,7 @@ impl Vault {
         let Some(keep) = self.ledger.auditing.keep else { return Ok(()) };
         let keep = SignedDuration::try_from(keep).map_err(Error::bug)?;
         let cutoff = Timestamp::now().saturating_sub(keep).unwrap_or(Timestamp::MIN);
-        let boundary = self.store.boundary().await?;
+        let boundary = self.store.boundary(self.store.instance()).await?;
         if let Some(end) = self.store.checkpoint_before(cutoff).await?.filter(|end| end.size > boundary.size) {
             let mut trail = Trail::begin(&Caller::system(), Action::PruneAudit).about_org(EVERYTHING);
             trail.named(&chain::prune(boundary.size + 1, end.size));
@@ -301,10 +302,10 @@ impl Vault {
     }
 }
 
-/// The public keys that this store's checkpoints may be signed by.
-pub(super) async fn verifiers(store: &dyn Store) -> Result<Vec<Verifier>, store::Error> {
-    let keys = store.audit_keys().await?;
-    Ok(keys.iter().map(|key| Verifier::new(store.instance(), key.public)).collect())
+/// The public keys that a chain's checkpoints may be signed by.
+pub(super) async fn verifiers(store: &dyn Store, chain: &str) -> Result<Vec<Verifier>, store::Error> {
+    let keys = store.audit_keys(chain).await?;
+    Ok(keys.iter().map(|key| Verifier::new(chain, key.public)).collect())
 }
 
 /// Records on their way into a checkpoint.

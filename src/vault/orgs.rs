@@ -152,6 +152,9 @@ impl Vault {
                 // An error means that whoever could say so is gone: down as well.
                 () = async { drop(shutdown.wait_for(|down| *down).await) } => return,
             }
+            if !self.leads().await {
+                continue;
+            }
             let due = match self.store.due_orgs(Timestamp::now()).await {
                 Ok(due) => due,
                 Err(error) => {

@@ -60,7 +60,9 @@ impl Vault {
             tokio::select! {
                 _ = look.tick() => {
                     looked = Instant::now();
-                    self.begin_due(&mut running, &slots).await;
+                    if self.leads().await {
+                        self.begin_due(&mut running, &slots).await;
+                    }
                 }
                 // Whoever may be asked often would have nothing to be asked until the next look.
                 Some(done) = running.tests.join_next() => if running.ended(done.ok()) {

@@ -23,6 +23,7 @@ const END: Duration = Duration::from_secs(10);
 const END_AT_ONCE: u32 = 100;
 
 const TELL_AT_ONCE: u32 = 100;
+const CHANGES_AT_ONCE: u32 = 256;
 const COUNT: Duration = Duration::from_secs(30);
 
 impl Vault {
@@ -37,14 +38,16 @@ impl Vault {
         let testing = tokio::spawn(Arc::clone(&self).keep_testing(shutdown.clone()));
         let ledger = tokio::spawn(Arc::clone(&self).keep_ledger(shutdown.clone()));
         let ending = tokio::spawn(Arc::clone(&self).keep_ending_orgs(shutdown.clone()));
+        let others = self.store.is_shared().then(|| Arc::clone(&self).follow_others(shutdown.clone()));
+        let others = others.map(tokio::spawn);
         // Only this program's `recover`, which needs the daemon stopped, proves it anew.
         self.tell_recovery().await;
         loop {
             tokio::select! {
                 _ = tend.tick() => self.cache.tend().await,
-                _ = destroy.tick() => self.destroy_due().await,
-                _ = tell.tick() => self.tell_due().await,
-                _ = end.tick() => self.end_step_up().await,
+                _ = destroy.tick() => if self.leads().await { self.destroy_due().await },
+                _ = tell.tick() => if self.leads().await { self.tell_due().await },
+                _ = end.tick() => if self.leads().await { self.end_step_up().await },
                 _ = count.tick() => self.count_unhealthy().await,
                 _ = sum_up.tick() => self.record_counted().await,
                 // An error means that whoever could say so is gone: down as well.
@@ -58,7 +61,50 @@ impl Vault {
                 tracing::error!(cause = %fault, what, "ended by a fault");
             }
         }
+        if let Some(Err(fault)) = futures_util::future::OptionFuture::from(others).await {
+            tracing::error!(cause = %fault, "following what others change ended by a fault");
+        }
         self.cache.forget_all().await;
+    }
+
+    /// Whether this process is the one that does what is to be done once.
+    pub(super) async fn leads(&self) -> bool {
+        match self.store.leads().await {
+            Ok(leads) => leads,
+            Err(error) => {
+                tracing::warn!(cause = %error, "whether upkeep is this process's part could not be read; trying again");
+                false
+            }
+        }
+    }
+
+    /// What other processes have changed is not kept in memory any longer than until it is heard of. No answer depends on
+    /// that: each is confirmed.
+    async fn follow_others(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
+        let mut news = self.store.newest_change();
+        let mut after = *news.borrow_and_update();
+        loop {
+            tokio::select! {
+                changed = news.changed() => if changed.is_err() { return },
+                () = async { drop(shutdown.wait_for(|down| *down).await) } => return,
+            }
+            news.borrow_and_update();
+            loop {
+                let changes = match self.store.changes(None, after, CHANGES_AT_ONCE).await {
+                    Ok(changes) => changes,
+                    Err(error) => {
+                        tracing::warn!(cause = %error, "what others changed could not be read; all is forgotten");
+                        self.cache.forget_all().await;
+                        break;
+                    }
+                };
+                let Some(last) = changes.last().map(|change| change.sequence) else { break };
+                after = last;
+                for change in &changes {
+                    self.cache.outdate(&change.credential).await;
+                }
+            }
+        }
     }
 
     /// Records the refusals that were only counted. Also the last thing that a daemon does, when nobody is served any more.

@@ -76,7 +76,7 @@ impl Watcher {
             }
             self.news.borrow_and_update();
             self.opener.still_may().await?;
-            let changes = self.vault.store.changes(&self.request.org, self.after, BATCH).await?;
+            let changes = self.vault.store.changes(Some(&self.request.org), self.after, BATCH).await?;
             if changes.is_empty() && self.news.changed().await.is_err() {
                 return Ok(None);
             }

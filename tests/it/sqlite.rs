@@ -196,7 +196,7 @@ async fn damaged_rows_are_named() {
         errors.extend(store.versions(id).await.err());
         errors.extend(store.sealed(id, 1).await.err());
         errors.extend(store.tokens(None).await.err());
-        errors.extend(store.changes("acme", 0, 10).await.err());
+        errors.extend(store.changes(Some("acme"), 0, 10).await.err());
         errors.extend(store.audit(&AuditFilter::default(), None, false, 10).await.err());
         assert!(!errors.is_empty(), "{damage} was not noticed");
         for error in errors {
@@ -329,7 +329,7 @@ async fn a_copy_under_load_is_whole() {
         assert!(records.len() as u64 >= acknowledged, "{} of {acknowledged}", records.len());
         let credentials = records.iter().filter(|record| record.draft.action == "test").count();
         assert_eq!(credentials, records.len());
-        let events = copied.changes("acme", 0, 100_000).await.unwrap();
+        let events = copied.changes(Some("acme"), 0, 100_000).await.unwrap();
         for event in &events {
             assert_eq!(copied.versions(event.credential.id).await.unwrap().len(), 1);
         }

@@ -20,3 +20,4 @@ mod daemon;
 mod replicas;
 mod schema;
 mod server;
+mod shared;

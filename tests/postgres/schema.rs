@@ -207,6 +207,7 @@ fn tables_are_those_of_sqlite() {
     assert_eq!(ours.remove("turn").unwrap(), ["id BIGINT NOT NULL PRIMARY 1"]);
     assert_eq!(ours.remove("schema_versions").unwrap().len(), 2);
     assert_eq!(ours.remove("instances").unwrap().len(), 3);
+    assert_eq!(ours.remove("leases").unwrap().len(), 3);
     assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
     for (table, columns) in theirs {
         assert_eq!(ours[&table], columns, "{table}");
@@ -237,7 +238,9 @@ fn tables_are_those_of_sqlite() {
     let theirs = rules(&theirs.join(";"));
     let mut ours = rules(made);
     assert_eq!(ours.remove("turn").unwrap(), ["CHECK (id = 1)"]);
-    assert_eq!(ours.remove("instances").unwrap(), ["CHECK (length(holder) = 16)"]);
+    for table in ["instances", "leases"] {
+        assert_eq!(ours.remove(table).unwrap(), ["CHECK (length(holder) = 16)"]);
+    }
     let audit_log = ours.get_mut("audit_log").unwrap();
     assert_eq!(std::mem::take(audit_log), ["UNIQUE (instance, sequence)"]);
     assert_eq!(ours, theirs);

@@ -34,7 +34,7 @@ pub async fn concurrent_commits_make_one_chain(place: &impl Place) {
     let recorded: BTreeSet<_> =
         verified(&*store).await[1..].iter().map(|record| (record.sequence, record.draft.request_id.clone())).collect();
     assert_eq!(recorded, answered);
-    let events = store.changes("acme", 0, 2_000).await.unwrap();
+    let events = store.changes(Some("acme"), 0, 2_000).await.unwrap();
     assert_eq!(events.len(), 252);
     assert_eq!(*store.newest_change().borrow(), events.last().unwrap().sequence);
 }
@@ -159,7 +159,7 @@ pub async fn watchers_are_woken_and_resume(place: &impl Place) {
         disabled: Some(true),
     };
     let now = done(&store, labelled).await;
-    let events = store.changes("acme", after, 10).await.unwrap();
+    let events = store.changes(Some("acme"), after, 10).await.unwrap();
     let told: Vec<_> = events.iter().map(|event| (event.change.as_str(), event.version)).collect();
     assert_eq!(told, [("metadata", None), ("disabled", None)]);
     for event in &events {
@@ -169,12 +169,12 @@ pub async fn watchers_are_woken_and_resume(place: &impl Place) {
 
     // Page by page, each change once.
     let mut seen = Vec::new();
-    while let Some(event) = store.changes("acme", seen.last().copied().unwrap_or(0), 1).await.unwrap().pop() {
+    while let Some(event) = store.changes(Some("acme"), seen.last().copied().unwrap_or(0), 1).await.unwrap().pop() {
         seen.push(event.sequence);
     }
     assert_eq!(seen, [1, 3, 4]);
-    assert_eq!(store.changes("acme", u64::MAX, 10).await.unwrap(), []);
-    assert_eq!(store.changes("nobody", 0, 10).await.unwrap(), []);
+    assert_eq!(store.changes(Some("acme"), u64::MAX, 10).await.unwrap(), []);
+    assert_eq!(store.changes(Some("nobody"), 0, 10).await.unwrap(), []);
 }
 
 pub async fn ready(place: &impl Place) {

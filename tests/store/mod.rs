@@ -217,7 +217,7 @@ pub fn token(org: &str) -> Token {
 
 /// What was told about an org, without the credentials.
 pub async fn told(store: &impl Store, org: &str) -> Vec<(String, Option<u32>)> {
-    let events = store.changes(org, 0, 10_000).await.unwrap();
+    let events = store.changes(Some(org), 0, 10_000).await.unwrap();
     assert!(events.is_sorted_by(|a, b| a.sequence < b.sequence));
     events.into_iter().map(|event| (event.change, event.version)).collect()
 }

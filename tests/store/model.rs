@@ -328,7 +328,7 @@ impl Model {
         live.sort_by(|a, b| a.path.cmp(&b.path));
         let filter = Filter { org: "acme".into(), ..Filter::default() };
         assert_eq!(store.list(&filter, None, 1_000).await.unwrap().iter().collect::<Vec<_>>(), live);
-        let told = store.changes("acme", 0, 10_000).await.unwrap();
+        let told = store.changes(Some("acme"), 0, 10_000).await.unwrap();
         let told: Vec<_> = told.iter().map(|event| (event.credential.id, event.change.as_str())).collect();
         assert_eq!(told, self.told);
         assert_eq!(verified(store).await.len(), self.records);

@@ -14,7 +14,7 @@ use crate::store::sql::{Sql, cells, meta};
 /// comes back from; one that does come back writes nothing any more.
 const DEAD_AFTER: Duration = Duration::from_secs(600);
 /// By the database's clock: those of the replicas differ.
-const NOW: &str = "CAST(extract(epoch FROM now()) * 1000000 AS BIGINT)";
+pub const NOW: &str = "CAST(extract(epoch FROM now()) * 1000000 AS BIGINT)";
 
 /// A chain, and proof that this process is who writes it.
 #[derive(Clone, Debug)]

@@ -18,6 +18,7 @@ mod connection;
 mod desk;
 mod errors;
 mod io;
+mod lease;
 mod news;
 mod placeholders;
 mod pool;
@@ -30,6 +31,7 @@ mod url;
 use std::sync::mpsc::{self as orders, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
@@ -46,6 +48,7 @@ use self::changes::Changes;
 use self::claim::Claim;
 use self::desk::Desk;
 use self::io::Io;
+use self::lease::Lease;
 use super::backup::Rows;
 use super::sql::orders::{Boxed, Newest, Order, QUEUE, Trouble};
 use super::sql::store::Engine;
@@ -66,6 +69,7 @@ pub struct Postgres {
     newest_record: watch::Receiver<u64>,
     chain: Arc<Chain>,
     server: Arc<Server>,
+    lease: Lease,
     news: AbortHandle,
     /// Goes last: the writers end by it.
     io: Io,
@@ -122,7 +126,19 @@ impl Postgres {
         let readers = Arc::new(Pool::new(Arc::clone(&server), READERS));
         let news = tokio::spawn(news::follow(Arc::clone(&readers), Arc::clone(&chain))).abort_handle();
         let places = Arc::new(Semaphore::new(QUEUE));
-        Ok(Self { readers, answers, changes, places, newest_change, newest_record, chain, server, news, io })
+        Ok(Self {
+            readers,
+            answers,
+            changes,
+            places,
+            newest_change,
+            newest_record,
+            chain,
+            server,
+            lease: Lease::default(),
+            news,
+            io,
+        })
     }
 }
 
@@ -160,6 +176,20 @@ impl Writer {
 impl Engine for Postgres {
     fn chain(&self) -> &str {
         &self.chain.claim.chain
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn leads(&self) -> Result<bool, Error> {
+        if let Some(holds) = self.lease.told() {
+            return Ok(holds);
+        }
+        let (asked, holder) = (Instant::now(), self.chain.claim.holder);
+        let holds = self.readers.read(move |connection| lease::take(connection, holder)).await?;
+        self.lease.tell(asked, holds);
+        Ok(holds)
     }
 
     async fn read<T, F>(&self, query: F) -> Result<T, Error>
@@ -210,7 +240,8 @@ impl Engine for Postgres {
         let connection = self.server.connect().await?;
         let begin = move || connection.begin(Isolation::Moment, Limits::default(), None).map(|()| connection);
         let connection = tokio::task::spawn_blocking(begin).await.map_err(|_| stopped())??;
-        tokio::task::spawn_blocking(move || backup::send(&connection, &pieces));
+        let chain = Arc::clone(&self.chain);
+        tokio::task::spawn_blocking(move || backup::send(&connection, &chain.claim.chain, &pieces));
         Ok(rows)
     }
 
@@ -243,6 +274,7 @@ impl Drop for Postgres {
         // On a thread of its own: this one may be a worker of a runtime, that must not wait.
         let release = thread::spawn(move || {
             let connection = runtime.block_on(server.connect())?;
+            lease::release(&connection, chain.claim.holder)?;
             chain.claim.release(&connection)
         });
         _ = release.join();

@@ -1,5 +1,7 @@
 //! The table `audit_log`.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -44,6 +46,16 @@ pub fn head(connection: &dyn Sql, instance: String) -> Result<Head, Error> {
         Some((sequence, hash)) => Head { instance, sequence, hash },
         None => Head::start(instance),
     })
+}
+
+/// All chains that there is anything of, and this process's own.
+pub fn chains(connection: &dyn Sql, own: String) -> Result<Vec<String>, Error> {
+    let mut chains = BTreeSet::from([own]);
+    for table in [TABLE, "audit_keys", "audit_boundaries"] {
+        let sql = format!("SELECT DISTINCT instance FROM {table}");
+        chains.extend(cells::all(connection, &sql, &[], TABLE, |cells| cells.plain::<String>())?);
+    }
+    Ok(chains.into_iter().collect())
 }
 
 /// Records strictly beyond a position, in the direction asked for.
@@ -171,6 +183,9 @@ fn near(filter: &AuditFilter) -> (&'static str, Option<Value<'_>>) {
         ("AND run = ?", Some(Value::from(run)))
     } else if let Some(org) = &filter.org {
         ("AND org = ?", Some(Value::from(org)))
+    } else if let Some(instance) = &filter.instance {
+        // And a chain is read in its order, whoever writes beside it.
+        ("AND instance = ?", Some(Value::from(instance)))
     } else {
         ("", None)
     }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use tokio::sync::mpsc;
 
-use super::{Borrowed, Columns, Dialect, Sql, Value, versions, wraps};
+use super::{Borrowed, Columns, Dialect, Sql, Value, values, versions, wraps};
 use crate::store::backup::{Cell, Kind, META_LEFT_OUT, Next, Piece, TABLES, Table};
 use crate::store::{Error, KeyVersion};
 
@@ -13,9 +13,9 @@ const ROWS: usize = 256;
 const BYTES: usize = 256 << 10;
 
 /// Sends everything that the connection sees. It must see one moment.
-pub fn send(connection: &dyn Sql, pieces: &mpsc::Sender<Next>) {
+pub fn send(connection: &dyn Sql, chain: &str, pieces: &mpsc::Sender<Next>) {
     for table in TABLES {
-        match send_table(connection, table, pieces) {
+        match send_table(connection, chain, table, pieces) {
             Ok(true) => (),
             Ok(false) => return,
             Err(error) => {
@@ -28,9 +28,15 @@ pub fn send(connection: &dyn Sql, pieces: &mpsc::Sender<Next>) {
 }
 
 /// Whether anybody still reads. Each table is told of, also when it has no rows.
-fn send_table(connection: &dyn Sql, table: &'static Table, pieces: &mpsc::Sender<Next>) -> Result<bool, Error> {
+fn send_table(
+    connection: &dyn Sql,
+    chain: &str,
+    table: &'static Table,
+    pieces: &mpsc::Sender<Next>,
+) -> Result<bool, Error> {
     let (mut rows, mut bytes, mut is_heard) = (Vec::new(), 0, true);
-    connection.query(&select(connection.dialect(), table), &[], &mut |row| {
+    let values: &[Value<'_>] = if table.name == "meta" { values![chain] } else { &[] };
+    connection.query(&select(connection.dialect(), table), values, &mut |row| {
         let cells = (0..table.columns.len()).map(|at| cell(table, at, row));
         let cells = cells.collect::<Result<Vec<_>, Error>>()?;
         bytes += cells.iter().map(Cell::size).sum::<usize>();
@@ -68,7 +74,9 @@ fn select(dialect: Dialect, table: &Table) -> String {
         }
         "meta" => {
             let names: Vec<String> = META_LEFT_OUT.iter().map(|(name, _)| format!("'{name}'")).collect();
-            format!("SELECT {columns} FROM meta WHERE key NOT IN ({}) ORDER BY key", names.join(", "))
+            // Whoever takes it over goes on with the chain of the process that it comes from.
+            let value = "CASE WHEN key = 'instance' THEN ?1 ELSE value END";
+            format!("SELECT key, {value} FROM meta WHERE key NOT IN ({}) ORDER BY key", names.join(", "))
         }
         name => format!("SELECT {columns} FROM {name} ORDER BY {}", order(dialect, table)),
     }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::super::{ChangeEvent, Credential, Error};
 use super::values;
-use super::{Sql, cells, credentials};
+use super::{Sql, Value, cells, credentials};
 
 /// One fact. A commit may tell several.
 #[derive(Clone, Copy, Debug)]
@@ -58,14 +58,15 @@ pub fn newest(connection: &dyn Sql) -> Result<u64, Error> {
     Ok(newest.flatten().map_or(0, i64::unsigned_abs))
 }
 
-pub fn after(connection: &dyn Sql, org: &str, after: u64, limit: u32) -> Result<Vec<ChangeEvent>, Error> {
+pub fn after(connection: &dyn Sql, org: Option<&str>, after: u64, limit: u32) -> Result<Vec<ChangeEvent>, Error> {
     let columns = credentials::COLUMNS.split(", ").map(|column| format!("c.{column}")).collect::<Vec<_>>().join(", ");
+    let filter = if org.is_some() { "h.org = ? AND" } else { "" };
     let sql = format!(
         "SELECT h.sequence, h.at, h.change, h.version, {columns} FROM changes h \
-         JOIN credentials c ON c.id = h.credential_id WHERE h.org = ?1 AND h.sequence > ?2 \
-         ORDER BY h.sequence LIMIT ?3"
+         JOIN credentials c ON c.id = h.credential_id WHERE {filter} h.sequence > ? ORDER BY h.sequence LIMIT ?"
     );
-    cells::all(connection, &sql, values![org, after, limit], "changes", |cells| {
+    let values: Vec<_> = org.map(Value::from).into_iter().chain([after.into(), limit.into()]).collect();
+    cells::all(connection, &sql, &values, "changes", |cells| {
         let (sequence, at, change, version) = (cells.count()?, cells.time()?, cells.plain()?, cells.plain()?);
         let credential = credentials::read(cells.joined(credentials::TABLE))?;
         Ok(ChangeEvent { sequence, at, change, version, credential })

@@ -23,6 +23,15 @@ pub trait Engine: Send + Sync {
     /// The audit chain that this process writes.
     fn chain(&self) -> &str;
 
+    /// Whether other processes may change what is kept.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn leads(&self) -> impl Future<Output = Result<bool, Error>> + Send {
+        std::future::ready(Ok(true))
+    }
+
     /// Runs a query where it may block.
     fn read<T, F>(&self, query: F) -> impl Future<Output = Result<T, Error>> + Send
     where
@@ -57,6 +66,14 @@ impl<E: Engine> Store for E {
 
     fn instance(&self) -> &str {
         self.chain()
+    }
+
+    fn is_shared(&self) -> bool {
+        Engine::is_shared(self)
+    }
+
+    async fn leads(&self) -> Result<bool, Error> {
+        Engine::leads(self).await
     }
 
     fn newest_change(&self) -> watch::Receiver<u64> {
@@ -106,9 +123,9 @@ impl<E: Engine> Store for E {
         self.moment(move |connection| versions::sealed(connection, credential, version)).await
     }
 
-    async fn changes(&self, org: &str, after: u64, limit: u32) -> Result<Vec<ChangeEvent>, Error> {
-        let org = org.to_owned();
-        self.read(move |connection| changes::after(connection, &org, after, limit)).await
+    async fn changes(&self, org: Option<&str>, after: u64, limit: u32) -> Result<Vec<ChangeEvent>, Error> {
+        let org = org.map(str::to_owned);
+        self.read(move |connection| changes::after(connection, org.as_deref(), after, limit)).await
     }
 
     async fn audit(
@@ -122,18 +139,23 @@ impl<E: Engine> Store for E {
         self.moment(move |connection| audit::page(connection, &chain, &filter, from, descending, limit)).await
     }
 
+    async fn chains(&self) -> Result<Vec<String>, Error> {
+        let own = self.chain().to_owned();
+        self.moment(move |connection| audit::chains(connection, own)).await
+    }
+
     async fn chained(&self, after: u64, limit: u32) -> Result<Vec<Chained>, Error> {
         let chain = self.chain().to_owned();
         self.read(move |connection| audit::chained(connection, &chain, after, limit)).await
     }
 
-    async fn checkpoint(&self, at_most: u64) -> Result<Option<Checkpoint>, Error> {
-        let chain = self.chain().to_owned();
+    async fn checkpoint(&self, chain: &str, at_most: u64) -> Result<Option<Checkpoint>, Error> {
+        let chain = chain.to_owned();
         self.read(move |connection| ledger::at_most(connection, &chain, at_most)).await
     }
 
-    async fn checkpoints(&self, after: u64, limit: u32) -> Result<Vec<Checkpoint>, Error> {
-        let chain = self.chain().to_owned();
+    async fn checkpoints(&self, chain: &str, after: u64, limit: u32) -> Result<Vec<Checkpoint>, Error> {
+        let chain = chain.to_owned();
         self.read(move |connection| ledger::after(connection, &chain, after, limit)).await
     }
 
@@ -142,13 +164,13 @@ impl<E: Engine> Store for E {
         self.read(move |connection| ledger::before(connection, &chain, time)).await
     }
 
-    async fn audit_keys(&self) -> Result<Vec<AuditKey>, Error> {
-        let chain = self.chain().to_owned();
+    async fn audit_keys(&self, chain: &str) -> Result<Vec<AuditKey>, Error> {
+        let chain = chain.to_owned();
         self.moment(move |connection| ledger::keys(connection, &chain)).await
     }
 
-    async fn boundary(&self) -> Result<Boundary, Error> {
-        let chain = self.chain().to_owned();
+    async fn boundary(&self, chain: &str) -> Result<Boundary, Error> {
+        let chain = chain.to_owned();
         self.read(move |connection| ledger::boundary(connection, &chain)).await
     }
 

@@ -10,7 +10,7 @@ use super::connection;
 use crate::store::sql::backup;
 
 /// Sends everything as it is at one moment.
-pub fn send(path: &Path, begun: oneshot::Sender<Result<(), Error>>, pieces: &mpsc::Sender<Next>) {
+pub fn send(path: &Path, chain: &str, begun: oneshot::Sender<Result<(), Error>>, pieces: &mpsc::Sender<Next>) {
     let begin = || {
         let connection = connection::reader(path)?;
         // The first read is the moment.
@@ -19,7 +19,7 @@ pub fn send(path: &Path, begun: oneshot::Sender<Result<(), Error>>, pieces: &mps
     };
     match begin() {
         Err(error) => _ = begun.send(Err(error)),
-        Ok(connection) if begun.send(Ok(())).is_ok() => backup::send(&connection, pieces),
+        Ok(connection) if begun.send(Ok(())).is_ok() => backup::send(&connection, chain, pieces),
         Ok(_) => {}
     }
 }

@@ -132,8 +132,8 @@ impl Engine for Sqlite {
     async fn export(&self) -> Result<Rows, Error> {
         let (pieces, rows) = mpsc::channel(AHEAD);
         let (begun, begins) = oneshot::channel();
-        let path = self.claim.path.clone();
-        tokio::task::spawn_blocking(move || backup::send(&path, begun, &pieces));
+        let (path, chain) = (self.claim.path.clone(), self.instance.clone());
+        tokio::task::spawn_blocking(move || backup::send(&path, &chain, begun, &pieces));
         begins.await.map_err(|_| stopped())??;
         Ok(rows)
     }

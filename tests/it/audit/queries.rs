@@ -86,14 +86,17 @@ async fn by_time_run_and_grant() {
     let prune = |size| store.commit(Change::PruneAudit { size }, draft(601, "").into());
     prune(20).await.unwrap();
     assert!(prune(20).await.is_err() && prune(19).await.is_err() && prune(7).await.is_err());
-    assert_eq!(store.boundary().await.unwrap(), Boundary { size: 20, position: 20 });
+    assert_eq!(store.boundary(store.instance()).await.unwrap(), Boundary { size: 20, position: 20 });
     let left: Vec<u64> = (21..=61).collect();
     assert_eq!(all(&store, &AuditFilter::default(), false).await.0, left);
     assert_eq!(store.keep(Keep::Sweep).await.unwrap(), 20);
     assert_eq!(store.keep(Keep::Sweep).await.unwrap(), 0);
     assert_eq!(all(&store, &AuditFilter::default(), true).await.0, left.iter().rev().copied().collect::<Vec<_>>());
     assert_eq!(store.chained(0, 1).await.unwrap()[0].sequence, 21);
-    assert_eq!(store.checkpoints(0, 10).await.unwrap().iter().map(|one| one.size).collect::<Vec<_>>(), [20, 21, 48]);
+    assert_eq!(
+        store.checkpoints(store.instance(), 0, 10).await.unwrap().iter().map(|one| one.size).collect::<Vec<_>>(),
+        [20, 21, 48]
+    );
 }
 
 /// A filter that no index helps: each page looks at a bounded number of records and says where to go on.

@@ -58,11 +58,11 @@ async fn what_is_older_than_is_kept_goes_and_the_rest_is_proven() {
     stop.send_replace(true);
     upkeep.await.unwrap();
     vault.checkpoint_or_say_why().await;
-    let boundary = store.boundary().await.unwrap();
+    let boundary = store.boundary(store.instance()).await.unwrap();
     drop((vault, store));
     // After a restart, without the retention.
     let (vault, store) = self::vault(home.path(), None);
-    assert_eq!(store.boundary().await.unwrap(), boundary);
+    assert_eq!(store.boundary(store.instance()).await.unwrap(), boundary);
     let report = vault.verify_audit(&admin()).await.unwrap().remove(0);
     assert_eq!((report.pruned, report.broken), (boundary.size, None));
     // Whoever takes more away than the boundary says is found.

@@ -97,7 +97,7 @@ async fn a_schema_without_this_table_is_brought_up_to_date() {
         assert_eq!(sealed.blob, format!("blob of {id}").repeat(20).as_bytes());
     }
     assert_eq!(store.org_key("acme").await.unwrap().unwrap().wraps, [wrap("local://default", "1", "key of acme")]);
-    let keys = store.audit_keys().await.unwrap();
+    let keys = store.audit_keys(store.instance()).await.unwrap();
     assert_eq!((keys[0].number, &keys[0].wraps), (1, &vec![wrap("local://default", "1", "key of one")]));
     let factor = store.factor("me", FactorState::Active).await.unwrap().unwrap();
     assert_eq!(factor.sealed.wraps, [wrap("local://other", "9", "key of me")]);
@@ -267,7 +267,7 @@ async fn places_are_used_again() {
     };
     commit(&store, Change::KeepAuditKey(signer("first"))).await.unwrap();
     assert!(matches!(commit(&store, Change::KeepAuditKey(signer("other"))).await, Err(Error::Taken)));
-    assert_eq!(store.audit_keys().await.unwrap()[0].wraps[0].bytes, b"first");
+    assert_eq!(store.audit_keys(store.instance()).await.unwrap()[0].wraps[0].bytes, b"first");
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ fn a_wrong_configuration_is_named_with_file_line_and_key() {
         ("[kms.orgs]\n\"a/b\" = \"local://default\"", &["strongroom.toml:6: kms.orgs.a/b names no org"]),
         ("[kms]\ndeadline = \"0s\"", &["strongroom.toml:6: kms.deadline must be more than nothing"]),
         ("[kms.gcp]\nendpoint = \"http://kms.example.com\"", &["strongroom.toml:6: kms.gcp.endpoint must be https://"]),
-        ("[store]\nurl = \"postgres://u:p@h/d\"", &["strongroom.toml:6: store.url must be sqlite://"]),
+        ("[store]\nurl = \"mysql://u:p@h/d\"", &["strongroom.toml:6: store.url must be sqlite://"]),
         ("[policy]\ndirectory = \"nowhere\"", &["nowhere", "No such file"]),
         ("[policy]\ndirectory = \"empty\"", &["empty", "no .cedar file"]),
         ("[policy]\ndirectory = \"broken\"", &["broken/a.cedar:3: "]),

@@ -9,7 +9,7 @@ use strongroom::store::Store as _;
 impl World {
     /// What those who watch were told, of one kind.
     async fn told(&self, kind: &str) -> usize {
-        let changes = self.store.changes("acme", 0, 1_000).await.unwrap();
+        let changes = self.store.changes(Some("acme"), 0, 1_000).await.unwrap();
         changes.iter().filter(|change| change.change == kind).count()
     }
 }

@@ -1,6 +1,6 @@
 -- The tables that SQLite has after its own migrations (src/store/migrations), column by column, because the statements
 -- that read and write them are the same ones. A test compares the two. What stands here and not there: schema_versions,
--- which schema.rs makes, turn, instances, and that no instance numbers a record twice.
+-- which schema.rs makes, turn, instances, leases, and that no instance numbers a record twice.
 --
 -- Times are microseconds since 1970 UTC. Ids are UUIDs as 16 bytes, time-ordered. Names compare by their bytes,
 -- whatever collation the database was made with.
@@ -23,6 +23,13 @@ CREATE TABLE instances (
     instance TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     holder   BYTEA CHECK (length(holder) = 16),
     seen_at  BIGINT NOT NULL
+);
+
+-- What one process at a time does for all, and until when it is the one.
+CREATE TABLE leases (
+    name   TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    holder BYTEA            NOT NULL CHECK (length(holder) = 16),
+    until  BIGINT           NOT NULL
 );
 
 -- What there is one of.

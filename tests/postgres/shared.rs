@@ -1,0 +1,143 @@
+//! Several stores over one database, as replicas have it.
+
+use std::time::{Duration, Instant};
+
+use strongroom::store::backup::Cell;
+use strongroom::store::{AuditFilter, Keep};
+
+use crate::adapter::Database;
+use crate::store::*;
+
+async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_has_revoked_no_other_answers() {
+    let place = Database::new();
+    let (one, other) = (place.open().await, place.open().await);
+    let credential = served(&one, acme()).await;
+    let serve = Change::Serve { target: at(&credential), version: 1, token: None, grant: None };
+    commit(&other, serve.clone()).await.unwrap();
+    let gone = done(&one, Change::Delete { target: at(&credential), destroy_at: Some(later()) }).await;
+    assert_eq!(stale(&other, serve).await, Some(gone));
+
+    let token = token("acme");
+    commit(&one, Change::IssueToken(token.clone())).await.unwrap();
+    let by = Change::By { token: token.id, change: Box::new(Change::Record) };
+    commit(&other, by.clone()).await.unwrap();
+    commit(&one, Change::RevokeToken { id: token.id }).await.unwrap();
+    assert!(matches!(commit(&other, by).await, Err(Error::Revoked)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_other_rules_than_those_in_force_nothing_is_answered() {
+    let place = Database::new();
+    let (one, other) = (place.open().await, place.open().await);
+    let credential = served(&one, acme()).await;
+    let serve = || Change::Serve { target: at(&credential), version: 1, token: None, grant: None };
+    for store in [&one, &other] {
+        commit(store, Change::KeepRules { digests: "old".into() }).await.unwrap();
+        store.decide_under("old");
+        commit(store, serve()).await.unwrap();
+    }
+    commit(&one, Change::KeepRules { digests: "new".into() }).await.unwrap();
+    commit(&one, serve()).await.unwrap();
+    let refused = commit(&other, serve()).await.unwrap_err().to_string();
+    assert!(refused.contains("other rules are in force"), "{refused}");
+    // A refusal is recorded all the same, and everybody is told.
+    commit(&other, Change::Record).await.unwrap();
+    assert!(other.ready().await.is_err());
+    other.decide_under("new");
+    commit(&other, serve()).await.unwrap();
+    other.ready().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_writes_a_chain_of_its_own_and_hands_it_on() {
+    let place = Database::new();
+    let (one, other) = (place.open().await, place.open().await);
+    assert_ne!(one.instance(), other.instance());
+    for store in [&one, &other, &one, &other] {
+        commit(store, Change::Record).await.unwrap();
+    }
+    let chains = [one.instance().to_owned(), other.instance().to_owned()];
+    for chain in &chains {
+        let filter = AuditFilter { instance: Some(chain.clone()), ..AuditFilter::default() };
+        let page = one.audit(&filter, None, false, 10).await.unwrap();
+        let numbers: Vec<_> = page.records.iter().map(|(_, record)| record.sequence).collect();
+        assert_eq!(numbers, [1, 2]);
+    }
+    let mut known = one.chains().await.unwrap();
+    known.sort();
+    let mut expected = chains.to_vec();
+    expected.sort();
+    assert_eq!(known, expected);
+    // What is pruned of one leaves the other as it is.
+    assert_eq!(one.keep(Keep::Sweep).await.unwrap(), 0);
+    drop(other);
+    let next = place.open().await;
+    assert_eq!(next.instance(), chains[1]);
+    assert_eq!(commit(&next, Change::Record).await.unwrap().sequence, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_name_is_created_once_by_all() {
+    let place = Database::new();
+    let stores = [place.open().await, place.open().await, place.open().await];
+    let tries = (0..63).map(|number| {
+        let (id, store) = (Uuid::now_v7(), &stores[number % stores.len()]);
+        commit(store, creation(id, acme(), active(id, 1)))
+    });
+    let outcomes = futures_util::future::join_all(tries).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(_) | Err(Error::Taken))), "{outcomes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_come_to_all_in_one_order() {
+    let place = Database::new();
+    let stores = [place.open().await, place.open().await];
+    let news = stores[1].newest_change();
+    let tries = (0..40).map(|number| {
+        let id = Uuid::now_v7();
+        let path = path("acme", "default", "openai", &format!("n{number}"));
+        commit(&stores[number % 2], creation(id, path, version(id, 1)))
+    });
+    let outcomes = futures_util::future::join_all(tries).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    let told = stores[0].changes(Some("acme"), 0, 100).await.unwrap();
+    assert_eq!(told.iter().map(|event| event.sequence).collect::<Vec<_>>(), (1..=40).collect::<Vec<_>>());
+    assert_eq!(stores[1].changes(None, 0, 100).await.unwrap(), told);
+    eventually("the news never came", async || *news.borrow() == 40).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_does_what_is_to_be_done_once() {
+    let place = Database::new();
+    let (one, other) = (place.open().await, place.open().await);
+    assert!(one.leads().await.unwrap());
+    assert!(!other.leads().await.unwrap());
+    assert!(one.leads().await.unwrap());
+    drop(one);
+    eventually("nobody took over", async || other.leads().await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_goes_on_with_the_chain_of_whoever_made_it() {
+    let place = Database::new();
+    let (_one, other) = (place.open().await, place.open().await);
+    let mut rows = other.export().await.unwrap();
+    let mut instance = None;
+    while let Some(piece) = rows.recv().await.unwrap().unwrap() {
+        if piece.table.name == "meta" {
+            let named = piece.rows.into_iter().find(|row| row[0] == Cell::Text("instance".into()));
+            instance = named.map(|row| row[1].clone());
+        }
+    }
+    assert_eq!(instance, Some(Cell::Text(other.instance().to_owned())));
+}
