@@ -22,6 +22,7 @@ const VERSIONS: &str =
 /// else's, what a newer program wrote, and what this user may not do. Changes nothing.
 pub fn recognise(connection: &dyn Sql) -> Result<u32, Error> {
     let place = Place::of(connection)?;
+    place.keeps_its_word(connection)?;
     let there = place.relations(connection)?;
     let stranger = tables().find(|table| there.contains(*table));
     if !there.contains("schema_versions") {
@@ -127,6 +128,20 @@ impl Place {
             )));
         }
         Ok(place)
+    }
+
+    /// What a commit has said must outlive a crash of the server: settings of a user or a database can say otherwise.
+    fn keeps_its_word(&self, connection: &dyn Sql) -> Result<(), Error> {
+        let sql = "SELECT coalesce(current_setting('synchronous_commit', TRUE), '')";
+        let setting: Option<String> = cells::first(connection, sql, &[], "current_setting", |cells| cells.plain())?;
+        if setting.as_deref() != Some("off") {
+            return Ok(());
+        }
+        let Self { database, user, .. } = self;
+        Err(Error::Unavailable(format!(
+            "in database {database}, synchronous_commit is off for user {user}: a crash would lose what was acknowledged; \
+             ALTER ROLE {user} SET synchronous_commit = on"
+        )))
     }
 
     /// Tables and what else is read like one. Of one moment: a migration's tables are all among them or none.

@@ -127,3 +127,20 @@ fn the_password_is_in_nothing_that_a_replica_writes() {
     assert!(a.stop().success() && b.stop().success());
     assert!(!world.written().contains(password));
 }
+
+#[test]
+fn a_database_that_forgets_what_it_has_acknowledged_is_refused() {
+    let world = World::new();
+    let set = |to: &str| world.ask(&format!("ALTER DATABASE {} SET synchronous_commit = {to}", world.database));
+    set("off");
+    let home = world.home("a");
+    let config = world.config(&world.url());
+    let told = "synchronous_commit is off for user strongroom";
+    let (code, said) = check(&home, &config);
+    assert!(code == Some(67) && said.contains(told), "{code:?} {said}");
+    let (_, log) = Daemon::try_start(&home, &config, &[]).err().expect("it does not start");
+    assert!(log.contains(told), "{log}");
+    assert_eq!(world.ask("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
+    set("on");
+    world.start("a");
+}
