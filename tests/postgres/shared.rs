@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use strongroom::store::backup::Cell;
-use strongroom::store::{AuditFilter, Keep, Postgres};
+use strongroom::store::{AuditFilter, Keep};
 
 use crate::adapter::Database;
 use crate::store::*;
@@ -140,15 +140,4 @@ async fn an_export_goes_on_with_the_chain_of_whoever_made_it() {
         }
     }
     assert_eq!(instance, Some(Cell::Text(other.instance().to_owned())));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_forgets_in_a_crash_is_refused() {
-    let place = Database::new();
-    drop(place.open().await);
-    crate::server::shared().psql("postgres", &format!("ALTER DATABASE {} SET synchronous_commit = off", place.name()));
-    for refused in [Postgres::open(place.server()).await.err(), Postgres::look(place.server()).await.err()] {
-        let refused = refused.expect("it was taken").to_string();
-        assert!(refused.contains("synchronous_commit is off"), "{refused}");
-    }
 }

@@ -87,7 +87,7 @@ impl Postgres {
     /// What is there. Changes nothing, and says what would stand in a start's way.
     pub async fn look(server: Arc<Server>) -> Result<Look, Error> {
         let connection = server.connect().await?;
-        let look = move || schema::check_durable(&connection).and_then(|()| schema::recognise(&connection));
+        let look = move || schema::recognise(&connection);
         let found = tokio::task::spawn_blocking(look).await.map_err(|_| stopped())??;
         Ok(match found {
             0 => Look::Absent,
@@ -104,7 +104,6 @@ impl Postgres {
         let (opened, runtime) = (Arc::clone(&server), io.handle.clone());
         let begin = move || {
             let connection = runtime.block_on(opened.connect())?;
-            schema::check_durable(&connection)?;
             schema::migrate(&connection, jiff::Timestamp::now())?;
             let claim = Claim::take(&connection)?;
             change.send_replace(told::newest(&connection)?);

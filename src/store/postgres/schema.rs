@@ -39,19 +39,6 @@ pub fn recognise(connection: &dyn Sql) -> Result<u32, Error> {
     }
 }
 
-/// Refuses a server that acknowledges what a crash would take back.
-pub fn check_durable(connection: &dyn Sql) -> Result<(), Error> {
-    let sql = "SELECT 1 WHERE current_setting('synchronous_commit') = 'off'";
-    match connection.exists(sql, &[])? {
-        true => Err(Error::Unavailable(
-            "its synchronous_commit is off, and a crash would take back what was acknowledged: ALTER ROLE this user SET \
-             synchronous_commit = on"
-                .into(),
-        )),
-        false => Ok(()),
-    }
-}
-
 /// Brings the schema up to what this program knows.
 pub fn migrate(connection: &Connection, now: Timestamp) -> Result<(), Error> {
     let mut found = recognise(connection)?;
