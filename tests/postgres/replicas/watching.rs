@@ -66,7 +66,7 @@ fn it_sees_all_in_order_and_goes_on_at_another() {
             let name = format!("n{number}");
             let own: Vec<_> = seen.iter().filter(|(_, _, of, _)| *of == name).map(|(_, change, ..)| change).collect();
             let kinds: Vec<_> = own.iter().filter(|change| **change == "deleted" || **change == "setup").collect();
-            assert!(kinds.chunks(3).all(|three| three.len() < 3 || three[2] == &&"deleted"), "{kinds:?}");
+            assert!(kinds.chunks(3).all(|three| three.len() < 3 || three[2] == &"deleted"), "{kinds:?}");
         }
         // What one has told, the other one goes on from.
         let middle = seen[CHANGES / 3].0;
