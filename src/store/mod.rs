@@ -215,6 +215,10 @@ pub trait Store: Send + Sync {
     /// has put them in force, no plaintext is answered here.
     fn decide_under(&self, rules: &str);
 
+    /// When these rules were replaced, where they were in force before, and other processes serve under those that came after:
+    /// whoever starts with them does not put them in force again.
+    async fn rules_replaced(&self, rules: &str) -> Result<Option<String>, Error>;
+
     /// What [`Change::KeepRules`] kept last.
     async fn rules(&self) -> Result<Option<String>, Error>;
 

@@ -30,7 +30,8 @@ impl Vault {
     ) -> Result<String, Error> {
         let (before, after) = (self.rules(), known_by(&policies.digest, &registry.digest, &admission));
         if before != after {
-            self.record_rules_change(&before, &after).await?;
+            let is_in_force = self.store.rules().await?.as_ref() == Some(&before);
+            self.put_in_force(&before, &after, is_in_force).await?;
         }
         self.store.decide_under(&after);
         self.guard.replace(policies);
@@ -44,10 +45,25 @@ impl Vault {
         self.admission.store(Arc::new(admission));
         let (before, after) = (self.store.rules().await?.unwrap_or_default(), self.rules());
         if before != after {
-            self.record_rules_change(&before, &after).await?;
+            self.put_in_force(&before, &after, false).await?;
         }
         self.store.decide_under(&after);
         Ok(())
+    }
+
+    /// A replica that was away comes with the files that it had: what others have replaced meanwhile it does not bring back.
+    /// Whoever had in force what was in force knows what they do.
+    async fn put_in_force(&self, before: &str, after: &str, knows: bool) -> Result<(), Error> {
+        if let Some(replaced_at) = self.store.rules_replaced(after).await?.filter(|_| !knows) {
+            tracing::error!(
+                rules = after,
+                replaced_at,
+                "other replicas have replaced these rules: nothing is answered here before it has the same files. To go \
+                 back to these, change something in them, if only a comment"
+            );
+            return Ok(());
+        }
+        self.record_rules_change(before, after).await
     }
 
     async fn record_rules_change(&self, before: &str, after: &str) -> Result<(), Error> {

@@ -50,8 +50,22 @@ async fn under_other_rules_than_those_in_force_nothing_is_answered() {
     let refused = commit(&other, serve()).await.unwrap_err().to_string();
     assert!(refused.contains("other rules are in force"), "{refused}");
     // A refusal is recorded all the same, and everybody is told.
-    commit(&other, Change::Record).await.unwrap();
+    let refusal = Draft { outcome: "DENIED".into(), ..draft("decrypt") };
+    other.commit(Change::Record, refusal.into()).await.unwrap();
+    // Nor is anything else allowed by them; what the daemon does by itself goes on.
+    for allowed in [Change::Record, creation(Uuid::now_v7(), acme(), version(Uuid::now_v7(), 1))] {
+        let refused = commit(&other, allowed).await.unwrap_err().to_string();
+        assert!(refused.contains("other rules are in force"), "{refused}");
+    }
+    let own = Draft { proof: "system".into(), ..draft("health") };
+    other.commit(Change::Tell { target: at(&credential) }, own.into()).await.unwrap();
     assert!(other.ready().await.is_err());
+    // Whoever starts with them does not put them in force again, unless nobody else is there.
+    let starting = place.open().await;
+    assert!(starting.rules_replaced("old").await.unwrap().is_some());
+    assert_eq!(starting.rules_replaced("new").await.unwrap(), None);
+    assert_eq!(starting.rules_replaced("never seen").await.unwrap(), None);
+    drop(starting);
     other.decide_under("new");
     commit(&other, serve()).await.unwrap();
     other.ready().await.unwrap();

@@ -22,6 +22,9 @@ const PAUSE: Duration = Duration::from_millis(25);
 const PROMPT: Duration = Duration::from_secs(1);
 /// What a lost connection left behind may have the next numbers of the chain.
 const TRIES: usize = 3;
+/// As records have it.
+const SYSTEM: &str = "system";
+const OK: &str = "ok";
 
 /// Whether a change is recorded here: nothing is written but its record.
 pub fn is_answer(change: &Change) -> bool {
@@ -32,29 +35,42 @@ pub fn is_answer(change: &Change) -> bool {
     }
 }
 
+/// Whether somebody is allowed something by the rules. The daemon's own work is not, and what was refused is told whatever
+/// the rules are now.
+pub fn is_ruled(change: &Change, record: &Draft) -> bool {
+    let is_told = match change {
+        Change::By { change, .. } => matches!(**change, Change::Record),
+        change => matches!(change, Change::Record),
+    };
+    record.proof != SYSTEM && !(is_told && record.outcome != OK)
+}
+
 /// What one answer is given on.
 struct Asked {
     served: Option<(Uuid, u64, u32)>,
     token: Option<(Uuid, i64)>,
+    /// The rules allowed it.
+    is_ruled: bool,
 }
 
 impl Asked {
     fn of(change: &Change, record: &Draft) -> Self {
         let used = |token: &Uuid| (*token, record.at.as_microsecond());
-        match change {
+        let (served, token) = match change {
             Change::Serve { target, version, token, .. } => {
-                Self { served: Some((target.credential, target.revision, *version)), token: token.as_ref().map(used) }
+                (Some((target.credential, target.revision, *version)), token.as_ref().map(used))
             }
-            Change::By { token, .. } => Self { served: None, token: Some(used(token)) },
-            _ => Self { served: None, token: None },
-        }
+            Change::By { token, .. } => (None, Some(used(token))),
+            _ => (None, None),
+        };
+        Self { served, token, is_ruled: is_ruled(change, record) }
     }
 
     fn refusal(&self, unfit: &Unfit) -> Option<Refusal> {
         match (self.token, self.served) {
             (Some((token, _)), _) if unfit.tokens.contains(&token) => Some(Refusal::Revoked),
             (_, Some((credential, ..))) if unfit.served.contains(&credential) => Some(Refusal::Stale(credential)),
-            (_, Some(_)) if unfit.rules => Some(Refusal::OtherRules),
+            _ if unfit.rules && self.is_ruled => Some(Refusal::OtherRules),
             _ => None,
         }
     }
@@ -116,7 +132,7 @@ impl Answers {
                 let confirmations = Confirmations {
                     served: left.iter().filter_map(|at| asked[*at].served).collect(),
                     tokens: left.iter().filter_map(|at| asked[*at].token).collect(),
-                    rules: end.rules.clone().filter(|_| left.iter().any(|at| asked[*at].served.is_some())),
+                    rules: end.rules.clone().filter(|_| left.iter().any(|at| asked[*at].is_ruled)),
                 };
                 chain.append(&mut end, connection, &records, &confirmations)
             };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::answers::other_rules;
+use super::answers::{is_ruled, other_rules};
 use super::chain::Chain;
 use super::connection::Connection;
 use super::desk::Desk;
@@ -78,6 +78,7 @@ struct Transaction<'a> {
     newest_change: Option<u64>,
     used: HashSet<(Uuid, i64)>,
     rules: Option<String>,
+    has_our_rules: Option<bool>,
 }
 
 /// A change that was made, and which of the records is its own.
@@ -88,7 +89,15 @@ struct Made {
 
 impl<'a> Transaction<'a> {
     fn new(connection: &'a Connection, chain: &'a Chain) -> Self {
-        Self { connection, chain, records: Vec::new(), newest_change: None, used: HashSet::new(), rules: None }
+        Self {
+            connection,
+            chain,
+            records: Vec::new(),
+            newest_change: None,
+            used: HashSet::new(),
+            rules: None,
+            has_our_rules: None,
+        }
     }
 
     fn make(mut self, group: &Group) -> Result<(Done, HashSet<(Uuid, i64)>), Error> {
@@ -121,7 +130,7 @@ impl<'a> Transaction<'a> {
             },
             _ => Vec::new(),
         };
-        if matches!(change, Change::Serve { .. }) && !self.has_our_rules()? {
+        if is_ruled(change, record) && !self.has_our_rules()? {
             return Ok(Err(other_rules()));
         }
         self.connection.savepoint()?;
@@ -166,15 +175,22 @@ impl<'a> Transaction<'a> {
             }
             Change::KeepRules { digests } => {
                 self.rules = Some(digests.clone());
+                self.has_our_rules = None;
                 apply(connection, &self.chain.claim.chain, change.clone(), record.at)
             }
             _ => apply(connection, &self.chain.claim.chain, change.clone(), record.at),
         }
     }
 
-    fn has_our_rules(&self) -> Result<bool, Error> {
+    /// Looked at once: nobody else puts others in force meanwhile.
+    fn has_our_rules(&mut self) -> Result<bool, Error> {
+        if let Some(known) = self.has_our_rules {
+            return Ok(known);
+        }
         let ours = self.chain.end().rules.clone();
-        Ok(ours.is_none() || meta::rules(self.connection)? == ours)
+        let has = ours.is_none() || meta::rules(self.connection)? == ours;
+        self.has_our_rules = Some(has);
+        Ok(has)
     }
 
     fn confirm_token(&mut self, token: Uuid, record: &Draft) -> Result<(), Error> {

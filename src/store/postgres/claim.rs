@@ -13,6 +13,8 @@ use crate::store::sql::{Sql, cells, meta};
 /// Who has not said for so long that it is there has died. Longer than any statement, pause or partition that a process
 /// comes back from; one that does come back writes nothing any more.
 const DEAD_AFTER: Duration = Duration::from_secs(600);
+/// Each says so three times in it.
+const LATELY: Duration = Duration::from_secs(60);
 /// By the database's clock: those of the replicas differ.
 pub const NOW: &str = "CAST(extract(epoch FROM now()) * 1000000 AS BIGINT)";
 
@@ -61,6 +63,13 @@ impl Claim {
     }
 
     /// A chain that was not begun is not kept either: a check that looks at everything leaves nothing.
+    /// Whether another process has said lately that it is there.
+    pub fn has_company(&self, connection: &dyn Sql) -> Result<bool, Error> {
+        let lately = u64::try_from(LATELY.as_micros()).unwrap_or(u64::MAX);
+        let sql = format!("SELECT 1 FROM instances WHERE holder <> ?1 AND seen_at > {NOW} - ?2 LIMIT 1");
+        connection.exists(&sql, values![&self.holder, lately])
+    }
+
     pub fn release(&self, connection: &dyn Sql) -> Result<(), Error> {
         let empty = "DELETE FROM instances WHERE instance = ?1 AND holder = ?2 \
              AND NOT EXISTS (SELECT 1 FROM audit_log WHERE instance = ?1)";

@@ -25,6 +25,7 @@ mod pool;
 mod record;
 pub mod schema;
 mod server;
+mod settled;
 mod tls;
 mod url;
 
@@ -49,6 +50,7 @@ use self::claim::Claim;
 use self::desk::Desk;
 use self::io::Io;
 use self::lease::Lease;
+use self::settled::Settled;
 use super::backup::Rows;
 use super::sql::orders::{Boxed, Newest, Order, QUEUE, Trouble};
 use super::sql::store::Engine;
@@ -70,6 +72,7 @@ pub struct Postgres {
     chain: Arc<Chain>,
     server: Arc<Server>,
     lease: Lease,
+    settled: Arc<Settled>,
     news: AbortHandle,
     /// Goes last: the writers end by it.
     io: Io,
@@ -101,7 +104,8 @@ impl Postgres {
         let io = Io::start()?;
         let (change, newest_change) = watch::channel(0);
         let (record, newest_record) = watch::channel(0);
-        let (opened, runtime) = (Arc::clone(&server), io.handle.clone());
+        let settled = Arc::<Settled>::default();
+        let (opened, runtime, watched) = (Arc::clone(&server), io.handle.clone(), Arc::clone(&settled));
         let begin = move || {
             let connection = runtime.block_on(opened.connect())?;
             schema::migrate(&connection, jiff::Timestamp::now())?;
@@ -109,6 +113,7 @@ impl Postgres {
             change.send_replace(told::newest(&connection)?);
             let chain = Chain::new(claim, Newest { change, record });
             chain.read(&connection)?;
+            watched.watch(&connection)?;
             Ok::<_, Error>(Arc::new(chain))
         };
         let chain = tokio::task::spawn_blocking(begin).await.map_err(|_| stopped())??;
@@ -124,7 +129,8 @@ impl Postgres {
             move |orders: orders::Receiver<Boxed>| changes.run(&orders)
         })?;
         let readers = Arc::new(Pool::new(Arc::clone(&server), READERS));
-        let news = tokio::spawn(news::follow(Arc::clone(&readers), Arc::clone(&chain))).abort_handle();
+        let news =
+            tokio::spawn(news::follow(Arc::clone(&readers), Arc::clone(&chain), Arc::clone(&settled))).abort_handle();
         let places = Arc::new(Semaphore::new(QUEUE));
         Ok(Self {
             readers,
@@ -136,6 +142,7 @@ impl Postgres {
             chain,
             server,
             lease: Lease::default(),
+            settled,
             news,
             io,
         })
@@ -180,6 +187,17 @@ impl Engine for Postgres {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn settled(&self) -> impl FnOnce(&dyn Sql) -> Result<u64, Error> + Send + 'static {
+        let settled = Arc::clone(&self.settled);
+        let floor = settled.floor();
+        move |connection| settled.beyond(connection, floor)
+    }
+
+    async fn has_company(&self) -> Result<bool, Error> {
+        let claim = self.chain.claim.clone();
+        self.readers.read(move |connection| claim.has_company(connection)).await
     }
 
     async fn leads(&self) -> Result<bool, Error> {

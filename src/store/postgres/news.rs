@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::chain::Chain;
 use super::pool::Pool;
+use super::settled::Settled;
 use crate::store::sql::changes;
 
 /// So often it is looked whether there is something new.
@@ -12,10 +13,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const RENEW_EVERY: Duration = Duration::from_secs(20);
 
 /// Until it is aborted.
-pub async fn follow(readers: Arc<Pool>, chain: Arc<Chain>) {
+pub async fn follow(readers: Arc<Pool>, chain: Arc<Chain>, settled: Arc<Settled>) {
     let mut renewed = Instant::now();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
+        let seen = Arc::clone(&settled);
+        _ = readers.read(move |connection| seen.watch(connection)).await;
         if let Ok(newest) = readers.read(changes::newest).await {
             chain.newest.change.send_if_modified(|change| std::mem::replace(change, newest.max(*change)) < newest);
         }

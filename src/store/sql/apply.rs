@@ -89,7 +89,7 @@ pub fn apply(connection: &dyn Sql, chain: &str, change: Change, at: Timestamp) -
         Change::Org(change) => act.org(change),
         Change::PutOffDestruction { until } => orgs::put_off(connection, until).map(|()| Applied::default()),
         Change::Approval(change) => approvals::apply(connection, &change, act.at).map(|()| Applied::default()),
-        Change::KeepRules { digests } => meta::keep_rules(connection, &digests).map(|()| Applied::default()),
+        Change::KeepRules { digests } => meta::keep_rules(connection, &digests, at).map(|()| Applied::default()),
         Change::KeepAuditKey(key) => ledger::keep_key(connection, chain, &key).map(|()| Applied::default()),
         Change::AddWraps(wraps) => wraps::add(connection, &wraps).map(|()| Applied::default()),
         Change::DropWraps(moved) => wraps::drop_moved(connection, &moved).map(|()| Applied::default()),

@@ -58,22 +58,22 @@ pub fn chains(connection: &dyn Sql, own: String) -> Result<Vec<String>, Error> {
     Ok(chains.into_iter().collect())
 }
 
-/// Records strictly beyond a position, in the direction asked for.
+/// Records strictly beyond a position, in the direction asked for, and before an end.
 pub fn page(
     connection: &dyn Sql,
     chain: &str,
     filter: &AuditFilter,
     from: Option<u64>,
-    descending: bool,
+    (descending, end): (bool, u64),
     limit: u32,
 ) -> Result<AuditPage, Error> {
     let pruned = ledger::pruned(connection)?;
     let alone = is_alone(connection, chain)?;
     let floor = if alone { ledger::boundary(connection, chain)?.position } else { 0 };
     let from_there = match (from, descending) {
-        (Some(from), false) => Stretch { above: from.max(floor), below: u64::MAX, beyond: None },
+        (Some(from), false) => Stretch { above: from.max(floor), below: end, beyond: None },
         (Some(from), true) => Stretch { above: floor, below: from, beyond: None },
-        (None, _) => Stretch { above: floor, below: u64::MAX, beyond: None },
+        (None, _) => Stretch { above: floor, below: end, beyond: None },
     };
     let stretch = if alone { in_time(connection, filter, descending, from_there)? } else { Some(from_there) };
     let Some(Stretch { above, below, beyond }) = stretch else {

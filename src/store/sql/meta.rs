@@ -7,6 +7,9 @@ use super::super::Error;
 use super::values;
 use super::{Sql, cells};
 
+/// What keys of rules begin with that were in force before.
+const REPLACED: &str = "replaced ";
+
 /// What this database is known by, and its audit chain where one process writes it. Chosen once.
 pub fn instance(connection: &dyn Sql) -> Result<String, Error> {
     if let Some(instance) = get(connection, "instance")? {
@@ -22,8 +25,18 @@ pub fn rules(connection: &dyn Sql) -> Result<Option<String>, Error> {
     get(connection, "rules")
 }
 
-pub fn keep_rules(connection: &dyn Sql, digests: &str) -> Result<(), Error> {
+/// Those before them stay known as such.
+pub fn keep_rules(connection: &dyn Sql, digests: &str, at: Timestamp) -> Result<(), Error> {
+    if let Some(before) = rules(connection)?.filter(|before| before != digests) {
+        set(connection, &format!("{REPLACED}{before}"), &at.to_string())?;
+    }
+    connection.execute("DELETE FROM meta WHERE key = ?1", values![format!("{REPLACED}{digests}")])?;
     set(connection, "rules", digests)
+}
+
+/// When others were put in force in the place of these, if they were.
+pub fn rules_replaced(connection: &dyn Sql, digests: &str) -> Result<Option<String>, Error> {
+    get(connection, &format!("{REPLACED}{digests}"))
 }
 
 pub fn recovery_proven(connection: &dyn Sql) -> Result<Option<Timestamp>, Error> {

@@ -46,6 +46,16 @@ pub trait Engine: Send + Sync {
 
     fn commit(&self, change: Change, record: Arc<Draft>) -> impl Future<Output = Result<Receipt, Error>> + Send;
     fn keep(&self, what: Keep) -> impl Future<Output = Result<u64, Error>> + Send;
+    /// Looks up to which position nothing can appear in the audit log any more.
+    fn settled(&self) -> impl FnOnce(&dyn Sql) -> Result<u64, Error> + Send + 'static {
+        |_: &dyn Sql| Ok(u64::MAX)
+    }
+
+    /// Whether other processes serve now.
+    fn has_company(&self) -> impl Future<Output = Result<bool, Error>> + Send {
+        std::future::ready(Ok(false))
+    }
+
     fn newest_change(&self) -> watch::Receiver<u64>;
     fn newest_record(&self) -> watch::Receiver<u64>;
     /// What the rules are known by that this process decides under from now on.
@@ -135,8 +145,13 @@ impl<E: Engine> Store for E {
         descending: bool,
         limit: u32,
     ) -> Result<AuditPage, Error> {
-        let (chain, filter) = (self.chain().to_owned(), filter.clone());
-        self.moment(move |connection| audit::page(connection, &chain, &filter, from, descending, limit)).await
+        let (chain, filter, settled) = (self.chain().to_owned(), filter.clone(), self.settled());
+        self.moment(move |connection| {
+            // A chain by itself comes in order, and whoever looks back does not come again.
+            let below = if descending || filter.instance.is_some() { u64::MAX } else { settled(connection)? };
+            audit::page(connection, &chain, &filter, from, (descending, below.saturating_add(1)), limit)
+        })
+        .await
     }
 
     async fn chains(&self) -> Result<Vec<String>, Error> {
@@ -263,6 +278,14 @@ impl<E: Engine> Store for E {
 
     async fn recovery_proven(&self) -> Result<Option<Timestamp>, Error> {
         self.read(meta::recovery_proven).await
+    }
+
+    async fn rules_replaced(&self, rules: &str) -> Result<Option<String>, Error> {
+        if !self.has_company().await? {
+            return Ok(None);
+        }
+        let rules = rules.to_owned();
+        self.read(move |connection| meta::rules_replaced(connection, &rules)).await
     }
 
     async fn rules(&self) -> Result<Option<String>, Error> {

@@ -203,3 +203,37 @@ fn a_replica_without_the_rules_in_force_answers_no_plaintext_until_it_has_them()
         none_is(asked(&b, &pipeline, "closed").await);
     });
 }
+
+/// What was replaced while it was away does not come back with it.
+#[test]
+fn a_replica_that_comes_back_with_old_rules_puts_none_in_force() {
+    let world = World::new();
+    let (a, b) = world.two();
+    let admin = a.token.clone();
+    runtime().block_on(async {
+        let mut on_a = a.credentials(&admin).await;
+        on_a.setup_credential(setup("acme", "closed", &openai_key("closed"))).await.unwrap();
+        let pipeline = a.issue("pipeline", "acme", &["openai"]).await;
+        let forbidding =
+            format!("{POLICY}\nforbid (principal, action == Strongroom::Action::\"decrypt\", resource);\n");
+        std::fs::write(a.home.join("policies/default.cedar"), &forbidding).unwrap();
+        assert!(reload(&a).0);
+        b.kill();
+        let b = world.start("b");
+        b.logged(|line| line.contains("other replicas have replaced these rules"));
+        none_is(asked(&b, &pipeline, "closed").await);
+        assert_eq!((a.scrape("/readyz").0, b.scrape("/readyz").0), (200, 503));
+        // Nor does it let anybody in by them.
+        let status =
+            b.credentials(&admin).await.setup_credential(setup("acme", "more", &openai_key("more"))).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        let status = a.credentials(&pipeline).await.decrypt_credential(decrypt("acme", "closed")).await.unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied);
+
+        // Somebody goes back to them on purpose.
+        std::fs::write(b.home.join("policies/default.cedar"), format!("// As before.\n{POLICY}")).unwrap();
+        assert!(reload(&b).0);
+        all_are(asked(&b, &pipeline, "closed").await, &openai_key("closed"));
+        assert_eq!((a.scrape("/readyz").0, b.scrape("/readyz").0), (503, 200));
+    });
+}

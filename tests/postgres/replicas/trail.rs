@@ -122,3 +122,66 @@ fn one_that_was_taken_for_dead_writes_no_more() {
         assert_eq!(chain_of(&world, "c-third"), chain);
     });
 }
+
+#[test]
+fn who_follows_misses_nothing() {
+    let world = World::new();
+    let (a, b) = world.two();
+    let token = a.token.clone();
+    runtime().block_on(async {
+        a.credentials(&token).await.setup_credential(setup("acme", "one", &openai_key("one"))).await.unwrap();
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let mut load = tokio::task::JoinSet::new();
+        for number in 0..8 {
+            let mut client = if number % 2 == 0 { &a } else { &b }.credentials(&token).await;
+            let stop = std::sync::Arc::clone(&stop);
+            load.spawn(async move {
+                for count in 0.. {
+                    if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        return;
+                    }
+                    if number < 4 {
+                        let key = openai_key(&format!("k{number}x{count}"));
+                        client.setup_credential(setup("acme", &format!("n{number}"), &key)).await.unwrap();
+                    } else {
+                        client.decrypt_credential(decrypt("acme", "one")).await.unwrap();
+                    }
+                }
+            });
+        }
+        let mut admin = a.admin(&token).await;
+        let (mut seen, mut page_token) = (BTreeSet::new(), String::new());
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        let mut last = false;
+        loop {
+            let request = strongroom::pb::v1::ListAuditRequest {
+                page_size: 1000,
+                page_token: page_token.clone(),
+                ..Default::default()
+            };
+            let page = admin.list_audit(request).await.unwrap().into_inner();
+            let count = page.records.len();
+            for record in page.records {
+                assert!(seen.insert((record.instance, record.sequence)), "twice");
+            }
+            page_token = page.next_page_token;
+            if last && count < 1000 {
+                break;
+            }
+            if !last && std::time::Instant::now() > end {
+                stop.store(true, std::sync::atomic::Ordering::Relaxed);
+                while load.join_next().await.is_some() {}
+                last = true;
+            }
+        }
+        let all = world.ask("SELECT instance, sequence FROM audit_log WHERE canonical NOT LIKE '%listAudit%'");
+        let missed: Vec<_> = all
+            .lines()
+            .filter(|line| {
+                let (instance, sequence) = line.split_once('|').unwrap();
+                !seen.contains(&(instance.to_owned(), sequence.parse().unwrap()))
+            })
+            .collect();
+        assert!(missed.is_empty(), "{missed:?}");
+    });
+}
