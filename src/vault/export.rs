@@ -138,11 +138,12 @@ impl Export {
                 self.put(&Line::Consistency { size, proof: Line::texts(&proof) }).await?;
             }
         }
+        let own = AuditFilter { instance: Some(self.store.instance().to_owned()), ..filter.clone() };
         let (mut from, mut records) = (None, 0);
         loop {
-            let page = self.store.audit(filter, from, false, PAGE).await?;
+            let page = self.store.audit(&own, from, false, PAGE).await?;
             for (position, record) in page.records {
-                if position > self.newest.position || record.instance != self.store.instance() {
+                if position > self.newest.position {
                     continue;
                 }
                 let proof = tree.inclusion(self.store.as_ref(), record.sequence).await?;

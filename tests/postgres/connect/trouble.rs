@@ -44,7 +44,8 @@ fn callers_of_a_server_that_never_answers_do_not_pile_up() {
             assert!(told.contains("no answer within 300ms"), "{told}");
         }
     });
-    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+    // One after the other they would take a quarter of a minute.
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -181,7 +182,7 @@ fn a_server_that_was_away_is_used_again_by_itself() {
         let begun = Instant::now();
         let told = backend(&pool).await.unwrap_err().to_string();
         assert!(told.contains("PostgreSQL at 127.0.0.1:"), "{told}");
-        assert!(begun.elapsed() < Duration::from_secs(2));
+        assert!(begun.elapsed() < Duration::from_secs(20));
         fixture.start();
         tokio::time::sleep(QUICK.pause * 2).await;
         backend(&pool).await.unwrap();
@@ -195,7 +196,7 @@ fn a_server_that_was_away_is_used_again_by_itself() {
 #[test]
 fn a_statement_that_takes_too_long_is_cancelled_and_its_connection_thrown_away() {
     let database = shared().create_database();
-    let patience = Patience { statement: Duration::from_millis(500), ..QUICK };
+    let patience = Patience { statement: Duration::from_secs(2), ..QUICK };
     let url = format!("{}?sslmode=disable", shared().url(&database));
     let pool = Pool::new(open(&url, patience).unwrap(), 1);
     let busy =
@@ -204,11 +205,11 @@ fn a_statement_that_takes_too_long_is_cancelled_and_its_connection_thrown_away()
         let first = backend(&pool).await.unwrap();
         let begun = Instant::now();
         let told = pool.read(|sql| number(sql, "SELECT 1 FROM pg_sleep(30)", &[])).await.unwrap_err().to_string();
-        assert!(told.contains("did not answer within 500ms"), "{told}");
-        assert!(begun.elapsed() < Duration::from_secs(2), "not tried again");
+        assert!(told.contains("did not answer within 2s"), "{told}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "it waited for all of it");
         assert_ne!(backend(&pool).await.unwrap(), first);
         while shared().psql("postgres", &busy) != "0" {
-            assert!(begun.elapsed() < Duration::from_secs(10), "it still sleeps");
+            assert!(begun.elapsed() < Duration::from_secs(25), "it still sleeps");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
