@@ -11,7 +11,7 @@ use crate::store::sql::Sql;
 use crate::store::sql::values;
 
 /// Whoever has not asked for so long, by the database's clock, does not do it any more. Longer than anything that is begun
-/// on the word of [`Lease::holds`] takes.
+/// on the word of [`Lease::told`] takes.
 const LASTS: Duration = Duration::from_secs(60);
 /// The answer is good for so long, by this machine's clock.
 const GOOD_FOR: Duration = Duration::from_secs(3);
