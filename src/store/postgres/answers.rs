@@ -161,7 +161,7 @@ impl Answers {
                 }
                 Err(error) => {
                     tries += 1;
-                    let is_taken = connection.failure() == Some(Failure::Duplicate) || connection.conflicted();
+                    let is_taken = matches!(connection.failure(), Some(Failure::Duplicate | Failure::Conflict));
                     if !is_taken || tries == TRIES {
                         return Err(error);
                     }

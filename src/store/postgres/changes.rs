@@ -122,14 +122,6 @@ impl<'a> Transaction<'a> {
 
     /// The inner error refuses this change and leaves nothing of it; the outer one spoils the transaction.
     fn add(&mut self, change: &Change, record: &Draft) -> Result<Result<Made, Error>, Error> {
-        let also = match change {
-            Change::MintGrant { also, .. } | Change::RevokeGrant { also, .. } => also.clone(),
-            Change::By { change, .. } => match &**change {
-                Change::MintGrant { also, .. } | Change::RevokeGrant { also, .. } => also.clone(),
-                _ => Vec::new(),
-            },
-            _ => Vec::new(),
-        };
         if is_ruled(change, record) && !self.has_our_rules()? {
             return Ok(Err(other_rules()));
         }
@@ -141,7 +133,7 @@ impl<'a> Transaction<'a> {
                 let own = self.records.len();
                 self.records.push(record.clone());
                 self.records.extend(applied.also_told(record));
-                self.records.extend(also.iter().map(|further| Draft::clone(further)));
+                self.records.extend(change.also().iter().map(|further| Draft::clone(further)));
                 Ok(Ok(Made { applied, record: own }))
             }
             Err(refusal) => {
@@ -175,7 +167,6 @@ impl<'a> Transaction<'a> {
             }
             Change::KeepRules { digests } => {
                 self.rules = Some(digests.clone());
-                self.has_our_rules = None;
                 apply(connection, &self.chain.claim.chain, change.clone(), record.at)
             }
             _ => apply(connection, &self.chain.claim.chain, change.clone(), record.at),

@@ -97,11 +97,6 @@ impl Connection {
         self.failure.get()
     }
 
-    /// Whether the transaction may succeed when it is made again.
-    pub fn conflicted(&self) -> bool {
-        self.failure.get() == Some(Failure::Conflict)
-    }
-
     /// Whoever comes next finds nothing of whoever was before, also where that one panicked.
     pub(super) fn is_free(&self) -> bool {
         !self.is_broken() && !self.is_in_transaction() && !self.is_busy.get()

@@ -200,10 +200,7 @@ impl Group<'_> {
             return Ok(Err(Error::Stale { current: None }));
         }
         self.memo.forget(&change);
-        let also = match &change {
-            Change::MintGrant { also, .. } | Change::RevokeGrant { also, .. } => also.clone(),
-            _ => Vec::new(),
-        };
+        let also = change.also().to_vec();
         let mut savepoint = self.transaction.savepoint().map_err(broken)?;
         savepoint.set_drop_behavior(DropBehavior::Rollback);
         match refused(apply(&*savepoint, &self.head.instance, change, record.at))? {

@@ -145,13 +145,13 @@ fn a_deadlock_is_known_as_a_conflict() {
     let waiter = thread::spawn(move || {
         ready.send(()).unwrap();
         let outcome = lock(&other, "a");
-        let conflicted = other.conflicted();
+        let conflicted = other.failure() == Some(Failure::Conflict);
         other.rollback().unwrap();
         (outcome.is_err(), conflicted)
     });
     waits.recv().unwrap();
     let failed = lock(&one, "b").is_err();
-    let conflicted = one.conflicted();
+    let conflicted = one.failure() == Some(Failure::Conflict);
     one.rollback().unwrap();
     let (other_failed, other_conflicted) = waiter.join().unwrap();
     assert!(failed != other_failed, "one of them is the victim");
