@@ -54,7 +54,7 @@ use self::settled::Settled;
 use super::backup::Rows;
 use super::sql::orders::{Boxed, Newest, Order, QUEUE, Trouble};
 use super::sql::store::Engine;
-use super::sql::{Sql, backup, changes as told, meta};
+use super::sql::{Sql, backup, meta};
 use super::{Change, Draft, Error, Keep, Look, Receipt};
 
 /// Queries at the same time.
@@ -110,10 +110,9 @@ impl Postgres {
             let connection = runtime.block_on(opened.connect())?;
             schema::migrate(&connection, jiff::Timestamp::now())?;
             let claim = Claim::take(&connection)?;
-            change.send_replace(told::newest(&connection)?);
+            change.send_replace(watched.watch(&connection)?);
             let chain = Chain::new(claim, Newest { change, record });
             chain.read(&connection)?;
-            watched.watch(&connection)?;
             Ok::<_, Error>(Arc::new(chain))
         };
         let chain = tokio::task::spawn_blocking(begin).await.map_err(|_| stopped())??;

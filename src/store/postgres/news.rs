@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::chain::Chain;
 use super::pool::Pool;
 use super::settled::Settled;
-use crate::store::sql::changes;
 
 /// So often it is looked whether there is something new.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -18,8 +17,7 @@ pub async fn follow(readers: Arc<Pool>, chain: Arc<Chain>, settled: Arc<Settled>
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let seen = Arc::clone(&settled);
-        _ = readers.read(move |connection| seen.watch(connection)).await;
-        if let Ok(newest) = readers.read(changes::newest).await {
+        if let Ok(newest) = readers.read(move |connection| seen.watch(connection)).await {
             chain.newest.change.send_if_modified(|change| std::mem::replace(change, newest.max(*change)) < newest);
         }
         if renewed.elapsed() >= RENEW_EVERY {
