@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::{Pause, file, lag};
+use super::{Pause, cursor, file, lag};
 use crate::crypto::ledger::note::{self, Note};
 use crate::http::{Client, Hosts, Request};
 use crate::store::{Checkpoint, Keep, Store};
@@ -108,7 +108,8 @@ pub async fn follow(
 async fn pass_on(place: &Place, store: &dyn Store) -> Result<(), String> {
     let name = place.name();
     let unread = |error: crate::store::Error| error.to_string();
-    let mut reached = store.cursor(name).await.map_err(unread)?.unwrap_or_default();
+    let copy = cursor(name, store);
+    let mut reached = store.cursor(&copy).await.map_err(unread)?.unwrap_or_default();
     loop {
         let page = store.checkpoints(store.instance(), reached, PAGE).await.map_err(unread)?;
         lag(name).set(page.last().map_or(0, |last| last.size - reached) as f64);
@@ -118,7 +119,7 @@ async fn pass_on(place: &Place, store: &dyn Store) -> Result<(), String> {
         for checkpoint in page {
             place.hand_on(&checkpoint).await?;
             reached = checkpoint.size;
-            store.keep(Keep::Cursor { copy: name.to_owned(), reached }).await.map_err(unread)?;
+            store.keep(Keep::Cursor { copy: copy.clone(), reached }).await.map_err(unread)?;
         }
     }
 }

@@ -117,7 +117,7 @@ impl Copy {
         let mut pause = Pause::of(self.name);
         let mut news = self.store.newest_record();
         let mut reached = loop {
-            match self.store.cursor(self.name).await {
+            match self.store.cursor(&cursor(self.name, self.store.as_ref())).await {
                 Ok(reached) => break reached.unwrap_or_default(),
                 Err(error) => pause.after(&error.to_string(), &mut shutdown).await,
             }
@@ -187,7 +187,16 @@ impl Copy {
 
     /// A cursor that is behind only makes records come twice.
     async fn keep(&self, reached: u64) -> bool {
-        self.store.keep(Keep::Cursor { copy: self.name.to_owned(), reached }).await.is_ok()
+        let copy = cursor(self.name, self.store.as_ref());
+        self.store.keep(Keep::Cursor { copy, reached }).await.is_ok()
+    }
+}
+
+/// What a copy's cursor is kept as. Where several keep one store, each follows the chain that it writes.
+fn cursor(name: &str, store: &dyn Store) -> String {
+    match store.is_shared() {
+        true => format!("{name} of {}", store.instance()),
+        false => name.to_owned(),
     }
 }
 
