@@ -41,7 +41,7 @@ impl Vault {
                 .pop()
                 .ok_or_else(|| Error::bug("there is no audit key"))?;
             // Of its own, so that rotations meanwhile change nothing: this key is among those of the moment.
-            let signer = self.keeper.open_audit_key(key).await?;
+            let signer = self.keeper.open_audit_key(self.store.instance(), key).await?;
             Ok((signer, self.store.export().await?))
         };
         let result = result.await;

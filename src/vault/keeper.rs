@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use jiff::Timestamp;
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
@@ -100,17 +101,15 @@ impl Keeper {
     }
 
     /// A new key for checkpoints, not kept yet.
-    pub async fn new_audit_key(&self, number: u32, now: jiff::Timestamp) -> Result<AuditKey, Error> {
-        let instance = self.store.instance();
+    pub async fn new_audit_key(&self, instance: &str, number: u32, now: Timestamp) -> Result<AuditKey, Error> {
         let seed = Dek::new(crypto::random().map_err(Error::bug)?);
         let public = signer(instance, &seed)?.public();
         let wraps = self.wrap(&seed, &Context::for_audit_key(instance, number)).await?;
         Ok(AuditKey { number, public, wraps, created_at: now })
     }
 
-    pub async fn open_audit_key(&self, kept: AuditKey) -> Result<Signer, Error> {
+    pub async fn open_audit_key(&self, instance: &str, kept: AuditKey) -> Result<Signer, Error> {
         let AuditKey { number, public, wraps, .. } = kept;
-        let instance = self.store.instance();
         if wraps.is_empty() {
             return Err(Error::Corrupt { what: format!("the seed of audit key {number} is gone") });
         }

@@ -11,7 +11,6 @@ use crate::crypto::ledger::merkle::{self, Frontier};
 use crate::crypto::ledger::note::{self, Note, Signer, Verifier};
 use crate::crypto::ledger::{Hash, chain};
 use crate::store::{self, AuditKey, Chained, Change, Checkpoint, Keep, Store};
-use crate::vault::guard::Guard;
 use crate::vault::names::EVERYTHING;
 use crate::vault::policy::Resource;
 use crate::vault::request::AuditKeyInfo;
@@ -82,9 +81,12 @@ impl Vault {
         loop {
             tokio::select! {
                 () = async { drop(shutdown.wait_for(|down| *down).await) } => break,
-                _ = checkpoint.tick() => self.checkpoint_or_say_why().await,
+                _ = checkpoint.tick() => {
+                    self.checkpoint_or_say_why().await;
+                    self.attend_to_others(&shutdown).await;
+                }
                 _ = prune.tick() => {
-                    if let Err(error) = self.prune_audit(&shutdown).await {
+                    if let Err(error) = self.prune_audit(self.store.as_ref(), &shutdown).await {
                         tracing::error!(cause = error.cause(), "the audit log could not be pruned; trying again");
                     }
                 }
@@ -100,6 +102,39 @@ impl Vault {
         }
     }
 
+    /// Does for chains that nobody writes any more what their processes have left undone: signs for their last records,
+    /// and prunes. One replica does it at a time. Where that ends in the middle, the claim to the chain ends some time after.
+    async fn attend_to_others(&self, shutdown: &watch::Receiver<bool>) {
+        let mut after = String::new();
+        while self.leads().await && !*shutdown.borrow() {
+            let adopted = match self.store.adopt(&after, self.cutoff()).await {
+                Ok(Some(adopted)) => adopted,
+                Ok(None) => return,
+                Err(error) => {
+                    return tracing::warn!(cause = %error, "audit chains that nobody writes could not be adopted");
+                }
+            };
+            let chain = adopted.instance().to_owned();
+            if let Err(error) = self.attend_to(adopted.as_ref(), shutdown).await {
+                metrics::counter!("strongroom_audit_checkpoint_failures_total").increment(1);
+                let cause = error.cause();
+                tracing::error!(chain, cause, "an audit chain that nobody writes was not looked after; trying again");
+            }
+            // It waits for what is under way.
+            _ = tokio::task::spawn_blocking(move || drop(adopted)).await;
+            after = chain;
+        }
+    }
+
+    async fn attend_to(&self, adopted: &dyn Store, shutdown: &watch::Receiver<bool>) -> Result<(), Error> {
+        let pruned = self.prune_audit(adopted, shutdown).await;
+        let (signer, newest) = (self.audit_signer(adopted).await?, watch::Sender::new(0));
+        self.sign(adopted, &signer, &newest).await?;
+        let (chain, size) = (adopted.instance(), *newest.borrow());
+        tracing::info!(chain, size, "nobody writes this audit chain any more; it is signed for up to its end");
+        pruned
+    }
+
     /// Wakes whoever passes checkpoints on.
     pub fn newest_checkpoint(&self) -> watch::Receiver<u64> {
         self.ledger.newest.subscribe()
@@ -109,14 +144,24 @@ impl Vault {
     /// answered, and nothing is signed that does not follow from what was signed before.
     pub async fn checkpoint(&self) -> Result<(), Error> {
         let signer = self.signer().await?;
-        let signer = &*signer;
+        let newest = &self.ledger.newest;
+        self.sign(self.store.as_ref(), &signer, newest).await?;
+        let made = *newest.borrow();
+        if made > 0 {
+            metrics::gauge!("strongroom_audit_checkpoint_records").set(made as f64);
+        }
+        Ok(())
+    }
+
+    async fn sign(&self, store: &dyn Store, signer: &Signer, newest: &watch::Sender<u64>) -> Result<(), Error> {
         loop {
-            let last = self.store.checkpoint(self.store.instance(), u64::MAX).await?;
+            let last = store.checkpoint(store.instance(), u64::MAX).await?;
             let begun = last.as_ref().map_or(0, |last| last.size);
-            self.check_signed(last.as_ref()).await?;
+            let made = *newest.borrow();
+            check_signed(store, last.as_ref(), made).await?;
             let mut span = Span::after(last.as_ref())?;
             while span.count() < SPAN {
-                let page = self.store.chained(span.position, PAGE).await?;
+                let page = store.chained(span.position, PAGE).await?;
                 let Some(last) = page.last().map(|last| last.position) else { break };
                 page.iter().try_for_each(|record| span.take(record))?;
                 span.position = last;
@@ -124,7 +169,7 @@ impl Vault {
             let Some((oldest_at, newest_at)) = span.times else { break };
             let size = span.frontier.size();
             let claim = note::Checkpoint {
-                instance: self.store.instance().to_owned(),
+                instance: store.instance().to_owned(),
                 size,
                 root: span.frontier.root(),
                 head: span.head,
@@ -140,35 +185,12 @@ impl Vault {
                 oldest_at,
                 newest_at,
             };
-            self.store.keep(Keep::Checkpoint(Box::new(checkpoint))).await?;
+            store.keep(Keep::Checkpoint(Box::new(checkpoint))).await?;
             tracing::debug!(size, new = size - begun, "a checkpoint of the audit log");
-            metrics::gauge!("strongroom_audit_checkpoint_records").set(size as f64);
-            self.ledger.newest.send_replace(size);
+            newest.send_replace(size);
             if size - begun < SPAN {
                 break;
             }
-        }
-        Ok(())
-    }
-
-    /// Nothing is signed on top of what somebody else wrote: the checkpoint to go on from bears our signature over what its
-    /// row says, and none that this process made is gone. Whoever takes all checkpoints away while no daemon runs is found
-    /// by those that were passed on.
-    async fn check_signed(&self, last: Option<&Checkpoint>) -> Result<(), Error> {
-        let made = *self.ledger.newest.borrow();
-        let said = match last {
-            None => None,
-            Some(last) => {
-                let keys = verifiers(self.store.as_ref(), self.store.instance()).await?;
-                let said = last.note.parse::<Note>().and_then(|note| note.open(&keys)).ok();
-                let root = Frontier::from_bytes(last.size, &last.frontier).map(|tree| tree.root());
-                said.filter(|said| (said.size, Some(said.root), said.head) == (last.size, root, last.head))
-            }
-        };
-        if (last.is_some() && said.is_none()) || said.map_or(0, |said| said.size) < made {
-            return Err(Error::Corrupt {
-                what: "the audit log's newest checkpoint is not the one that was signed".into(),
-            });
         }
         Ok(())
     }
@@ -177,21 +199,22 @@ impl Vault {
     async fn signer(&self) -> Result<MappedMutexGuard<'_, Signer>, Error> {
         let mut signer = self.ledger.signer.lock().await;
         if signer.is_none() {
-            *signer = Some(self.audit_signer().await?);
+            *signer = Some(self.audit_signer(self.store.as_ref()).await?);
         }
         MutexGuard::try_map(signer, Option::as_mut).map_err(|_| Error::bug("there is no signer"))
     }
 
     /// Opens the newest key; made on first use.
-    async fn audit_signer(&self) -> Result<Signer, Error> {
-        if self.store.audit_keys(self.store.instance()).await?.is_empty() {
+    async fn audit_signer(&self, store: &dyn Store) -> Result<Signer, Error> {
+        let chain = store.instance();
+        if store.audit_keys(chain).await?.is_empty() {
             let trail = Trail::begin(&Caller::system(), Action::KeepAuditKey).about_org(EVERYTHING);
-            let key = self.keeper.new_audit_key(1, trail.at()).await?;
-            self.store.commit(Change::KeepAuditKey(key), trail.record()).await?;
+            let key = self.keeper.new_audit_key(chain, 1, trail.at()).await?;
+            store.commit(Change::KeepAuditKey(key), trail.record()).await?;
         }
-        let newest = self.store.audit_keys(self.store.instance()).await?.pop();
+        let newest = store.audit_keys(chain).await?.pop();
         let newest = newest.ok_or_else(|| Error::bug("an audit key was kept and is not there"))?;
-        self.keeper.open_audit_key(newest).await
+        self.keeper.open_audit_key(chain, newest).await
     }
 
     /// The public keys, the one that signs now last.
@@ -217,7 +240,7 @@ impl Vault {
             let mut signer = self.ledger.signer.lock().await;
             let number =
                 self.store.audit_keys(self.store.instance()).await?.last().map_or(1, |newest| newest.number + 1);
-            let key = self.keeper.new_audit_key(number, trail.at()).await?;
+            let key = self.keeper.new_audit_key(self.store.instance(), number, trail.at()).await?;
             trail.named(&number.to_string());
             match self.guard.commit(&permit, Change::KeepAuditKey(key), &trail).await {
                 Err(store::Error::Taken) => {
@@ -226,7 +249,7 @@ impl Vault {
                 }
                 other => other.map(drop)?,
             }
-            *signer = Some(self.audit_signer().await?);
+            *signer = Some(self.audit_signer(self.store.as_ref()).await?);
             self.audit_key_infos().await
         };
         let result = result.await;
@@ -283,22 +306,26 @@ impl Vault {
     }
 
     /// Lets the log begin where all that a checkpoint stands for is older than what is kept, then takes the records away.
-    async fn prune_audit(&self, shutdown: &watch::Receiver<bool>) -> Result<(), Error> {
-        let Some(keep) = self.ledger.auditing.keep else { return Ok(()) };
-        let keep = SignedDuration::try_from(keep).map_err(Error::bug)?;
-        let cutoff = Timestamp::now().saturating_sub(keep).unwrap_or(Timestamp::MIN);
-        let boundary = self.store.boundary(self.store.instance()).await?;
-        if let Some(end) = self.store.checkpoint_before(cutoff).await?.filter(|end| end.size > boundary.size) {
+    async fn prune_audit(&self, store: &dyn Store, shutdown: &watch::Receiver<bool>) -> Result<(), Error> {
+        let Some(cutoff) = self.cutoff() else { return Ok(()) };
+        let boundary = store.boundary(store.instance()).await?;
+        if let Some(end) = store.checkpoint_before(cutoff).await?.filter(|end| end.size > boundary.size) {
             let mut trail = Trail::begin(&Caller::system(), Action::PruneAudit).about_org(EVERYTHING);
             trail.named(&chain::prune(boundary.size + 1, end.size));
             let change = Change::PruneAudit { size: end.size };
-            let result = self.guard.commit(&Guard::own_work(), change, &trail).await.map(drop).map_err(Error::from);
+            let result = store.commit(change, trail.record()).await.map(drop).map_err(Error::from);
             self.guard.finish(trail, result).await?;
         }
-        while !*shutdown.borrow() && self.store.keep(Keep::Sweep).await? > 0 {
+        while !*shutdown.borrow() && store.keep(Keep::Sweep).await? > 0 {
             tokio::time::sleep(SWEEP_PAUSE).await;
         }
         Ok(())
+    }
+
+    /// What is older than this is not kept.
+    fn cutoff(&self) -> Option<Timestamp> {
+        let keep = SignedDuration::try_from(self.ledger.auditing.keep?).unwrap_or(SignedDuration::MAX);
+        Some(Timestamp::now().saturating_sub(keep).unwrap_or(Timestamp::MIN))
     }
 }
 
@@ -306,6 +333,25 @@ impl Vault {
 pub(super) async fn verifiers(store: &dyn Store, chain: &str) -> Result<Vec<Verifier>, store::Error> {
     let keys = store.audit_keys(chain).await?;
     Ok(keys.iter().map(|key| Verifier::new(chain, key.public)).collect())
+}
+
+/// Nothing is signed on top of what somebody else wrote: the checkpoint to go on from bears our signature over what its row
+/// says, and none that this process made is gone. Whoever takes all checkpoints away while no daemon runs is found by those
+/// that were passed on.
+async fn check_signed(store: &dyn Store, last: Option<&Checkpoint>, made: u64) -> Result<(), Error> {
+    let said = match last {
+        None => None,
+        Some(last) => {
+            let keys = verifiers(store, store.instance()).await?;
+            let said = last.note.parse::<Note>().and_then(|note| note.open(&keys)).ok();
+            let root = Frontier::from_bytes(last.size, &last.frontier).map(|tree| tree.root());
+            said.filter(|said| (said.size, Some(said.root), said.head) == (last.size, root, last.head))
+        }
+    };
+    if (last.is_some() && said.is_none()) || said.map_or(0, |said| said.size) < made {
+        return Err(Error::Corrupt { what: "the audit log's newest checkpoint is not the one that was signed".into() });
+    }
+    Ok(())
 }
 
 /// Records on their way into a checkpoint.

@@ -162,6 +162,9 @@ impl Daemon {
         let signal = match name {
             "TERM" => rustix::process::Signal::TERM,
             "HUP" => rustix::process::Signal::HUP,
+            "KILL" => rustix::process::Signal::KILL,
+            "STOP" => rustix::process::Signal::STOP,
+            "CONT" => rustix::process::Signal::CONT,
             other => panic!("{other}"),
         };
         rustix::process::kill_process(pid, signal).unwrap();

@@ -9,7 +9,7 @@ mod checker;
 mod clients;
 mod faults;
 mod history;
-mod proxy;
+pub mod proxy;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

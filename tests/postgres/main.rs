@@ -17,6 +17,9 @@ mod connect;
 #[path = "../it/daemon.rs"]
 #[allow(dead_code, reason = "some of it only the other test target needs")]
 mod daemon;
+#[path = "../it/fake/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "some of it only the other test target needs")]
+mod fake;
 mod replicas;
 mod schema;
 mod server;

@@ -1,7 +1,9 @@
 //! Several daemons over one database: each law across all of them. Each has a home and ports of its own; they share the key
 //! directory.
 
+mod lease;
 mod once;
+mod orphans;
 mod revocation;
 mod starts;
 mod trail;
@@ -61,6 +63,11 @@ impl World {
         Daemon::start_with(&self.home(name), &self.config(&self.url()))
     }
 
+    /// The same with more configuration, and a database that is reached by this URL.
+    pub fn start_with(&self, name: &str, url: &str, more: &str) -> Daemon {
+        Daemon::start_with(&self.home(name), &format!("{}{more}", self.config(url)))
+    }
+
     /// The first with its token, and the second.
     pub fn two(&self) -> (Daemon, Daemon) {
         (self.start("a"), self.start("b"))
@@ -68,6 +75,19 @@ impl World {
 
     pub fn ask(&self, sql: &str) -> String {
         shared().psql(&self.database, sql)
+    }
+
+    /// Waits until a query answers this.
+    pub fn awaits(&self, sql: &str, answer: &str) {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let found = self.ask(sql);
+            if found == answer {
+                return;
+            }
+            assert!(Instant::now() < end, "{sql}\n{found} instead of {answer}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// All that was ever written to a file by any of them.

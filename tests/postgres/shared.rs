@@ -155,3 +155,61 @@ async fn an_export_goes_on_with_the_chain_of_whoever_made_it() {
     }
     assert_eq!(instance, Some(Cell::Text(other.instance().to_owned())));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_that_nobody_writes_is_one_process_s_at_a_time() {
+    let place = Database::new();
+    let (one, other, dead) = (place.open().await, place.open().await, place.open().await);
+    for store in [&one, &other, &dead] {
+        commit(store, Change::Record).await.unwrap();
+    }
+    let chain = dead.instance().to_owned();
+    // As a crash leaves it: nothing is let go.
+    std::mem::forget(dead);
+    assert!(one.adopt("", None).await.unwrap().is_none(), "it was heard of a moment ago");
+    place.age(&chain);
+    let adopted = one.adopt("", None).await.unwrap().unwrap();
+    assert_eq!(adopted.instance(), chain);
+    assert!(other.adopt("", None).await.unwrap().is_none());
+    // Neither a take-over, nor company: it is the same process.
+    assert_ne!(place.open().await.instance(), chain);
+    assert!(!adopted.leads().await.unwrap() && other.leads().await.unwrap());
+    // Whoever could not let it go may have it again; another one only when the claim has ended.
+    std::mem::forget(adopted);
+    let stale = one.adopt("", None).await.unwrap().unwrap();
+    place.age(&chain);
+    let adopted = other.adopt("", None).await.unwrap().unwrap();
+    assert_eq!(adopted.commit(Change::Record, draft("test").into()).await.unwrap().sequence, 2);
+    let refused = stale.commit(Change::Record, draft("test").into()).await.unwrap_err().to_string();
+    assert!(refused.contains("another process goes on with the audit chain"), "{refused}");
+    assert!(stale.keep(Keep::Sweep).await.is_err());
+    drop(stale);
+    assert_eq!(adopted.commit(Change::Record, draft("test").into()).await.unwrap().sequence, 3);
+    drop(adopted);
+    assert_eq!(place.ask("SELECT count(*) FROM leases"), "1", "its own lease is not given back with it");
+    assert_eq!(place.open().await.instance(), chain);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_comes_right_after_other_rules_is_made_under_them() {
+    let place = Database::new();
+    let store = std::sync::Arc::new(place.open().await);
+    commit(store.as_ref(), Change::KeepRules { digests: "old".into() }).await.unwrap();
+    store.decide_under("old");
+    // Somebody else has the turn: what comes meanwhile waits together.
+    let turn = place.hold_turn();
+    let first = {
+        let store = std::sync::Arc::clone(&store);
+        let id = Uuid::now_v7();
+        tokio::spawn(async move { commit(store.as_ref(), creation(id, acme(), version(id, 1))).await })
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let rules = commit(store.as_ref(), Change::KeepRules { digests: "new".into() });
+    let id = Uuid::now_v7();
+    let after = commit(store.as_ref(), creation(id, path("acme", "default", "openai", "after"), version(id, 1)));
+    let (rules, after) = tokio::join!(rules, after);
+    rules.unwrap();
+    after.unwrap();
+    first.await.unwrap().unwrap();
+    turn.join().unwrap();
+}

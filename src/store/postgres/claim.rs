@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::connection::Connection;
@@ -40,8 +41,7 @@ impl Claim {
         let free = format!(
             "SELECT instance FROM instances WHERE holder IS NULL OR seen_at < {NOW} - ?1 ORDER BY instance LIMIT 1"
         );
-        let dead_after = u64::try_from(DEAD_AFTER.as_micros()).unwrap_or(u64::MAX);
-        let found = cells::first(connection, &free, values![dead_after], "instances", |cells| cells.plain())?;
+        let found = cells::first(connection, &free, values![dead_after()], "instances", |cells| cells.plain())?;
         let chain = match found {
             Some(chain) => chain,
             // The first is what the database itself is known by.
@@ -62,7 +62,6 @@ impl Claim {
         Ok(connection.execute(&sql, values![&self.chain, &self.holder])? > 0)
     }
 
-    /// A chain that was not begun is not kept either: a check that looks at everything leaves nothing.
     /// Whether another process has said lately that it is there.
     pub fn has_company(&self, connection: &dyn Sql) -> Result<bool, Error> {
         let lately = u64::try_from(LATELY.as_micros()).unwrap_or(u64::MAX);
@@ -70,6 +69,49 @@ impl Claim {
         connection.exists(&sql, values![&self.holder, lately])
     }
 
+    /// The first chain after a name that this process may adopt: one that nobody writes, by the same rule as for a
+    /// take-over, and that is not at rest. Or one that it could not let go.
+    pub fn unattended(
+        &self,
+        connection: &dyn Sql,
+        after: &str,
+        before: Option<Timestamp>,
+    ) -> Result<Option<String>, Error> {
+        // Whoever keeps all for ever takes nothing away.
+        let unswept = before.map_or("", |_| {
+            "OR EXISTS (SELECT 1 FROM audit_log l JOIN audit_boundaries b ON b.instance = l.instance \
+                 WHERE l.instance = i.instance AND l.position <= b.position)"
+        });
+        let sql = format!(
+            "SELECT i.instance FROM instances i WHERE i.instance > ?1 AND i.instance <> ?2 AND {} AND ( \
+                 (SELECT max(l.sequence) FROM audit_log l WHERE l.instance = i.instance) > coalesce( \
+                     (SELECT max(c.size) FROM audit_checkpoints c WHERE c.instance = i.instance), 0) \
+                 OR EXISTS (SELECT 1 FROM audit_checkpoints c WHERE c.instance = i.instance AND c.newest_at < ?5 \
+                     AND c.size > coalesce((SELECT b.size FROM audit_boundaries b WHERE b.instance = i.instance), 0)) \
+                 {unswept}) ORDER BY i.instance LIMIT 1",
+            free()
+        );
+        let before = before.unwrap_or(Timestamp::MIN);
+        let values = values![after, &self.chain, &self.holder, dead_after(), before];
+        cells::first(connection, &sql, values, "instances", |cells| cells.plain())
+    }
+
+    /// Takes such a chain, unless somebody was faster.
+    pub fn adopt(&self, connection: &Connection, chain: String) -> Result<Option<Self>, Error> {
+        let sql = format!(
+            "UPDATE instances AS i SET holder = ?3, seen_at = {NOW} WHERE i.instance = ?1 AND i.instance <> ?2 AND {}",
+            free()
+        );
+        connection.begin_turn()?;
+        let taken = connection.execute(&sql, values![&chain, &self.chain, &self.holder, dead_after()]);
+        let taken = taken.and_then(|rows| connection.commit().map(|()| rows > 0));
+        if taken.is_err() {
+            _ = connection.rollback();
+        }
+        Ok(taken?.then(|| Self { chain, holder: self.holder }))
+    }
+
+    /// A chain that was not begun is not kept either: a check that looks at everything leaves nothing.
     pub fn release(&self, connection: &dyn Sql) -> Result<(), Error> {
         let empty = "DELETE FROM instances WHERE instance = ?1 AND holder = ?2 \
              AND NOT EXISTS (SELECT 1 FROM audit_log WHERE instance = ?1)";
@@ -86,4 +128,13 @@ impl Claim {
             DEAD_AFTER.as_secs() / 60
         ))
     }
+}
+
+/// Nobody else writes it: `?3` is who asks.
+fn free() -> String {
+    format!("(i.holder IS NULL OR i.holder = ?3 OR i.seen_at < {NOW} - ?4)")
+}
+
+fn dead_after() -> u64 {
+    u64::try_from(DEAD_AFTER.as_micros()).unwrap_or(u64::MAX)
 }

@@ -34,6 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
@@ -71,9 +72,10 @@ pub struct Postgres {
     newest_record: watch::Receiver<u64>,
     chain: Arc<Chain>,
     server: Arc<Server>,
-    lease: Lease,
+    /// What a process has besides its own chain; none of it where a chain was adopted.
+    lease: Option<Lease>,
     settled: Arc<Settled>,
-    news: AbortHandle,
+    news: Option<AbortHandle>,
     /// Goes last: the writers end by it.
     io: Io,
 }
@@ -101,6 +103,24 @@ impl Postgres {
 
     /// Connects, brings the schema up to date, and takes an audit chain to write.
     pub async fn open(server: Arc<Server>) -> Result<Self, Error> {
+        let take = |connection: &Connection| {
+            schema::migrate(connection, Timestamp::now())?;
+            Claim::take(connection).map(Some)
+        };
+        let mut store = Self::write(server, READERS, take).await?.ok_or_else(stopped)?;
+        let (readers, chain, settled) =
+            (Arc::clone(&store.readers), Arc::clone(&store.chain), Arc::clone(&store.settled));
+        store.lease = Some(Lease::default());
+        store.news = Some(tokio::spawn(news::follow(readers, chain, settled)).abort_handle());
+        Ok(store)
+    }
+
+    /// Takes a chain, and writes it.
+    async fn write(
+        server: Arc<Server>,
+        readers: usize,
+        take: impl FnOnce(&Connection) -> Result<Option<Claim>, Error> + Send + 'static,
+    ) -> Result<Option<Self>, Error> {
         let io = Io::start()?;
         let (change, newest_change) = watch::channel(0);
         let (record, newest_record) = watch::channel(0);
@@ -108,14 +128,14 @@ impl Postgres {
         let (opened, runtime, watched) = (Arc::clone(&server), io.handle.clone(), Arc::clone(&settled));
         let begin = move || {
             let connection = runtime.block_on(opened.connect())?;
-            schema::migrate(&connection, jiff::Timestamp::now())?;
-            let claim = Claim::take(&connection)?;
+            let Some(claim) = take(&connection)? else { return Ok(None) };
             change.send_replace(watched.watch(&connection)?);
             let chain = Chain::new(claim, Newest { change, record });
             chain.read(&connection)?;
-            Ok::<_, Error>(Arc::new(chain))
+            Ok::<_, Error>(Some(Arc::new(chain)))
         };
-        let chain = tokio::task::spawn_blocking(begin).await.map_err(|_| stopped())??;
+        let begun = tokio::task::spawn_blocking(begin).await.map_err(|_| stopped())??;
+        let Some(chain) = begun else { return Ok(None) };
         let desk = |trouble: &Trouble| {
             Desk::new(Arc::clone(&chain), Arc::clone(&server), io.handle.clone(), Arc::clone(trouble))
         };
@@ -127,11 +147,9 @@ impl Postgres {
             let changes = Changes::new(desk(trouble));
             move |orders: orders::Receiver<Boxed>| changes.run(&orders)
         })?;
-        let readers = Arc::new(Pool::new(Arc::clone(&server), READERS));
-        let news =
-            tokio::spawn(news::follow(Arc::clone(&readers), Arc::clone(&chain), Arc::clone(&settled))).abort_handle();
+        let readers = Arc::new(Pool::new(Arc::clone(&server), readers));
         let places = Arc::new(Semaphore::new(QUEUE));
-        Ok(Self {
+        Ok(Some(Self {
             readers,
             answers,
             changes,
@@ -140,11 +158,11 @@ impl Postgres {
             newest_record,
             chain,
             server,
-            lease: Lease::default(),
+            lease: None,
             settled,
-            news,
+            news: None,
             io,
-        })
+        }))
     }
 }
 
@@ -200,13 +218,22 @@ impl Engine for Postgres {
     }
 
     async fn leads(&self) -> Result<bool, Error> {
-        if let Some(holds) = self.lease.told() {
+        let Some(lease) = &self.lease else { return Ok(false) };
+        if let Some(holds) = lease.told() {
             return Ok(holds);
         }
         let (asked, holder) = (Instant::now(), self.chain.claim.holder);
         let holds = self.readers.read(move |connection| lease::take(connection, holder)).await?;
-        self.lease.tell(asked, holds);
+        lease.tell(asked, holds);
         Ok(holds)
+    }
+
+    async fn adopt(&self, after: &str, before: Option<Timestamp>) -> Result<Option<Self>, Error> {
+        let (claim, after) = (self.chain.claim.clone(), after.to_owned());
+        let look = move |connection: &dyn Sql| claim.unattended(connection, &after, before);
+        let Some(chain) = self.readers.read(look).await? else { return Ok(None) };
+        let claim = self.chain.claim.clone();
+        Self::write(Arc::clone(&self.server), 1, move |connection| claim.adopt(connection, chain)).await
     }
 
     async fn read<T, F>(&self, query: F) -> Result<T, Error>
@@ -283,15 +310,20 @@ impl Engine for Postgres {
 impl Drop for Postgres {
     /// Finishes what is under way, and lets another process have the audit chain.
     fn drop(&mut self) {
-        self.news.abort();
+        if let Some(news) = &self.news {
+            news.abort();
+        }
         self.readers.close();
         self.answers.end();
         self.changes.end();
         let (server, chain, runtime) = (Arc::clone(&self.server), Arc::clone(&self.chain), self.io.handle.clone());
+        let leads = self.lease.is_some();
         // On a thread of its own: this one may be a worker of a runtime, that must not wait.
         let release = thread::spawn(move || {
             let connection = runtime.block_on(server.connect())?;
-            lease::release(&connection, chain.claim.holder)?;
+            if leads {
+                lease::release(&connection, chain.claim.holder)?;
+            }
             chain.claim.release(&connection)
         });
         _ = release.join();

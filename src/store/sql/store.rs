@@ -32,6 +32,18 @@ pub trait Engine: Send + Sync {
         std::future::ready(Ok(true))
     }
 
+    /// A chain that nobody writes any more, as a store of its own.
+    fn adopt(
+        &self,
+        _after: &str,
+        _before: Option<Timestamp>,
+    ) -> impl Future<Output = Result<Option<Self>, Error>> + Send
+    where
+        Self: Sized,
+    {
+        std::future::ready(Ok(None))
+    }
+
     /// Runs a query where it may block.
     fn read<T, F>(&self, query: F) -> impl Future<Output = Result<T, Error>> + Send
     where
@@ -65,7 +77,7 @@ pub trait Engine: Send + Sync {
 }
 
 #[async_trait]
-impl<E: Engine> Store for E {
+impl<E: Engine + 'static> Store for E {
     async fn commit(&self, change: Change, record: Arc<Draft>) -> Result<Receipt, Error> {
         Engine::commit(self, change, record).await
     }
@@ -84,6 +96,11 @@ impl<E: Engine> Store for E {
 
     async fn leads(&self) -> Result<bool, Error> {
         Engine::leads(self).await
+    }
+
+    async fn adopt(&self, after: &str, before: Option<Timestamp>) -> Result<Option<Box<dyn Store>>, Error> {
+        let adopted = Engine::adopt(self, after, before).await?;
+        Ok(adopted.map(|adopted| Box::new(adopted) as Box<dyn Store>))
     }
 
     fn newest_change(&self) -> watch::Receiver<u64> {
