@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 /// Owns databases and is no superuser.
 pub const USER: &str = "strongroom";
 const ADMIN: &str = "postgres";
-const PROGRAMS: [&str; 4] = ["initdb", "pg_ctl", "postgres", "psql"];
+const PROGRAMS: [&str; 5] = ["initdb", "pg_basebackup", "pg_ctl", "postgres", "psql"];
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a server is started with, besides what all are.
@@ -57,26 +57,59 @@ pub fn shared() -> &'static Server {
 
 impl Server {
     pub fn new(options: Options) -> Self {
+        let mut server = Self::prepared(uuid::Uuid::now_v7().simple().to_string());
+        server.prepare(options);
+        server.start();
+        server.psql("postgres", &format!("CREATE ROLE {USER} LOGIN PASSWORD '{}'", server.password));
+        server
+    }
+
+    /// Another one, with all that this one has, that follows it. From then on this one acknowledges nothing that the other
+    /// does not have on its disk.
+    pub fn standby(&self) -> Self {
+        let mut standby = Self::prepared(self.password.clone());
+        let mut copy = standby.program("pg_basebackup");
+        copy.env("PGPASSWORD", &self.password).args(["--host=127.0.0.1", "--username", ADMIN, "--no-sync", "-R"]);
+        copy.arg(format!("--port={}", self.port))
+            .args(["--checkpoint=fast", "--pgdata"])
+            .arg(standby.home.join("data"));
+        done(copy.output());
+        let port =
+            |argument: &String| argument.replace(&format!("--port={}", self.port), &format!("--port={}", standby.port));
+        standby.arguments = self.arguments.iter().map(port).collect();
+        standby.start();
+        self.set("synchronous_standby_names", "'*'");
+        let begun = Instant::now();
+        while self.psql("postgres", "SELECT sync_state FROM pg_stat_replication") != "sync" {
+            assert!(begun.elapsed() < PATIENCE, "the standby does not follow:\n{}", standby.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        standby
+    }
+
+    /// As an operator does it, while it runs.
+    pub fn set(&self, name: &str, value: &str) {
+        self.psql("postgres", &format!("ALTER SYSTEM SET {name} = {value}"));
+        self.psql("postgres", "SELECT pg_reload_conf()");
+    }
+
+    fn prepared(password: String) -> Self {
         let programs = find_programs();
         let owner = owner();
         let home = tempfile::Builder::new().prefix("strongroom-postgres-").tempdir().unwrap().keep();
         give(&home, owner);
         let keeper = keeper(&programs, &home, owner);
-        let mut server = Self {
+        Self {
             programs,
             home,
             owner,
-            password: uuid::Uuid::now_v7().simple().to_string(),
+            password,
             port: free_port(),
             arguments: Vec::new(),
             postmaster: Mutex::new(None),
             databases: AtomicU32::new(0),
             keeper,
-        };
-        server.prepare(options);
-        server.start();
-        server.psql("postgres", &format!("CREATE ROLE {USER} LOGIN PASSWORD '{}'", server.password));
-        server
+        }
     }
 
     /// For the vault: a role that is no superuser, and owns what `create_database` made.
@@ -274,7 +307,7 @@ fn owner() -> Option<Owner> {
 
 fn find_programs() -> PathBuf {
     programs().expect(
-        "these tests start PostgreSQL (15 or newer), and its programs initdb, pg_ctl, postgres and psql are neither where \
+        "these tests start PostgreSQL (15 or newer), and its programs initdb, pg_basebackup, pg_ctl, postgres and psql are neither where \
          `pg_config --bindir` says, nor in /usr/lib/postgresql/*/bin, nor in PATH: install the server, such as by \
          `apt-get install postgresql`",
     )
