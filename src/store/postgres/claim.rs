@@ -108,7 +108,7 @@ impl Claim {
         if taken.is_err() {
             _ = connection.rollback();
         }
-        Ok(taken?.then(|| Self { chain, holder: self.holder }))
+        Ok(taken?.then_some(Self { chain, holder: self.holder }))
     }
 
     /// A chain that was not begun is not kept either: a check that looks at everything leaves nothing.
