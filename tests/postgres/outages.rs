@@ -175,7 +175,7 @@ fn a_standby_takes_over_and_has_every_acknowledged_write() {
         };
         scene.daemon.credentials(&scene.token).await.delete_credential(gone).await.unwrap();
         scene.acknowledged.lock().unwrap().retain(|name| name != "gone");
-        admin.revoke_token(RevokeTokenRequest { id, ..Default::default() }).await.unwrap();
+        admin.revoke_token(RevokeTokenRequest { id }).await.unwrap();
         primary.kill();
         scene.refuses("only reads").await;
         standby.psql("postgres", "SELECT pg_promote()");

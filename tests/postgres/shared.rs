@@ -165,7 +165,7 @@ async fn a_chain_that_nobody_writes_is_one_process_s_at_a_time() {
     }
     let chain = dead.instance().to_owned();
     // As a crash leaves it: nothing is let go.
-    std::mem::forget(dead);
+    let _dead = std::mem::ManuallyDrop::new(dead);
     assert!(one.adopt("", None).await.unwrap().is_none(), "it was heard of a moment ago");
     place.age(&chain);
     let adopted = one.adopt("", None).await.unwrap().unwrap();
@@ -175,7 +175,7 @@ async fn a_chain_that_nobody_writes_is_one_process_s_at_a_time() {
     assert_ne!(place.open().await.instance(), chain);
     assert!(!adopted.leads().await.unwrap() && other.leads().await.unwrap());
     // Whoever could not let it go may have it again; another one only when the claim has ended.
-    std::mem::forget(adopted);
+    let _kept = std::mem::ManuallyDrop::new(adopted);
     let stale = one.adopt("", None).await.unwrap().unwrap();
     place.age(&chain);
     let adopted = other.adopt("", None).await.unwrap().unwrap();

@@ -53,7 +53,7 @@ impl Scene {
                 org: "acme".into(),
                 provider: "openai".into(),
                 name: format!("gone-{round}"),
-                destroy_after: Some(Duration::from_secs(3600).try_into().unwrap()),
+                destroy_after: Some(Duration::from_secs(3600).into()),
                 ..Default::default()
             };
             client.delete_credential(delete).await.unwrap();
