@@ -12,8 +12,8 @@ use strongroom::crypto::Secret;
 use strongroom::pb::v1::credential_service_client::CredentialServiceClient;
 use strongroom::pb::v1::{DecryptCredentialRequest, SetupCredentialRequest};
 use tokio::net::UnixStream;
-use tonic::Request;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Code, Request};
 
 use crate::bare;
 
@@ -244,7 +244,16 @@ impl Client {
 
     async fn set_up(&self, name: &str, request: SetupCredentialRequest) {
         let request = SetupCredentialRequest { org: ORG.into(), name: name.into(), no_probe: true, ..request };
-        self.calls().setup_credential(self.request(request)).await.unwrap();
+        // What had not left yet when its connection ended is asked again.
+        loop {
+            match self.calls().setup_credential(self.request(request.clone())).await {
+                Err(status) if status.code() == Code::Cancelled => (),
+                answer => {
+                    answer.unwrap();
+                    return;
+                }
+            }
+        }
     }
 }
 

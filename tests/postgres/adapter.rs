@@ -16,6 +16,10 @@ impl Database {
         Self(shared().create_database())
     }
 
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
     pub fn server(&self) -> Arc<Server> {
         let url = format!("{}?sslmode=disable", shared().url(&self.0));
         Arc::new(Server::new(Url::parse(&url).unwrap(), Patience::default()).unwrap())
