@@ -1,8 +1,8 @@
 //! The figures that the design promises, each beside what it is measured against, in one run on one machine.
 //!
 //! ```text
-//!   cargo bench                      everything, some six minutes
-//!   cargo bench -- --quick           shorter and smaller, some ninety seconds
+//!   cargo bench                      everything, some seven minutes
+//!   cargo bench -- --quick           shorter and smaller, some two minutes
 //!   cargo bench -- warm setup        only these sections
 //! ```
 //!
@@ -21,6 +21,10 @@ mod inside;
 mod load;
 mod parse;
 mod policies;
+#[path = "../../tests/postgres/server.rs"]
+#[allow(dead_code, clippy::expect_used, clippy::disallowed_methods, reason = "the tests need more of it")]
+mod postgres;
+mod replicas;
 mod resident;
 mod revalidate;
 mod rewrap;
@@ -62,7 +66,7 @@ impl Plan {
 
 type Section = (&'static str, fn(Plan, &Path));
 
-const SECTIONS: [Section; 12] = [
+const SECTIONS: [Section; 13] = [
     ("warm", warm::run),
     ("policies", policies::run),
     ("apart", apart::run),
@@ -70,6 +74,7 @@ const SECTIONS: [Section; 12] = [
     ("cold", cold::run),
     ("setup", setup::run),
     ("rows", rows::run),
+    ("postgres", replicas::run),
     ("memory", resident::run),
     ("seal", seal::run),
     ("parse", parse::run),

@@ -24,10 +24,26 @@ struct Sized {
 }
 
 pub fn run(plan: Plan, home: &Path) {
-    section("the number of credentials in one org", "here", "with 1 000");
-    let runtime = runtime();
     let sizes: &[u64] = plan.pick(&[1_000, 20_000], &[1_000, 100_000, 1_000_000]);
-    let mut all: Vec<Sized> = sizes.iter().map(|rows| runtime.block_on(Sized::new(home, *rows))).collect();
+    compare(plan, "the number of credentials in one org", sizes, |rows| {
+        let home = home.join(rows.to_string());
+        std::fs::create_dir(&home).unwrap();
+        let database = {
+            let empty = Server::daemon(&home, false);
+            let database = empty.database();
+            empty.stop();
+            database
+        };
+        seed(&database, rows);
+        move || Server::daemon(&home, false)
+    });
+}
+
+/// Of stores that are filled already, which `filled` starts a daemon over.
+pub fn compare<S: FnOnce() -> Server>(plan: Plan, title: &str, sizes: &[u64], filled: impl Fn(u64) -> S) {
+    section(title, "here", "with 1 000");
+    let runtime = runtime();
+    let mut all: Vec<Sized> = sizes.iter().map(|rows| runtime.block_on(Sized::new(*rows, filled(*rows)))).collect();
     runtime.block_on(async {
         for _ in 0..=plan.rounds() {
             for sized in &mut all {
@@ -56,17 +72,10 @@ pub fn run(plan: Plan, home: &Path) {
 }
 
 impl Sized {
-    /// Lets the daemon make its database, fills that while the daemon is down, and starts it again.
-    async fn new(home: &Path, rows: u64) -> Self {
-        let home = home.join(rows.to_string());
-        std::fs::create_dir(&home).unwrap();
-        let empty = Server::daemon(&home, false);
-        let database = empty.database();
-        empty.stop();
-        seed(&database, rows);
+    async fn new(rows: u64, start: impl FnOnce() -> Server) -> Self {
         let begin = Instant::now();
-        let mut daemon = Server::daemon(&home, false);
-        while !daemon.page("/readyz").starts_with("HTTP/1.1 200") {}
+        let mut daemon = start();
+        daemon.wait_until_ready();
         daemon.ready_after = begin.elapsed();
         let client = daemon.client(Door::Tcp).await;
         let middle = middle(&client, rows).await;

@@ -12,8 +12,8 @@ use strongroom::crypto::Secret;
 use strongroom::pb::v1::credential_service_client::CredentialServiceClient;
 use strongroom::pb::v1::{DecryptCredentialRequest, SetupCredentialRequest};
 use tokio::net::UnixStream;
-use tonic::Request;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Code, Request};
 
 use crate::bare;
 
@@ -43,6 +43,20 @@ pub enum Door {
 impl Server {
     /// The daemon, logging at info to nowhere.
     pub fn daemon(home: &Path, tls: bool) -> Self {
+        Self::daemon_with(home, tls, "")
+    }
+
+    /// One of several over a database, which share the keys and the admin's token that the first has made.
+    pub fn replica(home: &Path, first: &Path, url: &str) -> Self {
+        let token = first.join("token");
+        if home != first && token.exists() {
+            std::fs::copy(token, home.join("token")).unwrap();
+        }
+        let keys = first.join("strongroom-data/keys");
+        Self::daemon_with(home, false, &format!("[store]\nurl = {url:?}\n[kms.local]\ndirectory = {keys:?}\n"))
+    }
+
+    fn daemon_with(home: &Path, tls: bool, more: &str) -> Self {
         let mut config = String::from(
             "[listen]\ngrpc = \"127.0.0.1:0\"\nrest = \"127.0.0.1:0\"\nops = \"127.0.0.1:0\"\nunix = \"socket\"\n\
              [limits]\ndeadline = \"300s\"\n",
@@ -50,6 +64,7 @@ impl Server {
         if tls {
             config += "[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n";
         }
+        config += more;
         std::fs::write(home.join("bench.toml"), config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
         command.args(["serve", "--dev", "--config", "bench.toml"]);
@@ -145,6 +160,11 @@ impl Server {
         reply
     }
 
+    /// Asks until it says that it serves.
+    pub fn wait_until_ready(&self) {
+        while !self.page("/readyz").starts_with("HTTP/1.1 200") {}
+    }
+
     /// The sum of a counter over the labels that contain `label`.
     pub fn counted(&self, name: &str, label: &str) -> f64 {
         let page = self.page("/metrics");
@@ -224,7 +244,16 @@ impl Client {
 
     async fn set_up(&self, name: &str, request: SetupCredentialRequest) {
         let request = SetupCredentialRequest { org: ORG.into(), name: name.into(), no_probe: true, ..request };
-        self.calls().setup_credential(self.request(request)).await.unwrap();
+        // What had not left yet when its connection ended is asked again.
+        loop {
+            match self.calls().setup_credential(self.request(request.clone())).await {
+                Err(status) if status.code() == Code::Cancelled => (),
+                answer => {
+                    answer.unwrap();
+                    return;
+                }
+            }
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod daemon;
 #[allow(dead_code, unused_imports, reason = "some of it only the other test target needs")]
 mod fake;
 mod outages;
+mod pages;
 mod replicas;
 mod schema;
 mod server;

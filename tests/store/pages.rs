@@ -38,6 +38,8 @@ pub async fn lists_match_a_model(place: &impl Place) {
             project: Some(String::new()),
             ..Filter::default()
         },
+        Filter { state: Some(CredentialState::Active), project: Some("default".into()), ..Filter::default() },
+        Filter { state: Some(CredentialState::Active), provider: Some("openai".into()), ..Filter::default() },
         Filter { state: Some(CredentialState::Deleted), ..Filter::default() },
         Filter { provider: Some("none".into()), ..Filter::default() },
     ];
