@@ -4,6 +4,7 @@
 pub mod backup;
 pub mod chain;
 pub mod change;
+pub mod migration;
 pub mod org;
 pub mod postgres;
 pub mod row;

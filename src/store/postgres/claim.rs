@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::connection::Connection;
 use crate::store::Error;
+use crate::store::migration::Entry;
 use crate::store::sql::values;
 use crate::store::sql::{Sql, cells, meta};
 
@@ -26,9 +27,11 @@ pub struct Claim {
 }
 
 impl Claim {
-    pub fn take(connection: &Connection) -> Result<Self, Error> {
+    /// In its turn: a migration that begins has been seen, or it sees this claim.
+    pub fn take(connection: &Connection, entry: Entry) -> Result<Self, Error> {
         connection.begin_turn()?;
-        let claim = Self::choose(connection).and_then(|claim| connection.commit().map(|()| claim));
+        let chosen = entry.admit(connection).and_then(|()| Self::choose(connection));
+        let claim = chosen.and_then(|claim| connection.commit().map(|()| claim));
         if claim.is_err() {
             _ = connection.rollback();
         }
@@ -62,7 +65,6 @@ impl Claim {
         Ok(connection.execute(&sql, values![&self.chain, &self.holder])? > 0)
     }
 
-    /// A chain that was not begun is not kept either: a check that looks at everything leaves nothing.
     /// Whether another process has said lately that it is there.
     pub fn has_company(&self, connection: &dyn Sql) -> Result<bool, Error> {
         let lately = u64::try_from(LATELY.as_micros()).unwrap_or(u64::MAX);
@@ -70,6 +72,7 @@ impl Claim {
         connection.exists(&sql, values![&self.holder, lately])
     }
 
+    /// A chain that was not begun is not kept either: a check that looks at everything leaves nothing.
     pub fn release(&self, connection: &dyn Sql) -> Result<(), Error> {
         let empty = "DELETE FROM instances WHERE instance = ?1 AND holder = ?2 \
              AND NOT EXISTS (SELECT 1 FROM audit_log WHERE instance = ?1)";
@@ -86,4 +89,25 @@ impl Claim {
             DEAD_AFTER.as_secs() / 60
         ))
     }
+}
+
+/// Whether any process has said lately that it is there.
+pub fn is_anybody_there(connection: &dyn Sql) -> Result<bool, Error> {
+    let lately = u64::try_from(LATELY.as_micros()).unwrap_or(u64::MAX);
+    let sql = format!("SELECT 1 FROM instances WHERE holder IS NOT NULL AND seen_at > {NOW} - ?1 LIMIT 1");
+    connection.exists(&sql, values![lately])
+}
+
+/// Whoever comes back writes nothing any more.
+pub fn shut_out(connection: &dyn Sql) -> Result<(), Error> {
+    connection.execute("UPDATE instances SET holder = NULL", &[]).map(drop)
+}
+
+/// Chains that nobody writes, for processes to take.
+pub fn offer(connection: &dyn Sql, chains: &[String]) -> Result<(), Error> {
+    let sql = format!(
+        "INSERT INTO instances (instance, holder, seen_at) VALUES (?1, NULL, {NOW}) \
+         ON CONFLICT (instance) DO UPDATE SET holder = NULL"
+    );
+    chains.iter().try_for_each(|chain| connection.execute(&sql, values![chain]).map(drop))
 }

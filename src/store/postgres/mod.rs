@@ -13,7 +13,7 @@
 mod answers;
 mod chain;
 mod changes;
-mod claim;
+pub(in crate::store) mod claim;
 mod connection;
 mod desk;
 mod errors;
@@ -52,6 +52,7 @@ use self::io::Io;
 use self::lease::Lease;
 use self::settled::Settled;
 use super::backup::Rows;
+use super::migration::Entry;
 use super::sql::orders::{Boxed, Newest, Order, QUEUE, Trouble};
 use super::sql::store::Engine;
 use super::sql::{Sql, backup, changes as told, meta};
@@ -101,6 +102,10 @@ impl Postgres {
 
     /// Connects, brings the schema up to date, and takes an audit chain to write.
     pub async fn open(server: Arc<Server>) -> Result<Self, Error> {
+        Self::enter(server, Entry::Work).await
+    }
+
+    pub(in crate::store) async fn enter(server: Arc<Server>, entry: Entry) -> Result<Self, Error> {
         let io = Io::start()?;
         let (change, newest_change) = watch::channel(0);
         let (record, newest_record) = watch::channel(0);
@@ -109,7 +114,7 @@ impl Postgres {
         let begin = move || {
             let connection = runtime.block_on(opened.connect())?;
             schema::migrate(&connection, jiff::Timestamp::now())?;
-            let claim = Claim::take(&connection)?;
+            let claim = Claim::take(&connection, entry)?;
             change.send_replace(told::newest(&connection)?);
             let chain = Chain::new(claim, Newest { change, record });
             chain.read(&connection)?;
@@ -259,7 +264,7 @@ impl Engine for Postgres {
         let begin = move || connection.begin(Isolation::Moment, Limits::default(), None).map(|()| connection);
         let connection = tokio::task::spawn_blocking(begin).await.map_err(|_| stopped())??;
         let chain = Arc::clone(&self.chain);
-        tokio::task::spawn_blocking(move || backup::send(&connection, &chain.claim.chain, &pieces));
+        tokio::task::spawn_blocking(move || backup::send(&connection, backup::Order::Any, &chain.claim.chain, &pieces));
         Ok(rows)
     }
 
