@@ -8,9 +8,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::Context;
-use super::error::{Exit, Failure};
+use super::error::Failure;
 use super::output::{escape, say};
 use super::view;
+use crate::app::Error;
 use crate::app::migrate::{self, Moved, Progress, Step};
 
 /// Where nobody watches a bar, news come in lines, so often.
@@ -46,12 +47,12 @@ pub(super) struct Migrate {
 impl Migrate {
     pub async fn run(self, context: &mut Context) -> Result<(), Failure> {
         match (&self.to, self.abandon, self.check) {
-            (to, true, _) => match migrate::abandon(&self.from, to.as_deref()).await? {
+            (to, true, _) => match migrate::abandon(&self.from, to.as_deref()).await.map_err(told)? {
                 true => say("given up: the target is empty again, and the source may be served"),
                 false => say("given up: the source may be served; nothing was in the target"),
             },
             (Some(to), _, true) => {
-                let moved = migrate::look(&self.from, to).await?;
+                let moved = migrate::look(&self.from, to).await.map_err(told)?;
                 show(context, &moved, false)?;
                 match (moved.older, moved.was_done) {
                     (Some((found, known)), _) => say(format!(
@@ -63,16 +64,27 @@ impl Migrate {
             }
             (Some(to), ..) => {
                 let mut shown = Shown::new();
-                let moved = migrate::migrate(&self.from, to, move |news| shown.tell(news)).await?;
+                let moved = migrate::migrate(&self.from, to, move |news| shown.tell(news)).await.map_err(told)?;
                 show(context, &moved, true)?;
                 say(escape(&match moved.was_done {
                     true => format!("it was moved before; serve from {}", moved.to),
                     false => format!("every row was compared; next: store.url names {}, strongroom serve", moved.to),
                 }));
             }
-            (None, false, _) => return Err(Failure::new(Exit::Usage, "--to is missing")),
+            (None, false, _) => return Err(Failure::usage("--to is missing")),
         }
         Ok(())
+    }
+}
+
+/// Here a URL is an argument, and no key of a configuration.
+fn told(error: Error) -> Failure {
+    match error {
+        Error::Url { why } => Failure::usage(format!("a URL of --from and --to {why}")),
+        Error::UnknownStore(scheme) => {
+            Failure::usage(format!("`{scheme}` is none of sqlite://PATH and postgres://USER@HOST/DATABASE"))
+        }
+        other => other.into(),
     }
 }
 

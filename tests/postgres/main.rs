@@ -17,6 +17,7 @@ mod connect;
 #[path = "../it/daemon.rs"]
 #[allow(dead_code, reason = "some of it only the other test target needs")]
 mod daemon;
+mod migrate;
 mod replicas;
 mod schema;
 mod server;

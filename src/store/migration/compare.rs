@@ -86,9 +86,8 @@ fn difference(table: &Table, one: &[Cell], other: &[Cell]) -> String {
     if expected != found {
         return format!("{found} stands where {expected} should");
     }
-    let differs = |(at, column): (usize, &crate::store::backup::Column)| {
-        (one.get(at) != other.get(at)).then_some(column.name)
-    };
+    let differs =
+        |(at, column): (usize, &crate::store::backup::Column)| (one.get(at) != other.get(at)).then_some(column.name);
     let columns: Vec<_> = table.columns.iter().enumerate().filter_map(differs).collect();
     format!("{expected} differs in {}", columns.join(", "))
 }

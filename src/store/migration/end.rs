@@ -14,8 +14,8 @@ use crate::store::postgres::claim;
 use crate::store::postgres::{self, Isolation, Limits, Server};
 use crate::store::sql::backup::{self, Order};
 use crate::store::sql::{Sql, audit, cells, meta};
-use crate::store::sqlite::files::{self, Claim};
 use crate::store::sqlite::connection;
+use crate::store::sqlite::files::{self, Claim};
 use crate::store::{self, Look, Postgres, Sqlite, Store};
 
 /// So many pieces wait for whoever takes them.
@@ -43,7 +43,9 @@ impl End {
             Self::File(path) => {
                 let nothing = path.metadata().is_ok_and(|file| file.len() == 0);
                 match Look::at(path) {
-                    Look::InUse => Err(self.in_the_way("a daemon, or another strongroom, is using it: stop that first")),
+                    Look::InUse => {
+                        Err(self.in_the_way("a daemon, or another strongroom, is using it: stop that first"))
+                    }
                     Look::Absent => Ok(None),
                     _ if nothing => Ok(None),
                     _ => self.hold_file(path).map(Some),

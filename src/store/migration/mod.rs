@@ -215,7 +215,8 @@ fn plan(from: &End, to: &End) -> Result<Plan, Error> {
     let leaving = match (found, arriving) {
         (None | Some(Mark { state: State::Arrived, .. }), None) if is_free => {
             let at = Timestamp::now();
-            let leaving = Mark { id: Uuid::now_v7(), state: State::Leaving, other: to.to_string(), run: Uuid::nil(), at };
+            let leaving =
+                Mark { id: Uuid::now_v7(), state: State::Leaving, other: to.to_string(), run: Uuid::nil(), at };
             return Ok(Plan { source, target, leaving, begun: false, was_done: false });
         }
         (Some(leaving), Some(arriving)) if leaving.id == arriving.id => {

@@ -16,8 +16,8 @@ use std::time::Duration;
 use rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
 
 use super::super::chain::Head;
-use super::super::{Change, Draft, Error, Keep, OrgChange, Receipt};
 use super::super::migration::Entry;
+use super::super::{Change, Draft, Error, Keep, OrgChange, Receipt};
 use super::files::Opened;
 use super::serve::Memo;
 use super::{checkpoint, connection};
