@@ -108,6 +108,17 @@ pub fn dump(path: &std::path::Path) -> BTreeMap<&'static str, Vec<Vec<Value>>> {
                 .filter(|row| !META_LEFT_OUT.iter().any(|(key, _)| row[0] == Value::Text((*key).into())))
                 .collect(),
             "org_integration_credential_tests" => rows(&format!("SELECT {columns} FROM {} ORDER BY id", table.name)),
+            // Zeros stand where it was destroyed, and nothing where it came destroyed.
+            "org_integration_credentials" => rows(&format!(
+                "SELECT {} FROM org_integration_credentials v JOIN org_integration_credential_states s \
+                 ON (s.credential_id, s.version) = (v.credential_id, v.version) ORDER BY 1, 2",
+                columns
+                    .split(", ")
+                    .map(|name| format!("v.{name}"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+                    .replace("v.sealed_blob", "CASE s.state WHEN 'destroyed' THEN x'' ELSE v.sealed_blob END")
+            )),
             name => rows(&format!("SELECT {columns} FROM {name} ORDER BY 1, 2")),
         };
         (table.name, rows)

@@ -268,9 +268,12 @@ impl Held {
         Ok(true)
     }
 
-    /// Marks a source, so that nobody serves from it; in the turn in which nobody does.
-    pub fn freeze(&self, mark: &Mark) -> Result<(), Error> {
+    /// Marks a source, so that nobody serves from it; in the turn in which nobody does, and it is marked as was found.
+    pub fn freeze(&self, found: Option<&Mark>, mark: &Mark) -> Result<(), Error> {
         self.in_turn(|sql| {
+            if mark::read(sql)?.as_ref() != found {
+                return Err(Wrong::InTheWay("another `strongroom migrate` works with it".into()));
+            }
             if let Line::Server(connection) = &self.line {
                 if claim::is_anybody_there(connection)? {
                     return Err(Wrong::InTheWay("a daemon has begun to use it: stop all that serve from it".into()));

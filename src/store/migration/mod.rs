@@ -88,9 +88,10 @@ struct Plan {
     source: Held,
     /// None: it is to be made.
     target: Option<Held>,
+    /// What the source says.
+    found: Option<Mark>,
+    /// What it is to say.
     leaving: Mark,
-    /// The source says so already.
-    begun: bool,
     was_done: bool,
 }
 
@@ -101,7 +102,7 @@ pub fn run(
     tell: Tell<'_>,
     prove: impl FnOnce(Arc<dyn Store>) -> Result<(), String>,
 ) -> Result<Moved, Error> {
-    let Plan { source, target, mut leaving, begun, was_done } = plan(from, to)?;
+    let Plan { source, target, found, leaving, was_done } = plan(from, to)?;
     let counts = source.counts()?;
     let moved = |there| Moved {
         from: from.to_string(),
@@ -114,8 +115,8 @@ pub fn run(
     if was_done {
         return Ok(moved(counts.iter().sum()));
     }
-    if !begun {
-        source.freeze(&leaving)?;
+    if found.as_ref() != Some(&leaving) {
+        source.freeze(found.as_ref(), &leaving)?;
     }
     let target = match target {
         Some(target) => target,
@@ -128,8 +129,8 @@ pub fn run(
     prove(to.enter()?).map_err(|why| Error::Differs { place: to.to_string(), why })?;
     let held = to.make()?;
     if leaving.state == State::Leaving {
-        leaving = Mark { state: State::Left, at: Timestamp::now(), ..leaving };
-        source.freeze(&leaving)?;
+        let left = Mark { state: State::Left, at: Timestamp::now(), ..leaving.clone() };
+        source.freeze(Some(&leaving), &left)?;
     }
     held.in_turn(|sql| {
         stands(sql, &arriving)?;
@@ -156,8 +157,8 @@ pub fn look(from: &End, to: &End) -> Result<Moved, Error> {
     Ok(Moved { from: from_is, to: to_is, rows, there, was_done, older: None })
 }
 
-/// Gives up what is not done: takes out of the target what was copied, then lets the source be served again. Whether
-/// there was anything in the target.
+/// Gives up what is not done: lets the source be served again, then takes out of the target what was copied. Whether
+/// there was anything in the target. Without its source's mark, none is ever finished.
 pub fn abandon(from: &End, to: Option<&End>) -> Result<bool, Error> {
     let source = from.hold()?.ok_or_else(|| from.in_the_way("there is no database"))?;
     let mark = source.mark()?;
@@ -166,23 +167,29 @@ pub fn abandon(from: &End, to: Option<&End>) -> Result<bool, Error> {
             "all of it is in {other}: the same `strongroom migrate` without --abandon makes sure that this one is finished"
         )));
     }
-    let mut was_there = false;
+    let mut target = None;
     if let Some(to) = to
         && to.older().is_none()
-        && let Some(target) = to.hold()?
-        && let Some(arriving) = target.mark()?.filter(|mark| mark.state == State::Arriving)
+        && let Some(held) = to.hold()?
+        && let Some(arriving) = held.mark()?.filter(|mark| mark.state == State::Arriving)
     {
         let is_its_own = mark.as_ref().is_some_and(|mark| mark.id == arriving.id) || arriving.other == from.to_string();
         if !is_its_own {
             return Err(to.in_the_way(&format!("what it holds comes from {}", arriving.other)));
         }
-        target.empty(&arriving)?;
-        was_there = true;
+        target = Some((held, arriving));
     }
-    if mark.as_ref().is_some_and(|mark| mark.state == State::Leaving) {
-        source.in_turn(|sql| Ok(mark::remove(sql)?))?;
-    } else if !was_there {
-        return Err(from.in_the_way("there is no unfinished migration from it"));
+    match mark.filter(|mark| mark.state == State::Leaving) {
+        Some(leaving) => source.in_turn(|sql| match mark::holds(sql, &leaving)? {
+            true => Ok(mark::remove(sql)?),
+            false => Err(Wrong::InTheWay("it is finished, or given up, by another `strongroom migrate`".to_owned())),
+        })?,
+        None if target.is_none() => return Err(from.in_the_way("there is no unfinished migration from it")),
+        None => {}
+    }
+    let was_there = target.is_some();
+    if let Some((held, arriving)) = target {
+        held.empty(&arriving)?;
     }
     Ok(was_there)
 }
@@ -212,16 +219,16 @@ fn plan(from: &End, to: &End) -> Result<Plan, Error> {
             arriving.other
         ))
     };
-    let leaving = match (found, arriving) {
+    let leaving = match (found.clone(), arriving) {
         (None | Some(Mark { state: State::Arrived, .. }), None) if is_free => {
             let at = Timestamp::now();
             let leaving =
                 Mark { id: Uuid::now_v7(), state: State::Leaving, other: to.to_string(), run: Uuid::nil(), at };
-            return Ok(Plan { source, target, leaving, begun: false, was_done: false });
+            return Ok(Plan { source, target, found, leaving, was_done: false });
         }
         (Some(leaving), Some(arriving)) if leaving.id == arriving.id => {
             let was_done = leaving.state == State::Left && arriving.state == State::Arrived;
-            return Ok(Plan { source, target, leaving, begun: true, was_done });
+            return Ok(Plan { source, target, found: Some(leaving.clone()), leaving, was_done });
         }
         (Some(leaving), None) if leaving.state == State::Leaving && is_free => leaving,
         (Some(Mark { state: State::Left, other, at, .. }), _) => {
@@ -232,7 +239,7 @@ fn plan(from: &End, to: &End) -> Result<Plan, Error> {
     };
     // Nothing has come there yet; but it is another place than the one that was named first.
     match leaving.other == to.to_string() {
-        true => Ok(Plan { source, target, leaving, begun: true, was_done: false }),
+        true => Ok(Plan { source, target, found: Some(leaving.clone()), leaving, was_done: false }),
         false => Err(from.in_the_way(&format!(
             "it is being moved to {}: go on with that, or give up by `strongroom migrate --abandon`",
             leaving.other

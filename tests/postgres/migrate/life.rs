@@ -134,7 +134,7 @@ fn it_is_the_same_vault_on_the_way_there_and_back() {
     assert_eq!(world.ask("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
     let report = migrated(&first, &there);
     assert_eq!(report["rows"], look["rows"]);
-    assert!(report["rows"]["audit_log"].as_u64().unwrap() > 40 && report["there"] == 0, "{report}");
+    assert!(report["rows"]["audit_log"].as_u64().unwrap() > 30 && report["there"] == 0, "{report}");
     // Once more is no harm.
     assert_eq!(migrate(&first, &there, &[]).0, 0);
     not_served(&world, "a", &first, "was moved to postgres://");

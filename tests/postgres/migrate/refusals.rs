@@ -110,6 +110,17 @@ fn half_a_vault_is_not_served_and_goes_on_from_its_own_source_alone() {
     runtime().block_on(async { drop(Sqlite::open(&place.path("a.db")).unwrap()) });
     refused(&from, &to, &["--abandon"], IN_THE_WAY, "no unfinished migration");
     migrated(&from, &to);
+    // Killed before the last word was said to the target: nobody serves, and it goes on.
+    shared().psql(&database, "UPDATE meta SET value = replace(value, 'arrived', 'arriving') WHERE key = 'migration'");
+    runtime().block_on(async {
+        let told = open(&database).await.err().unwrap().to_string();
+        assert!(told.contains("unfinished migration from sqlite://"), "{told}");
+        let told = Sqlite::open(&place.path("a.db")).err().unwrap().to_string();
+        assert!(told.contains("was moved to postgres://"), "{told}");
+    });
+    refused(&from, &to, &["--abandon"], IN_THE_WAY, "all of it is in postgres://");
+    migrated(&from, &to);
+    runtime().block_on(async { drop(open(&database).await.unwrap()) });
     refused(&from, &to, &["--abandon"], IN_THE_WAY, "all of it is in postgres://");
     refused(&from, &place.file("c.db"), &[], IN_THE_WAY, "was moved to postgres://");
 }
@@ -140,5 +151,20 @@ fn a_source_can_be_given_up_when_its_target_is_gone() {
     refused(&from, &to, &[], IN_THE_WAY, "or an earlier one of this");
     assert_eq!(migrate(&from, &to, &["--abandon"]).0, 0);
     shared().psql(&database, "ALTER TABLE audit_log DROP CONSTRAINT stop");
+    migrated(&from, &to);
+}
+
+#[test]
+fn an_older_schema_is_brought_up_and_a_newer_one_refused() {
+    let (place, database) = (Folder::new(), shared().create_database());
+    let (from, to) = (place.file("a.db"), place.database(&database));
+    fill(&place.path("a.db"), 3, 30);
+    let raw = |sql: &str| Connection::open(place.path("a.db")).unwrap().execute_batch(sql).unwrap();
+    raw("PRAGMA user_version = 99");
+    refused(&from, &to, &[], 66, "run the newer strongroom");
+    // As the version before the last migration has left it.
+    raw("DROP TABLE resealed_blobs; PRAGMA user_version = 9");
+    let (code, report, said) = migrate(&from, &to, &["--check"]);
+    assert!(code == 0 && said.contains("it has schema 9") && report["total"] == 0, "{code}: {said}");
     migrated(&from, &to);
 }
