@@ -111,7 +111,7 @@ fn not_served(world: &World, name: &str, url: &str, words: &str) {
     let (status, log) = Daemon::try_start(&world.home(name), &world.config(url), &[]).err().expect("it serves");
     assert!(status.code() == Some(STORE) && log.contains(words), "{status}: {log}");
     let check = Command::new(program())
-        .args(["serve", "--check", "--dev", "--config", "strongroom.toml"])
+        .args(["serve", "--check", "--config", "strongroom.toml"])
         .current_dir(world.home(name))
         .output()
         .unwrap();
