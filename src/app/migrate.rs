@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use super::Error;
 use super::store::Place;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::store::migration::{self, End};
 pub use crate::store::migration::{Error as Failed, Moved, Progress, Step};
 use crate::store::postgres::Patience;
@@ -53,11 +53,11 @@ fn end(url: &str) -> Result<End, Error> {
     })
 }
 
-/// As `audit verify` does it: whether every chain is whole.
-fn prove(store: Arc<dyn Store>) -> Result<(), String> {
-    match Handle::current().block_on(restore::broken_log(store.as_ref())) {
-        Ok(None) => Ok(()),
-        Ok(Some(why)) => Err(format!("its audit log: {why}")),
-        Err(error) => Err(format!("its audit log was not read: {error}")),
-    }
+/// As `audit verify` does it: what is wrong with a chain.
+fn prove(store: Arc<dyn Store>) -> Result<Option<String>, store::Error> {
+    let broken = Handle::current().block_on(restore::broken_log(store.as_ref()));
+    broken.map_err(|error| {
+        let cause = error.cause().map_or_else(|| error.to_string(), str::to_owned);
+        store::Error::Unavailable(format!("its audit log cannot be read: {cause}"))
+    })
 }

@@ -95,14 +95,18 @@ struct Plan {
     was_done: bool,
 }
 
-/// Moves all of it. `prove` tells what is wrong with the log of the target. For threads that may block, on a runtime.
+/// Moves all of it. `prove` tells what is wrong with the audit log of a store. For threads that may block, on a runtime.
 pub fn run(
     from: &End,
     to: &End,
     tell: Tell<'_>,
-    prove: impl FnOnce(Arc<dyn Store>) -> Result<(), String>,
+    prove: impl FnOnce(Arc<dyn Store>) -> Result<Option<String>, super::Error>,
 ) -> Result<Moved, Error> {
     let Plan { source, target, found, leaving, was_done } = plan(from, to)?;
+    if !was_done && found.as_ref() != Some(&leaving) {
+        source.freeze(found.as_ref(), &leaving)?;
+    }
+    // From here on they stay what they are.
     let counts = source.counts()?;
     let moved = |there| Moved {
         from: from.to_string(),
@@ -115,9 +119,6 @@ pub fn run(
     if was_done {
         return Ok(moved(counts.iter().sum()));
     }
-    if found.as_ref() != Some(&leaving) {
-        source.freeze(found.as_ref(), &leaving)?;
-    }
     let target = match target {
         Some(target) => target,
         None => to.make()?,
@@ -126,7 +127,10 @@ pub fn run(
     let there = copy(&source, &target, &arriving, &counts, tell)?;
     compare::all(&source, &target, &counts, tell)?;
     drop(target);
-    prove(to.enter()?).map_err(|why| Error::Differs { place: to.to_string(), why })?;
+    let store = to.enter()?;
+    if let Some(why) = to.told(|| prove(store))? {
+        return Err(Error::Differs { place: to.to_string(), why: format!("its audit log: {why}") });
+    }
     let held = to.make()?;
     if leaving.state == State::Leaving {
         let left = Mark { state: State::Left, at: Timestamp::now(), ..leaving.clone() };

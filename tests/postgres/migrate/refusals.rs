@@ -168,3 +168,24 @@ fn an_older_schema_is_brought_up_and_a_newer_one_refused() {
     assert!(code == 0 && said.contains("it has schema 9") && report["total"] == 0, "{code}: {said}");
     migrated(&from, &to);
 }
+
+#[test]
+fn a_replica_that_comes_back_after_its_vault_has_left_writes_nothing() {
+    let (place, database) = (Folder::new(), shared().create_database());
+    fill(&place.path("a.db"), 3, 30);
+    migrated(&place.file("a.db"), &place.database(&database));
+    runtime().block_on(async {
+        let away = open(&database).await.unwrap();
+        commit(&away, Change::Record).await.unwrap();
+        // As if nothing had been heard of it.
+        shared().psql(&database, "UPDATE instances SET seen_at = 0");
+        migrated(&place.database(&database), &place.file("b.db"));
+        let before = shared().psql(&database, "SELECT count(*) FROM audit_log");
+        assert!(commit(&away, Change::Record).await.is_err());
+        let id = Uuid::now_v7();
+        let late = creation(id, Path { name: "late".into(), ..acme() }, active(id, 1));
+        assert!(commit(&away, late).await.is_err());
+        assert_eq!(shared().psql(&database, "SELECT count(*) FROM audit_log"), before);
+        assert_eq!(shared().psql(&database, "SELECT count(*) FROM credentials WHERE name = 'late'"), "0");
+    });
+}
