@@ -7,10 +7,10 @@ use tokio::runtime::Handle;
 
 use super::Error;
 use super::store::Place;
-use crate::store::{self, Store};
 use crate::store::migration::{self, End};
 pub use crate::store::migration::{Error as Failed, Moved, Progress, Step};
 use crate::store::postgres::Patience;
+use crate::store::{self, Store};
 use crate::vault::restore;
 
 /// A large table is counted, sorted and emptied by one statement each.
@@ -38,7 +38,10 @@ async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, migration::Error> + Send + 'static,
 ) -> Result<T, Error> {
     let done = tokio::task::spawn_blocking(work).await.map_err(crate::vault::Error::bug)?;
-    Ok(done?)
+    done.map_err(|error| match error {
+        Failed::Store { place: url, cause: cause @ store::Error::Newer { .. } } => Error::Schema { url, cause },
+        error => error.into(),
+    })
 }
 
 fn end(url: &str) -> Result<End, Error> {

@@ -22,9 +22,10 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Stop the daemon first. The target must be new; killed at any moment, the same command goes on where it was. When all is
 /// proven, the source is marked as moved, and no daemon serves from it any more. It needs no key and no configuration.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  strongroom migrate --from sqlite://strongroom-data/strongroom.db \\\n    \
-                        --to 'postgres://strongroom@db.example.internal/strongroom?password_file=/etc/strongroom/db-password'\n  \
-                        strongroom migrate --from postgres://strongroom@db.example.internal/strongroom --to sqlite://vault.db")]
+#[command(
+    after_help = "Examples:\n  strongroom migrate --from sqlite://vault.db --to postgres://strongroom@db/vault\n  \
+                        strongroom migrate --from postgres://strongroom@db/vault --to sqlite://new.db"
+)]
 pub(super) struct Migrate {
     /// Where the vault is: sqlite://PATH or postgres://USER@HOST/DATABASE, as in `store.url`.
     #[arg(long, value_name = "URL")]

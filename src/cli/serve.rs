@@ -148,9 +148,6 @@ impl From<Error> for Failure {
             Error::Migration(Failed::InTheWay { .. }) => {
                 (Exit::Conflict, "`strongroom migrate --check` tells whether anything else stands in the way")
             }
-            Error::Migration(Failed::Store { cause: crate::store::Error::Newer { .. }, .. }) => {
-                (Exit::Schema, "the data was left as it is")
-            }
             Error::Migration(Failed::Store { .. }) => {
                 (Exit::Store, "nothing is lost: when it is mended, the same command goes on where it was")
             }
