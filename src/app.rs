@@ -107,6 +107,8 @@ pub enum Error {
     Schema { url: String, cause: crate::store::Error },
     #[error("the store at {url}: {cause}")]
     Store { url: String, cause: crate::store::Error },
+    #[error("the store at {url}: {cause}")]
+    Moving { url: String, cause: crate::store::Error },
     #[error("{0}")]
     Migration(#[from] crate::store::migration::Error),
     #[error("{}: {why}", file.display())]

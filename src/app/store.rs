@@ -61,6 +61,7 @@ impl Place {
         let url = self.to_string();
         match cause {
             cause @ store::Error::Newer { .. } => Error::Schema { url, cause },
+            cause @ store::Error::Moving(_) => Error::Moving { url, cause },
             cause => Error::Store { url, cause },
         }
     }

@@ -123,6 +123,8 @@ struct Shown {
     lined: Instant,
     /// Since when, and from which row on.
     begun: Option<(Step, Instant, u64)>,
+    /// The last line of this step was said.
+    ended: Option<Step>,
 }
 
 impl Shown {
@@ -130,7 +132,7 @@ impl Shown {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template("{prefix} {bar:40} {pos} of {len} ({percent} %), {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { bar, lined: Instant::now(), begun: None }
+        Self { bar, lined: Instant::now(), begun: None, ended: None }
     }
 
     fn tell(&mut self, Progress { step, table, rows, of }: Progress) {
@@ -152,8 +154,10 @@ impl Shown {
         self.bar.set_message(format!("{table}, {speed:.0} rows/s"));
         self.bar.set_length(of);
         self.bar.set_position(rows);
-        if self.bar.is_hidden() && (self.lined.elapsed() >= LINE_EVERY || rows == of && first != rows) {
+        let ends = rows == of && self.ended != Some(step);
+        if self.bar.is_hidden() && (ends || rows < of && self.lined.elapsed() >= LINE_EVERY) {
             self.lined = Instant::now();
+            self.ended = self.ended.filter(|_| !ends).or(ends.then_some(step));
             let percent = rows * 100 / of.max(1);
             say(format!("{what} {table}: {rows} of {of} rows ({percent} %), {speed:.0} rows/s"));
         }

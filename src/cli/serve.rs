@@ -145,6 +145,7 @@ impl From<Error> for Failure {
                 Exit::Key,
                 "nothing was written; name the key that it needs in kms.others, or by --key the public one that was kept",
             ),
+            Error::Moving { .. } => (Exit::Store, "docs/postgres.md tells how a vault moves, and back"),
             Error::Migration(Failed::InTheWay { .. }) => {
                 (Exit::Conflict, "`strongroom migrate --check` tells whether anything else stands in the way")
             }

@@ -49,12 +49,12 @@ impl Entry {
         let why = match (self, state) {
             (_, State::Arrived) | (Self::Prove, State::Arriving) => return Ok(()),
             (_, State::Arriving) => format!("it holds an unfinished migration from {other}: {go_on}"),
-            (_, State::Leaving) => format!("it is being moved to {other} since {at}: {go_on}"),
+            (_, State::Leaving) => format!("it is being moved to {other} since {at:.0}: {go_on}"),
             (_, State::Left) => {
-                format!("it was moved to {other} on {at}: serve that one, or migrate back from it into a new place")
+                format!("it was moved to {other} on {at:.0}: serve that one, or migrate back from it into a new place")
             }
         };
-        Err(Error::Unavailable(why))
+        Err(Error::Moving(why))
     }
 }
 

@@ -236,7 +236,7 @@ fn plan(from: &End, to: &End) -> Result<Plan, Error> {
         }
         (Some(leaving), None) if leaving.state == State::Leaving && is_free => leaving,
         (Some(Mark { state: State::Left, other, at, .. }), _) => {
-            return Err(from.in_the_way(&format!("it was moved to {other} on {at}: migrate from there")));
+            return Err(from.in_the_way(&format!("it was moved to {other} on {at:.0}: migrate from there")));
         }
         (_, Some(arriving)) if arriving.state == State::Arriving => return Err(foreign(&arriving)),
         _ => return Err(to.in_the_way(TAKEN)),
