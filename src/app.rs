@@ -3,6 +3,7 @@
 pub mod backup;
 mod check;
 pub mod keys;
+pub mod migrate;
 pub mod policy;
 pub mod recover;
 mod rules;
@@ -106,6 +107,10 @@ pub enum Error {
     Schema { url: String, cause: crate::store::Error },
     #[error("the store at {url}: {cause}")]
     Store { url: String, cause: crate::store::Error },
+    #[error("the store at {url}: {cause}")]
+    Moving { url: String, cause: crate::store::Error },
+    #[error("{0}")]
+    Migration(#[from] crate::store::migration::Error),
     #[error("{}: {why}", file.display())]
     Export { file: PathBuf, why: String },
     #[error("{}: {why}", file.display())]

@@ -15,7 +15,10 @@ pub enum Place {
 
 impl Place {
     pub fn of(config: &Config) -> Result<Self, Error> {
-        let url = &config.store.url;
+        Self::parse(&config.store.url, Patience::default())
+    }
+
+    pub fn parse(url: &str, patience: Patience) -> Result<Self, Error> {
         if let Some(path) = url.strip_prefix("sqlite://") {
             return Ok(Self::File(path.into()));
         }
@@ -26,7 +29,7 @@ impl Place {
         }
         let url = Url::parse(url).map_err(|why| Error::Url { why })?;
         let shown = url.to_string();
-        let server = Server::new(url, Patience::default()).map_err(|cause| Error::Store { url: shown, cause })?;
+        let server = Server::new(url, patience).map_err(|cause| Error::Store { url: shown, cause })?;
         Ok(Self::Server(Arc::new(server)))
     }
 
@@ -58,6 +61,7 @@ impl Place {
         let url = self.to_string();
         match cause {
             cause @ store::Error::Newer { .. } => Error::Schema { url, cause },
+            cause @ store::Error::Moving(_) => Error::Moving { url, cause },
             cause => Error::Store { url, cause },
         }
     }

@@ -18,6 +18,7 @@ mod keys;
 mod local;
 mod local_key;
 mod metadata;
+mod migrate;
 mod moving;
 mod org;
 mod output;
@@ -87,6 +88,7 @@ enum Command {
     LocalKey(local_key::LocalKey),
     Export(export::Export),
     Import(import::Import),
+    Migrate(migrate::Migrate),
     Recover(recover::Recover),
     Fingerprint(local::Fingerprint),
     Completions(local::Completions),
@@ -154,6 +156,7 @@ impl Command {
             Self::LocalKey(command) => command.run(),
             Self::Export(command) => command.run(context).await,
             Self::Import(command) => command.run(context).await,
+            Self::Migrate(command) => command.run(context).await,
             Self::Recover(command) => command.run(context).await,
             Self::Fingerprint(command) => command.run(context),
             Self::Completions(command) => command.run(context),

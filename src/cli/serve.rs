@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::{Exit, Failure};
 use super::output::say;
+use crate::app::migrate::Failed;
 use crate::app::{App, Error, Process};
 use crate::config::Config;
 use crate::crypto::Secret;
@@ -143,6 +144,17 @@ impl From<Error> for Failure {
             Error::Foreign { .. } => (
                 Exit::Key,
                 "nothing was written; name the key that it needs in kms.others, or by --key the public one that was kept",
+            ),
+            Error::Moving { .. } => (Exit::Store, "docs/postgres.md tells how a vault moves, and back"),
+            Error::Migration(Failed::InTheWay { .. }) => {
+                (Exit::Conflict, "`strongroom migrate --check` tells whether anything else stands in the way")
+            }
+            Error::Migration(Failed::Store { .. }) => {
+                (Exit::Store, "nothing is lost: when it is mended, the same command goes on where it was")
+            }
+            Error::Migration(Failed::Differs { .. }) => (
+                Exit::Corrupt,
+                "neither end is served from: the same command with --abandon empties the target and gives the source back",
             ),
             Error::Audit(_) => (Exit::Configuration, "mend the [audit] part of the configuration"),
             Error::Diverged { .. } => (

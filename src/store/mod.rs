@@ -4,6 +4,7 @@
 pub mod backup;
 pub mod chain;
 pub mod change;
+pub mod migration;
 pub mod org;
 pub mod postgres;
 pub mod row;
@@ -65,6 +66,9 @@ pub enum Error {
     /// The database was written by a newer program.
     #[error("the database has schema {found}, and this program knows up to {known}: run the newer strongroom")]
     Newer { found: u32, known: u32 },
+    /// It is not, or not any more, the vault: a migration has begun or ended.
+    #[error("{0}")]
+    Moving(String),
 }
 
 /// What a committed change left behind.

@@ -167,7 +167,7 @@ impl From<store::Error> for Error {
                 Self::conflict(format!("org {org} is being destroyed: nothing of it is stored until that is done"))
             }
             store::Error::Corrupt(what) => Self::Corrupt { what },
-            error @ store::Error::Newer { .. } => Self::bug(error),
+            error @ (store::Error::Newer { .. } | store::Error::Moving(_)) => Self::bug(error),
         }
     }
 }

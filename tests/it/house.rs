@@ -28,6 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli/serve", &["app", "config", "pb", "crypto"]),
     ("cli/demo", &["app", "config", "pb", "crypto"]),
     ("cli/import", &["app", "config", "pb", "crypto"]),
+    ("cli/migrate", &["app", "config", "pb", "crypto"]),
     ("cli/recover", &["app", "config", "pb", "crypto"]),
     ("cli/local_key", &["app", "config", "pb", "crypto"]),
     // Works on files of policies without a server.

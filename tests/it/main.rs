@@ -36,6 +36,7 @@ mod life;
 mod limits;
 mod listen;
 mod live;
+mod migrate;
 mod mtls;
 mod outbound;
 mod policy;

@@ -20,6 +20,7 @@ mod daemon;
 #[path = "../it/fake/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "some of it only the other test target needs")]
 mod fake;
+mod migrate;
 mod outages;
 mod pages;
 mod replicas;

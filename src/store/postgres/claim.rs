@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::connection::Connection;
 use crate::store::Error;
+use crate::store::migration::Entry;
 use crate::store::sql::values;
 use crate::store::sql::{Sql, cells, meta};
 
@@ -27,9 +28,11 @@ pub struct Claim {
 }
 
 impl Claim {
-    pub fn take(connection: &Connection) -> Result<Self, Error> {
+    /// In its turn: a migration that begins has been seen, or it sees this claim.
+    pub fn take(connection: &Connection, entry: Entry) -> Result<Self, Error> {
         connection.begin_turn()?;
-        let claim = Self::choose(connection).and_then(|claim| connection.commit().map(|()| claim));
+        let chosen = entry.admit(connection).and_then(|()| Self::choose(connection));
+        let claim = chosen.and_then(|claim| connection.commit().map(|()| claim));
         if claim.is_err() {
             _ = connection.rollback();
         }
@@ -96,14 +99,16 @@ impl Claim {
         cells::first(connection, &sql, values, "instances", |cells| cells.plain())
     }
 
-    /// Takes such a chain, unless somebody was faster.
+    /// Takes such a chain, unless somebody was faster. Where a migration has begun, nobody writes any more.
     pub fn adopt(&self, connection: &Connection, chain: String) -> Result<Option<Self>, Error> {
         let sql = format!(
             "UPDATE instances AS i SET holder = ?3, seen_at = {NOW} WHERE i.instance = ?1 AND i.instance <> ?2 AND {}",
             free()
         );
         connection.begin_turn()?;
-        let taken = connection.execute(&sql, values![&chain, &self.chain, &self.holder, dead_after()]);
+        let admitted = Entry::Work.admit(connection);
+        let taken =
+            admitted.and_then(|()| connection.execute(&sql, values![&chain, &self.chain, &self.holder, dead_after()]));
         let taken = taken.and_then(|rows| connection.commit().map(|()| rows > 0));
         if taken.is_err() {
             _ = connection.rollback();
@@ -137,4 +142,25 @@ fn free() -> String {
 
 fn dead_after() -> u64 {
     u64::try_from(DEAD_AFTER.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Whether any process has said lately that it is there.
+pub fn is_anybody_there(connection: &dyn Sql) -> Result<bool, Error> {
+    let lately = u64::try_from(LATELY.as_micros()).unwrap_or(u64::MAX);
+    let sql = format!("SELECT 1 FROM instances WHERE holder IS NOT NULL AND seen_at > {NOW} - ?1 LIMIT 1");
+    connection.exists(&sql, values![lately])
+}
+
+/// Whoever comes back writes nothing any more.
+pub fn shut_out(connection: &dyn Sql) -> Result<(), Error> {
+    connection.execute("UPDATE instances SET holder = NULL", &[]).map(drop)
+}
+
+/// Chains that nobody writes, for processes to take.
+pub fn offer(connection: &dyn Sql, chains: &[String]) -> Result<(), Error> {
+    let sql = format!(
+        "INSERT INTO instances (instance, holder, seen_at) VALUES (?1, NULL, {NOW}) \
+         ON CONFLICT (instance) DO UPDATE SET holder = NULL"
+    );
+    chains.iter().try_for_each(|chain| connection.execute(&sql, values![chain]).map(drop))
 }

@@ -13,7 +13,7 @@
 mod answers;
 mod chain;
 mod changes;
-mod claim;
+pub(in crate::store) mod claim;
 mod connection;
 mod desk;
 mod errors;
@@ -53,6 +53,7 @@ use self::io::Io;
 use self::lease::Lease;
 use self::settled::Settled;
 use super::backup::Rows;
+use super::migration::Entry;
 use super::sql::orders::{Boxed, Newest, Order, QUEUE, Trouble};
 use super::sql::store::Engine;
 use super::sql::{Sql, backup, meta};
@@ -103,9 +104,13 @@ impl Postgres {
 
     /// Connects, brings the schema up to date, and takes an audit chain to write.
     pub async fn open(server: Arc<Server>) -> Result<Self, Error> {
-        let take = |connection: &Connection| {
+        Self::enter(server, Entry::Work).await
+    }
+
+    pub(in crate::store) async fn enter(server: Arc<Server>, entry: Entry) -> Result<Self, Error> {
+        let take = move |connection: &Connection| {
             schema::migrate(connection, Timestamp::now())?;
-            Claim::take(connection).map(Some)
+            Claim::take(connection, entry).map(Some)
         };
         let mut store = Self::write(server, READERS, take).await?.ok_or_else(stopped)?;
         let (readers, chain, settled) =
@@ -285,7 +290,7 @@ impl Engine for Postgres {
         let begin = move || connection.begin(Isolation::Moment, Limits::default(), None).map(|()| connection);
         let connection = tokio::task::spawn_blocking(begin).await.map_err(|_| stopped())??;
         let chain = Arc::clone(&self.chain);
-        tokio::task::spawn_blocking(move || backup::send(&connection, &chain.claim.chain, &pieces));
+        tokio::task::spawn_blocking(move || backup::send(&connection, backup::Order::Any, &chain.claim.chain, &pieces));
         Ok(rows)
     }
 

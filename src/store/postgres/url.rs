@@ -91,6 +91,11 @@ impl Url {
         };
         Ok(Self { hosts, user, database, password, proof })
     }
+
+    /// Whether the password itself stands in it.
+    pub fn has_password(&self) -> bool {
+        matches!(self.password, Password::Known(_))
+    }
 }
 
 impl fmt::Display for Url {

@@ -9,7 +9,7 @@ use super::super::chain::{self, Head};
 use super::super::{AuditFilter, AuditPage, Chained, Draft, Error, Record};
 use super::cells::{self, Cells};
 use super::values;
-use super::{Dialect, Sql, Value, ledger};
+use super::{Dialect, Sql, Value, ledger, meta};
 
 const TABLE: &str = "audit_log";
 
@@ -139,7 +139,19 @@ struct Stretch {
 /// Whether one chain is all there is: then records stand in the order of their times. Replicas write side by side.
 fn is_alone(connection: &dyn Sql, chain: &str) -> Result<bool, Error> {
     let others = "SELECT 1 FROM audit_keys WHERE instance <> ?1 LIMIT 1";
-    Ok(connection.dialect() == Dialect::Sqlite && !connection.exists(others, values![chain])?)
+    Ok(connection.dialect() == Dialect::Sqlite
+        && !connection.exists(others, values![chain])?
+        && meta::get(connection, meta::COMPANY)?.is_none())
+}
+
+/// Once all rows are in a database that is being made: a chain that ended before it had a key is found by its records
+/// alone, and to look for them each time would be to read them all.
+pub fn note_company(connection: &dyn Sql) -> Result<(), Error> {
+    let own = meta::instance(connection)?;
+    match connection.exists("SELECT 1 FROM audit_log WHERE instance <> ?1 LIMIT 1", values![&own])? {
+        true => meta::set(connection, meta::COMPANY, "1"),
+        false => Ok(()),
+    }
 }
 
 /// Leaves out what the checkpoints say is of another time: each knows the times of its span. What has no checkpoint yet may

@@ -9,6 +9,10 @@ use super::{Sql, cells};
 
 /// What keys of rules begin with that were in force before.
 const REPLACED: &str = "replaced ";
+/// What `store::migration` keeps.
+pub const MIGRATION: &str = "migration";
+/// There are records of several chains.
+pub const COMPANY: &str = "company";
 
 /// What this database is known by, and its audit chain where one process writes it. Chosen once.
 pub fn instance(connection: &dyn Sql) -> Result<String, Error> {
@@ -48,14 +52,14 @@ pub fn prove_recovery(connection: &dyn Sql, at: Timestamp) -> Result<(), Error> 
     set(connection, "recovery_proven", &at.to_string())
 }
 
-fn get(connection: &dyn Sql, key: &str) -> Result<Option<String>, Error> {
+pub fn get(connection: &dyn Sql, key: &str) -> Result<Option<String>, Error> {
     cells::first(connection, "SELECT key, value FROM meta WHERE key = ?1", values![key], "meta", |cells| {
         let _: String = cells.plain()?;
         cells.plain()
     })
 }
 
-fn set(connection: &dyn Sql, key: &str, value: &str) -> Result<(), Error> {
+pub fn set(connection: &dyn Sql, key: &str, value: &str) -> Result<(), Error> {
     let sql = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     connection.execute(sql, values![key, value]).map(drop)
 }

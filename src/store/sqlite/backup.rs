@@ -19,7 +19,7 @@ pub fn send(path: &Path, chain: &str, begun: oneshot::Sender<Result<(), Error>>,
     };
     match begin() {
         Err(error) => _ = begun.send(Err(error)),
-        Ok(connection) if begun.send(Ok(())).is_ok() => backup::send(&connection, chain, pieces),
+        Ok(connection) if begun.send(Ok(())).is_ok() => backup::send(&connection, backup::Order::Any, chain, pieces),
         Ok(_) => {}
     }
 }

@@ -3,7 +3,7 @@
 mod backup;
 mod checkpoint;
 pub(in crate::store) mod connection;
-mod files;
+pub(in crate::store) mod files;
 mod readers;
 mod restore;
 pub(in crate::store) mod schema;
@@ -25,6 +25,7 @@ use self::files::Claim;
 use self::readers::Readers;
 use self::writer::Writer;
 use super::backup::Rows;
+use super::migration::Entry;
 use super::sql::orders::{Boxed, Newest, Order, QUEUE, Trouble};
 use super::sql::store::Engine;
 use super::sql::{Sql, meta};
@@ -57,11 +58,15 @@ impl Sqlite {
 
     /// Opens the database, creates it where there is none, and brings its schema up to date. Its folder must exist.
     pub fn open(path: &std::path::Path) -> Result<Self, Error> {
+        Self::enter(path, Entry::Work)
+    }
+
+    pub(in crate::store) fn enter(path: &std::path::Path, entry: Entry) -> Result<Self, Error> {
         let claim = Claim::take(path)?;
         let (change, newest_change) = watch::channel(0);
         let (record, newest_record) = watch::channel(0);
         let trouble = Arc::new(Mutex::new(None));
-        let writer = Writer::new(&claim.path, Newest { change, record }, Arc::clone(&trouble))?;
+        let writer = Writer::new(&claim.path, entry, Newest { change, record }, Arc::clone(&trouble))?;
         let instance = writer.instance().to_owned();
         let readers = Readers::open(&claim.path, READERS)?;
         let (orders, waiting) = orders::channel();

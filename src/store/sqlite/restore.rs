@@ -11,7 +11,7 @@ use super::super::Error;
 use super::super::backup::{Cell, Table};
 use super::files::{self, Claim, failed};
 use super::{Sqlite, connection};
-use crate::store::sql::backup;
+use crate::store::sql::{audit, backup};
 
 /// What becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,7 @@ impl Restore {
     /// All rows are in it: opens it as what it will be.
     pub fn open(&mut self) -> Result<Sqlite, Error> {
         if let Some(connection) = self.connection.take() {
+            audit::note_company(&connection)?;
             connection.execute_batch("COMMIT")?;
             connection.close().map_err(|(_, error)| error)?;
         }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
 
 use super::super::chain::Head;
+use super::super::migration::Entry;
 use super::super::{Change, Draft, Error, Keep, OrgChange, Receipt};
 use super::files::Opened;
 use super::serve::Memo;
@@ -39,8 +40,9 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn new(path: &std::path::Path, newest: Newest, trouble: Trouble) -> Result<Self, Error> {
+    pub fn new(path: &std::path::Path, entry: Entry, newest: Newest, trouble: Trouble) -> Result<Self, Error> {
         let connection = connection::writer(path)?;
+        entry.admit(&connection)?;
         let head = audit::head(&connection, meta::instance(&connection)?)?;
         newest.change.send_replace(changes::newest(&connection)?);
         newest.record.send_replace(head.sequence);
