@@ -1,21 +1,18 @@
 //! `strongroom migrate`: the vault into another store. No server is asked; none may run.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::Context;
 use super::error::Failure;
-use super::output::{escape, say};
+use super::output::{LINE_EVERY, bar, escape, say};
 use super::view;
 use crate::app::Error;
 use crate::app::migrate::{self, Moved, Progress, Step};
-
-/// Where nobody watches a bar, news come in lines, so often.
-const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Move the vault from SQLite to PostgreSQL, or back: all rows as they are, compared when they are copied.
 ///
@@ -129,10 +126,12 @@ struct Shown {
 
 impl Shown {
     fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{prefix} {bar:40} {pos} of {len} ({percent} %), {msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { bar, lined: Instant::now(), begun: None, ended: None }
+        Self {
+            bar: bar("{prefix} {bar:40} {pos} of {len} ({percent} %), {msg}"),
+            lined: Instant::now(),
+            begun: None,
+            ended: None,
+        }
     }
 
     fn tell(&mut self, Progress { step, table, rows, of }: Progress) {
@@ -157,7 +156,9 @@ impl Shown {
         let ends = rows == of && self.ended != Some(step);
         if self.bar.is_hidden() && (ends || rows < of && self.lined.elapsed() >= LINE_EVERY) {
             self.lined = Instant::now();
-            self.ended = self.ended.filter(|_| !ends).or(ends.then_some(step));
+            if ends {
+                self.ended = Some(step);
+            }
             let percent = rows * 100 / of.max(1);
             say(format!("{what} {table}: {rows} of {of} rows ({percent} %), {speed:.0} rows/s"));
         }

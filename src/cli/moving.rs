@@ -1,18 +1,15 @@
 //! How far the server has come with what goes through everything: a bar in a terminal, lines elsewhere.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 use tonic::Streaming;
 
 use super::Context;
 use super::error::{Exit, Failure};
-use super::output::{escape, say};
+use super::output::{LINE_EVERY, bar, escape, say};
 use super::view;
-
-/// Where nobody watches a bar, news come in lines, so often.
-const LINE_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) trait News: Serialize {
     const NAME: &str;
@@ -88,10 +85,7 @@ struct Shown {
 
 impl Shown {
     fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{bar:40} {pos} of {len}, {per_sec}, {eta} left");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { bar, lined: Instant::now() }
+        Self { bar: bar("{bar:40} {pos} of {len}, {per_sec}, {eta} left"), lined: Instant::now() }
     }
 
     fn progress(&mut self, SoFar { total, moved, gone, failed, .. }: SoFar) {

@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _, Write};
+use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::error::{Exit, Failure};
@@ -93,6 +95,17 @@ impl Array {
 /// Talk. A closed stderr is nobody's problem.
 pub(super) fn say(message: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{message}");
+}
+
+/// Where nobody watches a bar, news come in lines, so often.
+pub(super) const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// A bar in a terminal; hidden elsewhere.
+pub(super) fn bar(template: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template(template);
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
 }
 
 /// Talk that only somebody who waits in front of a terminal wants to hear.

@@ -308,6 +308,20 @@ impl Table {
         self.columns.iter().map(|column| column.name).collect()
     }
 
+    /// Those that name a row: its first ones.
+    pub fn names(&self) -> &'static [Column] {
+        let count = match self.name {
+            "wraps" | "org_integration_credential_tests" => 3,
+            "audit_keys"
+            | "org_integration_credentials"
+            | "org_integration_credential_states"
+            | "second_factors"
+            | "audit_checkpoints" => 2,
+            _ => 1,
+        };
+        &self.columns[..count]
+    }
+
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
     }

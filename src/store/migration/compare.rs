@@ -7,17 +7,6 @@ use super::{Error, Progress, Step, Tell};
 use crate::store::Holder;
 use crate::store::backup::{Cell, Kind, Piece, Rows, TABLES, Table};
 
-/// The columns that name a row, where it is not the first alone.
-const NAMES: [(&str, &[&str]); 7] = [
-    ("audit_keys", &["instance", "number"]),
-    ("wraps", &["holder", "key", "key_version"]),
-    ("org_integration_credentials", &["credential_id", "version"]),
-    ("org_integration_credential_states", &["credential_id", "version"]),
-    ("org_integration_credential_tests", &["credential_id", "version", "at"]),
-    ("second_factors", &["caller", "state"]),
-    ("audit_checkpoints", &["instance", "size"]),
-];
-
 pub fn all(source: &Held, target: &Held, counts: &[u64], tell: Tell<'_>) -> Result<(), Error> {
     let (mut here, mut there) = (Stream::of(source)?, Stream::of(target)?);
     let (mut rows, of) = (0, counts.iter().sum());
@@ -46,12 +35,6 @@ pub fn all(source: &Held, target: &Held, counts: &[u64], tell: Tell<'_>) -> Resu
     }
 }
 
-/// The next rows of one end; none after the last.
-pub fn piece(held: &Held, rows: &mut Rows) -> Result<Option<Piece>, Error> {
-    let ended = || Err(crate::store::Error::Unavailable("its rows ended early".to_owned()));
-    held.end.told(|| rows.blocking_recv().unwrap_or_else(ended))
-}
-
 struct Stream<'a> {
     held: &'a Held,
     rows: Rows,
@@ -73,7 +56,7 @@ impl<'a> Stream<'a> {
             if self.has_ended {
                 return Ok(None);
             }
-            match piece(self.held, &mut self.rows)? {
+            match self.held.next(&mut self.rows)? {
                 Some(Piece { table, rows }) => (self.table, self.read) = (table.name, rows.into()),
                 None => self.has_ended = true,
             }
@@ -93,21 +76,15 @@ fn difference(table: &Table, one: &[Cell], other: &[Cell]) -> String {
 }
 
 fn name(table: &Table, row: &[Cell]) -> String {
-    let names = NAMES.iter().find(|(name, _)| *name == table.name).map_or(&[] as &[&str], |(_, names)| names);
-    let first = table.columns.first().map(|column| column.name);
-    let cells = names.iter().copied().chain(first.filter(|_| names.is_empty()));
-    let shown = cells.filter_map(|name| {
-        let at = table.column(name)?;
-        Some(match (table.columns[at].kind, row.get(at)?) {
-            (_, Cell::Null) => "NULL".to_owned(),
-            (Kind::Time, Cell::Integer(at)) => {
-                jiff::Timestamp::from_microsecond(*at).map_or_else(|_| at.to_string(), |at| at.to_string())
-            }
-            (_, Cell::Integer(number)) => number.to_string(),
-            (_, Cell::Text(text)) => text.clone(),
-            (Kind::Id, Cell::Bytes(id)) => uuid::Uuid::from_slice(id).unwrap_or_default().to_string(),
-            (_, Cell::Bytes(bytes)) => Holder::read(bytes).map_or_else(|| "?".to_owned(), |holder| holder.to_string()),
-        })
+    let shown = table.names().iter().zip(row).map(|(column, cell)| match (column.kind, cell) {
+        (_, Cell::Null) => "NULL".to_owned(),
+        (Kind::Time, Cell::Integer(at)) => {
+            jiff::Timestamp::from_microsecond(*at).map_or_else(|_| at.to_string(), |at| at.to_string())
+        }
+        (_, Cell::Integer(number)) => number.to_string(),
+        (_, Cell::Text(text)) => text.clone(),
+        (Kind::Id, Cell::Bytes(id)) => uuid::Uuid::from_slice(id).unwrap_or_default().to_string(),
+        (_, Cell::Bytes(bytes)) => Holder::read(bytes).map_or_else(|| "?".to_owned(), |holder| holder.to_string()),
     });
     format!("{} ({})", table.name, shown.collect::<Vec<_>>().join(", "))
 }

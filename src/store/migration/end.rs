@@ -9,19 +9,16 @@ use tokio::sync::mpsc;
 
 use super::mark::{self, Entry, Mark, State};
 use super::{Error, Wrong};
-use crate::store::backup::{Rows, TABLES};
-use crate::store::postgres::claim;
-use crate::store::postgres::{self, Isolation, Limits, Server};
+use crate::store::backup::{LEFT_OUT, Piece, Rows, TABLES};
+use crate::store::postgres::{self, Isolation, Limits, Server, claim};
 use crate::store::sql::backup::{self, Order};
 use crate::store::sql::{Sql, audit, cells, meta};
-use crate::store::sqlite::connection;
 use crate::store::sqlite::files::{self, Claim};
+use crate::store::sqlite::{self, connection};
 use crate::store::{self, Look, Postgres, Sqlite, Store};
 
 /// So many pieces wait for whoever takes them.
 const AHEAD: usize = 4;
-/// What [`TABLES`] leaves out, and a vault has all the same.
-const OTHERS: [&str; 3] = ["approvals", "wrapping_keys", "resealed_blobs"];
 
 #[derive(Clone)]
 pub enum End {
@@ -212,24 +209,25 @@ impl Held {
     pub fn rows(&self) -> Result<Rows, Error> {
         let chain = self.end.told(|| self.chain())?;
         let (pieces, rows) = mpsc::channel(AHEAD);
-        let spawned = match &self.end {
-            End::File(path) => {
-                let connection = self.end.told(|| connection::reader(path))?;
-                self.end.told(|| Ok(connection.execute_batch("BEGIN; SELECT count(*) FROM meta;")?))?;
-                thread::Builder::new()
-                    .name("migration-reads".into())
-                    .spawn(move || backup::send(&connection, Order::Named, &chain, &pieces))
-            }
+        let connection: Box<dyn Sql + Send> = match &self.end {
+            End::File(path) => Box::new(self.end.told(|| sqlite::backup::moment(path))?),
             End::Server(server) => {
                 let connection = self.end.told(|| Handle::current().block_on(server.connect()))?;
                 self.end.told(|| connection.begin(Isolation::Moment, Limits::default(), Some("SELECT 1 FROM meta")))?;
-                thread::Builder::new()
-                    .name("migration-reads".into())
-                    .spawn(move || backup::send(&connection, Order::Named, &chain, &pieces))
+                Box::new(connection)
             }
         };
+        let spawned = thread::Builder::new()
+            .name("migration-reads".into())
+            .spawn(move || backup::send(connection.as_ref(), Order::Named, &chain, &pieces));
         let unspawned = |cause| self.end.failed(store::Error::Unavailable(format!("cannot start a thread: {cause}")));
         spawned.map(|_| rows).map_err(unspawned)
+    }
+
+    /// The next of them; none after the last.
+    pub fn next(&self, rows: &mut Rows) -> Result<Option<Piece>, Error> {
+        let ended = || Err(store::Error::Unavailable("its rows ended early".to_owned()));
+        self.end.told(|| rows.blocking_recv().unwrap_or_else(ended))
     }
 
     /// How many rows there are, in the order of [`TABLES`].
@@ -260,7 +258,8 @@ impl Held {
                 return Ok(false);
             }
         }
-        for table in OTHERS {
+        // That one is SQLite's own, and counts what once was there.
+        for (table, _) in LEFT_OUT.iter().filter(|(table, _)| *table != "sqlite_sequence") {
             if sql.exists(&format!("SELECT 1 FROM {table} LIMIT 1"), &[])? {
                 return Ok(false);
             }
@@ -330,10 +329,10 @@ impl Held {
             if !mark::holds(sql, mark)? {
                 return Err(Wrong::InTheWay("another migration has begun in it".into()));
             }
-            for table in OTHERS[2..].iter().copied().chain(TABLES.iter().rev().map(|table| table.name)) {
-                sql.execute(&format!("DELETE FROM {table}"), &[])?;
-            }
-            for table in ["wrapping_keys", "approvals", "instances", "leases"] {
+            // Each before those that it points at.
+            let copied = TABLES.iter().rev().map(|table| table.name);
+            let others = ["wrapping_keys", "approvals", "instances", "leases"];
+            for table in ["resealed_blobs"].into_iter().chain(copied).chain(others) {
                 sql.execute(&format!("DELETE FROM {table}"), &[])?;
             }
             Ok(())

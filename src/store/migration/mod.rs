@@ -217,38 +217,38 @@ fn plan(from: &End, to: &End) -> Result<Plan, Error> {
         (None, _) => true,
         (Some(_), Some(_)) => false,
     };
-    let foreign = |arriving: &Mark| {
-        to.in_the_way(&format!(
-            "it holds an unfinished migration from {}, or an earlier one of this: `strongroom migrate --abandon` empties it",
-            arriving.other
-        ))
-    };
-    let leaving = match (found.clone(), arriving) {
+    let (leaving, was_done) = match (found.clone(), arriving) {
         (None | Some(Mark { state: State::Arrived, .. }), None) if is_free => {
             let at = Timestamp::now();
             let leaving =
                 Mark { id: Uuid::now_v7(), state: State::Leaving, other: to.to_string(), run: Uuid::nil(), at };
-            return Ok(Plan { source, target, found, leaving, was_done: false });
+            (leaving, false)
         }
         (Some(leaving), Some(arriving)) if leaving.id == arriving.id => {
             let was_done = leaving.state == State::Left && arriving.state == State::Arrived;
-            return Ok(Plan { source, target, found: Some(leaving.clone()), leaving, was_done });
+            (leaving, was_done)
         }
-        (Some(leaving), None) if leaving.state == State::Leaving && is_free => leaving,
+        // Nothing has come there yet.
+        (Some(leaving), None) if leaving.state == State::Leaving && is_free && leaving.other == to.to_string() => {
+            (leaving, false)
+        }
+        (Some(Mark { state: State::Leaving, other, .. }), None) if is_free => {
+            return Err(from.in_the_way(&format!(
+                "it is being moved to {other}: go on with that, or give up by `strongroom migrate --abandon`"
+            )));
+        }
         (Some(Mark { state: State::Left, other, at, .. }), _) => {
             return Err(from.in_the_way(&format!("it was moved to {other} on {at:.0}: migrate from there")));
         }
-        (_, Some(arriving)) if arriving.state == State::Arriving => return Err(foreign(&arriving)),
+        (_, Some(Mark { state: State::Arriving, other, .. })) => {
+            return Err(to.in_the_way(&format!(
+                "it holds an unfinished migration from {other}, or an earlier one of this: `strongroom migrate --abandon` \
+                 empties it"
+            )));
+        }
         _ => return Err(to.in_the_way(TAKEN)),
     };
-    // Nothing has come there yet; but it is another place than the one that was named first.
-    match leaving.other == to.to_string() {
-        true => Ok(Plan { source, target, found: Some(leaving.clone()), leaving, was_done: false }),
-        false => Err(from.in_the_way(&format!(
-            "it is being moved to {}: go on with that, or give up by `strongroom migrate --abandon`",
-            leaving.other
-        ))),
-    }
+    Ok(Plan { source, target, found, leaving, was_done })
 }
 
 const TAKEN: &str = "it holds a vault, and nothing is ever written over one: name a new place";
@@ -279,7 +279,7 @@ fn stands(sql: &dyn Sql, arriving: &Mark) -> Result<(), Wrong> {
 fn copy(source: &Held, target: &Held, arriving: &Mark, counts: &[u64], tell: Tell<'_>) -> Result<u64, Error> {
     let mut there = target.counts()?;
     let known = there.iter().sum();
-    let (mut rows, of) = (source.rows()?, counts.iter().sum());
+    let (mut pieces, of) = (source.rows()?, counts.iter().sum());
     let mut past = known;
     let mut keys = HashMap::new();
     for (table, (have, all)) in TABLES.iter().zip(there.iter().zip(counts)) {
@@ -288,7 +288,7 @@ fn copy(source: &Held, target: &Held, arriving: &Mark, counts: &[u64], tell: Tel
             return Err(Error::Differs { place: target.end.to_string(), why });
         }
     }
-    while let Some(Piece { table, mut rows }) = compare::piece(source, &mut rows)? {
+    while let Some(Piece { table, mut rows }) = source.next(&mut pieces)? {
         let at = TABLES.iter().position(|known| known.name == table.name).unwrap_or_default();
         let skipped = usize::try_from(there[at]).map_or(rows.len(), |there| there.min(rows.len()));
         rows.drain(..skipped);

@@ -44,7 +44,7 @@ impl Claim {
         let free = format!(
             "SELECT instance FROM instances WHERE holder IS NULL OR seen_at < {NOW} - ?1 ORDER BY instance LIMIT 1"
         );
-        let found = cells::first(connection, &free, values![dead_after()], "instances", |cells| cells.plain())?;
+        let found = cells::first(connection, &free, values![micros(DEAD_AFTER)], "instances", |cells| cells.plain())?;
         let chain = match found {
             Some(chain) => chain,
             // The first is what the database itself is known by.
@@ -67,9 +67,8 @@ impl Claim {
 
     /// Whether another process has said lately that it is there.
     pub fn has_company(&self, connection: &dyn Sql) -> Result<bool, Error> {
-        let lately = u64::try_from(LATELY.as_micros()).unwrap_or(u64::MAX);
         let sql = format!("SELECT 1 FROM instances WHERE holder <> ?1 AND seen_at > {NOW} - ?2 LIMIT 1");
-        connection.exists(&sql, values![&self.holder, lately])
+        connection.exists(&sql, values![&self.holder, micros(LATELY)])
     }
 
     /// The first chain after a name that this process may adopt: one that nobody writes, by the same rule as for a
@@ -95,7 +94,7 @@ impl Claim {
             free()
         );
         let before = before.unwrap_or(Timestamp::MIN);
-        let values = values![after, &self.chain, &self.holder, dead_after(), before];
+        let values = values![after, &self.chain, &self.holder, micros(DEAD_AFTER), before];
         cells::first(connection, &sql, values, "instances", |cells| cells.plain())
     }
 
@@ -107,8 +106,8 @@ impl Claim {
         );
         connection.begin_turn()?;
         let admitted = Entry::Work.admit(connection);
-        let taken =
-            admitted.and_then(|()| connection.execute(&sql, values![&chain, &self.chain, &self.holder, dead_after()]));
+        let taken = admitted
+            .and_then(|()| connection.execute(&sql, values![&chain, &self.chain, &self.holder, micros(DEAD_AFTER)]));
         let taken = taken.and_then(|rows| connection.commit().map(|()| rows > 0));
         if taken.is_err() {
             _ = connection.rollback();
@@ -140,15 +139,14 @@ fn free() -> String {
     format!("(i.holder IS NULL OR i.holder = ?3 OR i.seen_at < {NOW} - ?4)")
 }
 
-fn dead_after() -> u64 {
-    u64::try_from(DEAD_AFTER.as_micros()).unwrap_or(u64::MAX)
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Whether any process has said lately that it is there.
 pub fn is_anybody_there(connection: &dyn Sql) -> Result<bool, Error> {
-    let lately = u64::try_from(LATELY.as_micros()).unwrap_or(u64::MAX);
     let sql = format!("SELECT 1 FROM instances WHERE holder IS NOT NULL AND seen_at > {NOW} - ?1 LIMIT 1");
-    connection.exists(&sql, values![lately])
+    connection.exists(&sql, values![micros(LATELY)])
 }
 
 /// Whoever comes back writes nothing any more.

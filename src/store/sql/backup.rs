@@ -16,7 +16,7 @@ const BYTES: usize = 256 << 10;
 /// In which order rows are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// As it is quickest.
+    /// As they came, where the database knows that without sorting; else by what names them.
     Any,
     /// By what names them: whichever database they are in, it is the same.
     Named,
@@ -91,27 +91,21 @@ fn select(dialect: Dialect, order: Order, table: &Table) -> String {
             let value = "CASE WHEN key = 'instance' THEN ?1 ELSE value END";
             format!("SELECT key, {value} FROM meta WHERE {} ORDER BY key", of_meta())
         }
-        name => format!("SELECT {columns} FROM {name} ORDER BY {}", by(dialect, order, table)),
+        name => {
+            let by = match (dialect, order, name) {
+                (Dialect::Sqlite, Order::Any, _) => "rowid".to_owned(),
+                // Its id stays behind.
+                (_, _, "org_integration_credential_tests") => "id".to_owned(),
+                _ => table.names().iter().map(|column| column.name).collect::<Vec<_>>().join(", "),
+            };
+            format!("SELECT {columns} FROM {name} ORDER BY {by}")
+        }
     }
 }
 
 fn of_meta() -> String {
     let names: Vec<String> = META_LEFT_OUT.iter().map(|(name, _)| format!("'{name}'")).collect();
     format!("key NOT IN ({})", names.join(", "))
-}
-
-/// As the rows came, where the database knows that without sorting; else by the columns that name a row.
-fn by(dialect: Dialect, order: Order, table: &Table) -> &'static str {
-    match (dialect, table.name) {
-        (Dialect::Sqlite, _) if order == Order::Any => "rowid",
-        (_, "org_integration_credential_states") => "credential_id, version",
-        (_, "audit_keys") => "instance, number",
-        (_, "audit_checkpoints") => "instance, size",
-        (_, "second_factors") => "caller, state",
-        // Its id stays behind.
-        (_, "org_integration_credential_tests") => "id",
-        _ => "1",
-    }
 }
 
 fn cell(table: &Table, at: usize, row: &dyn Columns) -> Result<Cell, Error> {
@@ -138,17 +132,7 @@ impl<'a> From<&'a Cell> for Value<'a> {
 
 /// Adds a row to a database that is being made.
 pub fn put(connection: &dyn Sql, table: &Table, cells: &[Cell]) -> Result<(), Error> {
-    match (table.name, cells) {
-        ("wraps", [holder, Cell::Text(key), Cell::Text(version), bytes]) => {
-            let key = wraps::key(connection, &KeyVersion { key: key.clone(), version: version.clone() })?;
-            let row = [("live", 1_i64.into()), ("holder", holder.into()), ("key", key.into()), ("bytes", bytes.into())];
-            connection.insert("wraps", &row)
-        }
-        _ => {
-            let row: Vec<_> = table.columns().into_iter().zip(cells.iter().map(Value::from)).collect();
-            connection.insert(table.name, &row)
-        }
-    }
+    put_all(connection, table, &[cells], &mut HashMap::new())
 }
 
 /// How many rows a statement adds: as many round trips are saved.
@@ -158,7 +142,7 @@ const TOGETHER: usize = 64;
 pub fn put_all(
     connection: &dyn Sql,
     table: &Table,
-    rows: &[Vec<Cell>],
+    rows: &[impl AsRef<[Cell]>],
     keys: &mut HashMap<KeyVersion, i64>,
 ) -> Result<(), Error> {
     let columns = match table.name {
@@ -169,12 +153,16 @@ pub fn put_all(
     for together in rows.chunks(TOGETHER) {
         let mut values = Vec::with_capacity(together.len() * columns.len());
         for cells in together {
-            match (table.name, cells.as_slice()) {
+            match (table.name, cells.as_ref()) {
                 ("wraps", [holder, Cell::Text(key), Cell::Text(version), bytes]) => {
                     let under = KeyVersion { key: key.clone(), version: version.clone() };
                     let key = match keys.get(&under) {
                         Some(key) => *key,
-                        None => *keys.entry(under.clone()).or_insert(wraps::key(connection, &under)?),
+                        None => {
+                            let key = wraps::key(connection, &under)?;
+                            keys.insert(under, key);
+                            key
+                        }
                     };
                     values.extend([1_i64.into(), holder.into(), key.into(), bytes.into()]);
                 }

@@ -1,6 +1,6 @@
 //! The store that needs nothing prepared: one SQLite file, one thread that writes, a few connections that read.
 
-mod backup;
+pub(in crate::store) mod backup;
 mod checkpoint;
 pub(in crate::store) mod connection;
 pub(in crate::store) mod files;
