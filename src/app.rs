@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -31,6 +32,7 @@ use crate::kms::{Keyring, local};
 use crate::providers;
 use crate::providers::probe::Live;
 use crate::store::Store;
+use crate::task;
 use crate::vault::policy::LoadError;
 use crate::vault::{self, Admission, Allowance, Allowances, Limits, Parts, Testing, Vault};
 use crate::{http, memory, sinks, telemetry};
@@ -271,19 +273,20 @@ impl App {
             [(Some(doors.grpc), grpc.clone()), (doors.unix, grpc), (Some(doors.rest), rest), (Some(doors.ops), ops)]
         {
             if let Some(listener) = listener {
-                open.spawn(listen::serve(listener, service, settings.clone(), self.closing.subscribe()));
+                let closing = self.closing.subscribe();
+                open.spawn(listen::serve(listener, service, settings.clone(), closing).boxed());
             }
         }
         let (mut copies, finish) = (JoinSet::new(), watch::Sender::new(false));
         sinks::start(places(&self.config)?, &self.store, &mut copies, &finish.subscribe()).map_err(Error::Audit)?;
         for place in self.passed_on {
             let news = self.vault.newest_checkpoint();
-            copies.spawn(sinks::checkpoints::follow(place, Arc::clone(&self.store), news, finish.subscribe()));
+            copies.spawn(sinks::checkpoints::follow(place, Arc::clone(&self.store), news, finish.subscribe()).boxed());
         }
         // Beside what is served: it reads the whole index of the wraps.
-        tokio::spawn(warn_of_unconfigured_keys(Arc::clone(&self.vault)));
-        let upkeep = tokio::spawn(Arc::clone(&self.vault).upkeep(self.closing.subscribe()));
-        let issuers = tokio::spawn(Arc::clone(&self.authenticator).upkeep(self.closing.subscribe()));
+        task::spawn(warn_of_unconfigured_keys(Arc::clone(&self.vault)));
+        let upkeep = task::spawn(Arc::clone(&self.vault).upkeep(self.closing.subscribe()));
+        let issuers = task::spawn(Arc::clone(&self.authenticator).upkeep(self.closing.subscribe()));
         stop.await;
         tracing::info!("draining");
         self.closing.send_replace(true);

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::watch;
@@ -117,7 +118,7 @@ pub async fn serve(listener: Listener, service: impl Serves, settings: Settings,
         full = false;
         let (guest, settings) = (Arc::clone(&place.guest), Arc::clone(&settings));
         let connection = connection::run(stream, peer, guest, service.clone(), settings, stop.clone());
-        connections.spawn(place.keep(connection));
+        connections.spawn(place.keep(connection).boxed());
         open.set(connections.len() as f64);
     }
 

@@ -16,6 +16,7 @@ use super::rpc::Rpc;
 use super::status::{self, Fault};
 use super::{Api, digest};
 use crate::authn::{Peer, Presented};
+use crate::task;
 use crate::vault::{Caller, Error};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -69,7 +70,7 @@ where
         handler.call(&api, &caller, message).await
     };
     match rpc.changes {
-        true => tokio::spawn(work.in_current_span()).await.unwrap_or_else(|_| Err(panicked())),
+        true => task::spawn(work.in_current_span()).await.unwrap_or_else(|_| Err(panicked())),
         false => work.await,
     }
 }

@@ -38,6 +38,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 pub use error::{Exit, Failure};
+use futures_util::FutureExt as _;
 
 use self::client::Connection;
 use self::input::Inputs;
@@ -108,7 +109,8 @@ pub fn main() -> ExitCode {
         Err(failure) => return failure.report(),
     };
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(run(cli)),
+        // Boxed: tokio compiles what it waits for several times over, and this is all commands.
+        Ok(runtime) => runtime.block_on(run(cli).boxed_local()),
         Err(cause) => Failure::new(Exit::Bug, format!("the async runtime does not start: {cause}")).report(),
     }
 }

@@ -14,6 +14,7 @@ mod thread;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -101,7 +102,7 @@ pub fn start(
     for place in places {
         let name = place.name();
         let sink = Sink::open(place).map_err(|cause| format!("audit.{name}: {cause}"))?;
-        tasks.spawn(Copy { name, sink, store: Arc::clone(store) }.follow(shutdown.clone()));
+        tasks.spawn(Copy { name, sink, store: Arc::clone(store) }.follow(shutdown.clone()).boxed());
     }
     Ok(())
 }

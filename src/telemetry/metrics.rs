@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::Error;
+use crate::task;
 
 /// From a warm decrypt to the longest deadline.
 const SECONDS: [f64; 14] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
@@ -27,7 +28,7 @@ impl Metrics {
     pub(super) fn install(dropped: ErrorCounter) -> Result<Self, Error> {
         let handle = builder().and_then(PrometheusBuilder::install_recorder).map_err(|_| Error::Twice)?;
         describe();
-        let gathering = Gathering(tokio::spawn(gather(handle.clone())));
+        let gathering = Gathering(task::spawn(gather(handle.clone())));
         Ok(Self { handle, dropped, _gathering: Arc::new(gathering) })
     }
 

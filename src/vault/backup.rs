@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use crate::crypto::backup::{FORMAT, Header, Writer};
 use crate::crypto::ledger::note::Signer;
 use crate::store::backup::{Cell, Piece, Rows, SCHEMA};
+use crate::task;
 use crate::vault::moving::End;
 use crate::vault::names::EVERYTHING;
 use crate::vault::opener::Opener;
@@ -50,7 +51,7 @@ impl Vault {
         let header = Header { format: FORMAT, schema: SCHEMA, instance, at: at.to_string() };
         let (chunks, ready) = mpsc::channel(AHEAD);
         let export = Export { chunks, bytes: Vec::new(), _turn: caller.turn.clone() };
-        tokio::spawn(export.run(header, rows, signer));
+        task::spawn(export.run(header, rows, signer));
         Ok(Opener::new(self, caller.clone()).pass(ready))
     }
 }

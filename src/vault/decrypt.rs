@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 
 use crate::crypto::Secret;
 use crate::store::{Credential, Path};
+use crate::task;
 use crate::vault::guard::{Opened, Permit, Withheld};
 use crate::vault::policy::Resource;
 use crate::vault::request::{Decrypt, Decrypted};
@@ -178,7 +179,7 @@ impl Vault {
             released
         };
         // A panic's words may quote the secret.
-        tokio::spawn(work).await.unwrap_or_else(|_| Err(Withheld::Failed(Error::bug("an opening did not end"))))
+        task::spawn(work).await.unwrap_or_else(|_| Err(Withheld::Failed(Error::bug("an opening did not end"))))
     }
 
     pub(super) async fn changed_or(&self, credential: &Credential, error: Error) -> Withheld {

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use crate::crypto::ledger::export::{FORMAT, Header, Line, Text};
 use crate::crypto::ledger::merkle::{self, Frontier, Leaves, Prover};
 use crate::store::{AuditFilter, Checkpoint, Store};
+use crate::task;
 use crate::vault::ledger::PAGE;
 use crate::vault::moving::End;
 use crate::vault::names::EVERYTHING;
@@ -62,7 +63,7 @@ impl Vault {
         let filter = query.filter();
         let (store, turn) = (Arc::clone(&self.store), caller.turn.clone());
         let export = Export { store, newest, end, pieces, lines: Vec::new(), _turn: turn };
-        tokio::spawn(export.run(filter, known));
+        task::spawn(export.run(filter, known));
         Ok(Opener::new(self, caller.clone()).pass(ready))
     }
 }

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::crypto::{self, Dek, Seal};
 use crate::kms;
 use crate::store::{Change, Held, Holder, Resealed, SealedAs};
+use crate::task;
 use crate::vault::keeper::{self, Keeper};
 use crate::vault::moving::{AT_ONCE, End, Leave, Moving, News};
 use crate::vault::request::{Left, Reseal};
@@ -49,7 +50,7 @@ impl Vault {
         let result = result.await;
         let (leave, total) = self.guard.finish(trail, result).await?;
         let (moving, news) = Moving::begin(self, caller, leave, Action::Reseal, (total, request.rate));
-        tokio::spawn(Run { moving, request }.finish());
+        task::spawn(Run { moving, request }.finish());
         Ok(news)
     }
 

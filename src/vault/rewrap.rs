@@ -20,6 +20,7 @@ use futures_util::stream::BoxStream;
 
 use self::plan::Plan;
 use crate::store::Change;
+use crate::task;
 use crate::vault::moving::{End, Leave, Moving, News};
 use crate::vault::request::Rewrap;
 use crate::vault::trail::Trail;
@@ -38,7 +39,7 @@ impl Vault {
         let result = result.await;
         let (leave, plan) = self.guard.finish(trail, result).await?;
         let (moving, news) = Moving::begin(self, caller, leave, Action::Rewrap, (plan.total, request.rate));
-        tokio::spawn(Run { moving, request, plan }.finish());
+        task::spawn(Run { moving, request, plan }.finish());
         Ok(news)
     }
 }

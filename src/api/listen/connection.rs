@@ -55,22 +55,28 @@ pub(super) async fn run(
     settings: Arc<Settings>,
     stop: watch::Receiver<bool>,
 ) {
-    match stream {
-        Stream::Tcp(stream) => greet(stream, peer, guest, service, &settings, stop).await,
-        Stream::Unix(stream) => greet(stream, peer, guest, service, &settings, stop).await,
+    let (stream, peer): (Box<dyn Bytes>, _) = match stream {
+        Stream::Tcp(stream) => (Box::new(stream), peer),
+        Stream::Unix(stream) => (Box::new(stream), peer),
         Stream::Tls(acceptor, stream) => match timeout(settings.handshake, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let peer = with_certificate(peer, &stream);
-                greet(stream, peer, guest, service, &settings, stop).await;
+                (Box::new(stream), peer)
             }
             Ok(Err(cause)) if is_about_certificate(&cause) => {
-                tracing::info!(%peer, %cause, "a client's certificate was refused");
+                return tracing::info!(%peer, %cause, "a client's certificate was refused");
             }
-            Ok(Err(cause)) => tracing::debug!(%peer, %cause, "the TLS handshake failed"),
-            Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
+            Ok(Err(cause)) => return tracing::debug!(%peer, %cause, "the TLS handshake failed"),
+            Err(_) => return tracing::debug!(%peer, "the TLS handshake took too long"),
         },
-    }
+    };
+    greet(stream, peer, guest, service, &settings, stop).await;
 }
+
+/// What HTTP is spoken over, whatever it is: hyper and h2 are compiled once for all of them.
+trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 
 fn with_certificate(peer: Peer, stream: &TlsStream<TcpStream>) -> Peer {
     let chain = stream.get_ref().1.peer_certificates();
@@ -91,7 +97,7 @@ fn is_about_certificate(cause: &std::io::Error) -> bool {
 
 /// Waits for the first bytes, which tell HTTP/1.1 from HTTP/2. hyper would wait for them without an end.
 async fn greet(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    stream: Box<dyn Bytes>,
     peer: Peer,
     guest: Arc<Guest>,
     service: impl Serves,
@@ -110,7 +116,7 @@ async fn greet(
 }
 
 async fn converse(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    stream: Prefixed<Box<dyn Bytes>>,
     peer: Peer,
     guest: Arc<Guest>,
     service: impl Serves,

@@ -58,6 +58,7 @@ use super::sql::orders::{Boxed, Newest, Order, QUEUE, Trouble};
 use super::sql::store::Engine;
 use super::sql::{Sql, backup, meta};
 use super::{Change, Draft, Error, Keep, Look, Receipt};
+use crate::task;
 
 /// Queries at the same time.
 const READERS: usize = 4;
@@ -116,7 +117,7 @@ impl Postgres {
         let (readers, chain, settled) =
             (Arc::clone(&store.readers), Arc::clone(&store.chain), Arc::clone(&store.settled));
         store.lease = Some(Lease::default());
-        store.news = Some(tokio::spawn(news::follow(readers, chain, settled)).abort_handle());
+        store.news = Some(task::spawn(news::follow(readers, chain, settled)).abort_handle());
         Ok(store)
     }
 
