@@ -177,7 +177,7 @@ impl Daemon {
     /// The first log line like this. Lines leave through a queue, so it may come a little later than the answer.
     #[track_caller]
     pub fn logged(&self, like: impl Fn(&str) -> bool) -> String {
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = Instant::now() + Duration::from_secs(60);
         loop {
             let log = self.log();
             if let Some(line) = log.lines().find(|line| like(line)) {
@@ -254,7 +254,7 @@ impl Drop for Daemon {
 
 pub fn exchange(address: &str, method: &str, path: &str, token: &str, body: Option<&str>) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     if !token.is_empty() {
         head += &format!("authorization: Bearer {token}\r\n");

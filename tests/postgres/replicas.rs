@@ -79,7 +79,7 @@ impl World {
 
     /// Waits until a query answers this.
     pub fn awaits(&self, sql: &str, answer: &str) {
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = Instant::now() + Duration::from_secs(60);
         loop {
             let found = self.ask(sql);
             if found == answer {

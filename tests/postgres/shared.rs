@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use strongroom::store::backup::Cell;
-use strongroom::store::{AuditFilter, Keep};
+use strongroom::store::{AuditFilter, Keep, Postgres};
 
 use crate::adapter::Database;
 use crate::store::*;
@@ -11,7 +11,7 @@ use crate::store::*;
 async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !is_so().await {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -156,6 +156,31 @@ async fn an_export_goes_on_with_the_chain_of_whoever_made_it() {
     assert_eq!(instance, Some(Cell::Text(other.instance().to_owned())));
 }
 
+/// The next chain that nobody writes, once it is sure that nobody does.
+async fn adopted(store: &Postgres) -> Box<dyn Store> {
+    let mut adopted = None;
+    eventually("it adopts none", async || {
+        adopted = store.adopt("", None).await.unwrap();
+        adopted.is_some()
+    })
+    .await;
+    adopted.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_lost_its_chain_keeps_nobody_from_what_is_to_be_done_once() {
+    let place = Database::new();
+    let (one, other) = (place.open().await, place.open().await);
+    assert!(one.leads().await.unwrap() && !other.leads().await.unwrap());
+    // As if another process had taken it over, and the lease had ended meanwhile.
+    let chain = one.instance();
+    place.ask(&format!("UPDATE instances SET holder = '\\x{}' WHERE instance = '{chain}'", "00".repeat(16)));
+    place.ask("UPDATE leases SET until = 0");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(!one.leads().await.unwrap());
+    assert!(other.leads().await.unwrap());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chain_that_nobody_writes_is_one_process_s_at_a_time() {
     let place = Database::new();
@@ -168,7 +193,12 @@ async fn a_chain_that_nobody_writes_is_one_process_s_at_a_time() {
     let _dead = std::mem::ManuallyDrop::new(dead);
     assert!(one.adopt("", None).await.unwrap().is_none(), "it was heard of a moment ago");
     place.age(&chain);
-    let adopted = one.adopt("", None).await.unwrap().unwrap();
+    // After an outage nobody has been heard of: whoever lives says so before it is looked again.
+    assert!(one.adopt("", None).await.unwrap().is_none());
+    place.ask("UPDATE instances SET seen_at = seen_at - 1");
+    let begun = Instant::now();
+    let adopted = adopted(&one).await;
+    assert!(begun.elapsed() > Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(adopted.instance(), chain);
     assert!(other.adopt("", None).await.unwrap().is_none());
     // Neither a take-over, nor company: it is the same process.
@@ -178,7 +208,7 @@ async fn a_chain_that_nobody_writes_is_one_process_s_at_a_time() {
     let _kept = std::mem::ManuallyDrop::new(adopted);
     let stale = one.adopt("", None).await.unwrap().unwrap();
     place.age(&chain);
-    let adopted = other.adopt("", None).await.unwrap().unwrap();
+    let adopted = self::adopted(&other).await;
     assert_eq!(adopted.commit(Change::Record, draft("test").into()).await.unwrap().sequence, 2);
     let refused = stale.commit(Change::Record, draft("test").into()).await.unwrap_err().to_string();
     assert!(refused.contains("another process goes on with the audit chain"), "{refused}");

@@ -12,7 +12,7 @@ use super::{Error, Wrong};
 use crate::store::backup::{LEFT_OUT, Piece, Rows, TABLES};
 use crate::store::postgres::{self, Isolation, Limits, Server, claim};
 use crate::store::sql::backup::{self, Order};
-use crate::store::sql::{Sql, audit, cells, meta};
+use crate::store::sql::{Sql, audit, cells, meta, values};
 use crate::store::sqlite::files::{self, Claim};
 use crate::store::sqlite::{self, connection};
 use crate::store::{self, Look, Postgres, Sqlite, Store};
@@ -301,11 +301,30 @@ impl Held {
         Ok(())
     }
 
-    /// What it knows of the chains in it that no row of [`TABLES`] tells.
+    /// After long idle: servers and poolers may end a connection that nobody has used for a while.
+    pub fn reconnect(&mut self) -> Result<(), Error> {
+        if let (Line::Server(connection), End::Server(server)) = (&mut self.line, &self.end) {
+            *connection = Handle::current().block_on(server.connect()).map_err(|cause| self.end.failed(cause))?;
+        }
+        Ok(())
+    }
+
+    /// What it knows of the chains in it that no row of [`TABLES`] tells; and its copies of the log go on where they were,
+    /// whose cursors a server keeps for each chain.
     pub fn settle(&self, sql: &dyn Sql) -> Result<(), store::Error> {
+        let chain = meta::instance(sql)?;
+        let (named, of) = match &self.line {
+            Line::File { .. } => ("replace(copy, ' of ' || ?1, '')", "copy LIKE '% of ' || ?1"),
+            Line::Server(_) => ("copy || ' of ' || ?1", "copy NOT LIKE '% of %'"),
+        };
+        let cursors = format!(
+            "INSERT INTO audit_cursors (copy, reached) SELECT {named}, reached FROM audit_cursors WHERE {of} \
+             ON CONFLICT (copy) DO UPDATE SET reached = excluded.reached WHERE audit_cursors.reached < excluded.reached"
+        );
+        sql.execute(&cursors, values![&chain])?;
         match &self.line {
             Line::File { .. } => audit::note_company(sql),
-            Line::Server(_) => claim::offer(sql, &audit::chains(sql, meta::instance(sql)?)?),
+            Line::Server(_) => claim::offer(sql, &audit::chains(sql, chain)?),
         }
     }
 

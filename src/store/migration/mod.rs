@@ -102,7 +102,7 @@ pub fn run(
     tell: Tell<'_>,
     prove: impl FnOnce(Arc<dyn Store>) -> Result<Option<String>, super::Error>,
 ) -> Result<Moved, Error> {
-    let Plan { source, target, found, leaving, was_done } = plan(from, to)?;
+    let Plan { mut source, target, found, leaving, was_done } = plan(from, to)?;
     if !was_done && found.as_ref() != Some(&leaving) {
         source.freeze(found.as_ref(), &leaving)?;
     }
@@ -119,12 +119,12 @@ pub fn run(
     if was_done {
         return Ok(moved(counts.iter().sum()));
     }
-    let target = match target {
+    let mut target = match target {
         Some(target) => target,
         None => to.make()?,
     };
     let arriving = begin(&source, &target, &leaving)?;
-    let there = copy(&source, &target, &arriving, &counts, tell)?;
+    let there = copy(&source, &mut target, &arriving, &counts, tell)?;
     compare::all(&source, &target, &counts, tell)?;
     drop(target);
     let store = to.enter()?;
@@ -133,6 +133,7 @@ pub fn run(
     }
     let held = to.make()?;
     if leaving.state == State::Leaving {
+        source.reconnect()?;
         let left = Mark { state: State::Left, at: Timestamp::now(), ..leaving.clone() };
         source.freeze(Some(&leaving), &left)?;
     }
@@ -177,7 +178,11 @@ pub fn abandon(from: &End, to: Option<&End>) -> Result<bool, Error> {
         && let Some(held) = to.hold()?
         && let Some(arriving) = held.mark()?.filter(|mark| mark.state == State::Arriving)
     {
-        let is_its_own = mark.as_ref().is_some_and(|mark| mark.id == arriving.id) || arriving.other == from.to_string();
+        // A target is no source: whoever names it as both would lose what it holds.
+        let is_its_own = match &mark {
+            Some(mark) => mark.state == State::Leaving && mark.id == arriving.id,
+            None => arriving.other == from.to_string(),
+        };
         if !is_its_own {
             return Err(to.in_the_way(&format!("what it holds comes from {}", arriving.other)));
         }
@@ -276,7 +281,7 @@ fn stands(sql: &dyn Sql, arriving: &Mark) -> Result<(), Wrong> {
 }
 
 /// What the target has not. Answers how much it had.
-fn copy(source: &Held, target: &Held, arriving: &Mark, counts: &[u64], tell: Tell<'_>) -> Result<u64, Error> {
+fn copy(source: &Held, target: &mut Held, arriving: &Mark, counts: &[u64], tell: Tell<'_>) -> Result<u64, Error> {
     let mut there = target.counts()?;
     let known = there.iter().sum();
     let (mut pieces, of) = (source.rows()?, counts.iter().sum());
@@ -294,6 +299,9 @@ fn copy(source: &Held, target: &Held, arriving: &Mark, counts: &[u64], tell: Tel
         rows.drain(..skipped);
         there[at] -= skipped as u64;
         if !rows.is_empty() {
+            if past == known && known > 0 {
+                target.reconnect()?;
+            }
             target.within(|sql| {
                 stands(sql, arriving)?;
                 Ok(backup::put_all(sql, table, &rows, &mut keys)?)

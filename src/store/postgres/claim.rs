@@ -72,20 +72,21 @@ impl Claim {
     }
 
     /// The first chain after a name that this process may adopt: one that nobody writes, by the same rule as for a
-    /// take-over, and that is not at rest. Or one that it could not let go.
+    /// take-over, and that is not at rest. Or one that it could not let go. With when another process was last heard of
+    /// that holds it.
     pub fn unattended(
         &self,
         connection: &dyn Sql,
         after: &str,
         before: Option<Timestamp>,
-    ) -> Result<Option<String>, Error> {
+    ) -> Result<Option<(String, Option<i64>)>, Error> {
         // Whoever keeps all for ever takes nothing away.
         let unswept = before.map_or("", |_| {
             "OR EXISTS (SELECT 1 FROM audit_log l JOIN audit_boundaries b ON b.instance = l.instance \
                  WHERE l.instance = i.instance AND l.position <= b.position)"
         });
         let sql = format!(
-            "SELECT i.instance FROM instances i WHERE i.instance > ?1 AND i.instance <> ?2 AND {} AND ( \
+            "SELECT i.instance, CASE WHEN i.holder <> ?3 THEN i.seen_at END FROM instances i WHERE i.instance > ?1 AND i.instance <> ?2 AND {} AND ( \
                  (SELECT max(l.sequence) FROM audit_log l WHERE l.instance = i.instance) > coalesce( \
                      (SELECT max(c.size) FROM audit_checkpoints c WHERE c.instance = i.instance), 0) \
                  OR EXISTS (SELECT 1 FROM audit_checkpoints c WHERE c.instance = i.instance AND c.newest_at < ?5 \
@@ -95,7 +96,7 @@ impl Claim {
         );
         let before = before.unwrap_or(Timestamp::MIN);
         let values = values![after, &self.chain, &self.holder, micros(DEAD_AFTER), before];
-        cells::first(connection, &sql, values, "instances", |cells| cells.plain())
+        cells::first(connection, &sql, values, "instances", |cells| Ok((cells.plain()?, cells.plain()?)))
     }
 
     /// Takes such a chain, unless somebody was faster. Where a migration has begun, nobody writes any more.

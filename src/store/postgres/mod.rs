@@ -26,6 +26,7 @@ mod record;
 pub mod schema;
 mod server;
 mod settled;
+mod silence;
 mod tls;
 mod url;
 
@@ -52,6 +53,7 @@ use self::desk::Desk;
 use self::io::Io;
 use self::lease::Lease;
 use self::settled::Settled;
+use self::silence::Silence;
 use super::backup::Rows;
 use super::migration::Entry;
 use super::sql::orders::{Boxed, Newest, Order, QUEUE, Trouble};
@@ -76,6 +78,7 @@ pub struct Postgres {
     server: Arc<Server>,
     /// What a process has besides its own chain; none of it where a chain was adopted.
     lease: Option<Lease>,
+    silence: Silence,
     settled: Arc<Settled>,
     news: Option<AbortHandle>,
     /// Goes last: the writers end by it.
@@ -165,6 +168,7 @@ impl Postgres {
             chain,
             server,
             lease: None,
+            silence: Silence::default(),
             settled,
             news: None,
             io,
@@ -228,16 +232,25 @@ impl Engine for Postgres {
         if let Some(holds) = lease.told() {
             return Ok(holds);
         }
-        let (asked, holder) = (Instant::now(), self.chain.claim.holder);
-        let holds = self.readers.read(move |connection| lease::take(connection, holder)).await?;
+        let (asked, claim) = (Instant::now(), self.chain.claim.clone());
+        // Who has lost its chain writes nothing any more, and would only keep it from others.
+        let take = move |connection: &dyn Sql| Ok(claim.renew(connection)? && lease::take(connection, claim.holder)?);
+        let holds = self.readers.read(take).await?;
         lease.tell(asked, holds);
         Ok(holds)
     }
 
     async fn adopt(&self, after: &str, before: Option<Timestamp>) -> Result<Option<Self>, Error> {
-        let (claim, after) = (self.chain.claim.clone(), after.to_owned());
-        let look = move |connection: &dyn Sql| claim.unattended(connection, &after, before);
-        let Some(chain) = self.readers.read(look).await? else { return Ok(None) };
+        let mut after = after.to_owned();
+        let chain = loop {
+            let claim = self.chain.claim.clone();
+            let look = move |connection: &dyn Sql| claim.unattended(connection, &after, before);
+            match self.readers.read(look).await? {
+                None => return Ok(None),
+                Some((chain, Some(seen_at))) if !self.silence.lasts(&chain, seen_at) => after = chain,
+                Some((chain, _)) => break chain,
+            }
+        };
         let claim = self.chain.claim.clone();
         Self::write(Arc::clone(&self.server), 1, move |connection| claim.adopt(connection, chain)).await
     }

@@ -78,13 +78,14 @@ impl<'a> Query<'a> {
 
     /// Where a page begins, said so that both databases find it in an index instead of searching for it from the start.
     /// What the filter fixes is left out of the comparison where an index has it before the rest. A project is so before
-    /// its providers; but PostgreSQL would as soon take the index by provider then: to it, the project is a bound from
-    /// above.
+    /// its providers; but PostgreSQL would as soon take the index by provider then: to it alone, the project is a bound
+    /// from above.
     fn begin(&mut self, dialect: Dialect, filter: &'a Filter, after: Option<&'a Cursor>) {
         let in_project = after.is_some_and(|after| filter.project.as_ref() == Some(&after.project));
         let in_provider = after.is_some_and(|after| filter.provider.as_ref() == Some(&after.provider));
+        let is_bound = dialect == Dialect::Postgres && in_project && !in_provider;
         if let Some(project) = &filter.project {
-            self.bind(if in_project && !in_provider { "project <= ?" } else { "project = ?" }, [project.into()]);
+            self.bind(if is_bound { "project <= ?" } else { "project = ?" }, [project.into()]);
         }
         if let Some(provider) = &filter.provider {
             // An index by state has the provider behind the project: SQLite would sort for an equality, and not for a test.
@@ -95,6 +96,7 @@ impl<'a> Query<'a> {
         let (project, provider) = (("project", project.into()), ("provider", provider.into()));
         let mut place: Vec<(&str, Value<'a>)> = match (in_project, in_provider) {
             (true, true) => vec![],
+            (true, false) if !is_bound => vec![provider],
             (false, true) if filter.state.is_none() => vec![project],
             _ => vec![project, provider],
         };
@@ -136,15 +138,15 @@ mod tests {
         let of = |filter: &Filter, other: &Filter| Filter { state: other.state, ..filter.clone() };
         for (filter, index, range) in [
             (all.clone(), "live", "(project,provider,name)>(?,?,?)"),
-            (project.clone(), "live", "(project,provider,name)>(?,?,?) AND project<?"),
+            (project.clone(), "live", "project=? AND (provider,name)>(?,?)"),
             (provider.clone(), "live_by_provider", "provider=? AND (project,name)>(?,?)"),
             (both.clone(), "live", "project=? AND provider=? AND name>?"),
             (state.clone(), "live_by_state", "state=? AND (project,provider,name)>(?,?,?)"),
-            (of(&project, &state), "live_by_state", "state=? AND (project,provider,name)>(?,?,?) AND project<?"),
+            (of(&project, &state), "live", "project=? AND (provider,name)>(?,?)"),
             (of(&provider, &state), "live_by_state", "state=? AND (project,provider,name)>(?,?,?)"),
             (of(&both, &state), "live_by_state", "state=? AND project=? AND provider=? AND name>?"),
             (gone.clone(), "gone", "(project,provider,name,id)>(?,?,?,?)"),
-            (of(&project, &gone), "gone", "(project,provider,name,id)>(?,?,?,?) AND project<?"),
+            (of(&project, &gone), "gone", "project=? AND (provider,name,id)>(?,?,?)"),
             (of(&provider, &gone), "gone", "(project,provider,name,id)>(?,?,?,?)"),
             (of(&both, &gone), "gone", "project=? AND provider=? AND (name,id)>(?,?)"),
         ] {

@@ -214,3 +214,22 @@ fn records_of_a_chain_without_keys_are_found_in_a_file_too() {
         assert_eq!(page.records[0].1.instance, other);
     });
 }
+
+#[test]
+fn copies_of_the_log_go_on_where_they_were() {
+    let (place, database) = (Folder::new(), shared().create_database());
+    let (from, there, back) = (place.file("a.db"), place.database(&database), place.file("b.db"));
+    fill(&place.path("a.db"), 1, 20);
+    let set = "INSERT INTO audit_cursors (copy, reached) VALUES ('file', 7)";
+    assert_eq!(Connection::open(place.path("a.db")).unwrap().execute(set, []).unwrap(), 1);
+    migrated(&from, &there);
+    let chain = shared().psql(&database, "SELECT value FROM meta WHERE key = 'instance'");
+    let its_own = format!("copy = 'file of {chain}'");
+    let reached = shared().psql(&database, &format!("SELECT reached FROM audit_cursors WHERE {its_own}"));
+    assert_eq!(reached, "7");
+    shared().psql(&database, &format!("UPDATE audit_cursors SET reached = 9 WHERE {its_own}"));
+    migrated(&there, &back);
+    let reached = "SELECT reached FROM audit_cursors WHERE copy = 'file'";
+    let reached = Connection::open(place.path("b.db")).unwrap().query_row(reached, [], |row| row.get(0));
+    assert_eq!(reached, Ok(9));
+}

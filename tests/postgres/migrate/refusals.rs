@@ -119,6 +119,8 @@ fn half_a_vault_is_not_served_and_goes_on_from_its_own_source_alone() {
         assert!(told.contains("was moved to postgres://"), "{told}");
     });
     refused(&from, &to, &["--abandon"], IN_THE_WAY, "all of it is in postgres://");
+    // Nor is it emptied by whoever takes it for both ends.
+    refused(&to, &to, &["--abandon"], IN_THE_WAY, "what it holds comes from sqlite://");
     migrated(&from, &to);
     runtime().block_on(async { drop(open(&database).await.unwrap()) });
     refused(&from, &to, &["--abandon"], IN_THE_WAY, "all of it is in postgres://");
