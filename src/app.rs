@@ -32,7 +32,6 @@ use crate::kms::{Keyring, local};
 use crate::providers;
 use crate::providers::probe::Live;
 use crate::store::Store;
-use crate::task;
 use crate::vault::policy::LoadError;
 use crate::vault::{self, Admission, Allowance, Allowances, Limits, Parts, Testing, Vault};
 use crate::{http, memory, sinks, telemetry};
@@ -284,9 +283,9 @@ impl App {
             copies.spawn(sinks::checkpoints::follow(place, Arc::clone(&self.store), news, finish.subscribe()).boxed());
         }
         // Beside what is served: it reads the whole index of the wraps.
-        task::spawn(warn_of_unconfigured_keys(Arc::clone(&self.vault)));
-        let upkeep = task::spawn(Arc::clone(&self.vault).upkeep(self.closing.subscribe()));
-        let issuers = task::spawn(Arc::clone(&self.authenticator).upkeep(self.closing.subscribe()));
+        tokio::spawn(warn_of_unconfigured_keys(Arc::clone(&self.vault)).boxed());
+        let upkeep = tokio::spawn(Arc::clone(&self.vault).upkeep(self.closing.subscribe()).boxed());
+        let issuers = tokio::spawn(Arc::clone(&self.authenticator).upkeep(self.closing.subscribe()).boxed());
         stop.await;
         tracing::info!("draining");
         self.closing.send_replace(true);

@@ -31,6 +31,5 @@ pub mod pb;
 pub mod providers;
 pub mod sinks;
 pub mod store;
-mod task;
 pub mod telemetry;
 pub mod vault;

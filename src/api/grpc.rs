@@ -31,7 +31,6 @@ use crate::pb::v1::credential_service_server::{CredentialService, CredentialServ
 use crate::pb::v1::grant_service_server::{GrantService, GrantServiceServer};
 use crate::pb::v1::step_up_service_server::{StepUpService, StepUpServiceServer};
 use crate::pb::v1::*;
-use crate::task;
 use crate::vault::{Caller, Error};
 
 /// The services, with health and reflection beside them. Runs inside a runtime: health is kept current by a task.
@@ -42,7 +41,7 @@ pub fn grpc(api: Arc<Api>) -> Result<Router, Error> {
     let stepup = StepUpServiceServer::new(Grpc(Arc::clone(&api))).max_decoding_message_size(limit);
     let grants = GrantServiceServer::new(Grpc(Arc::clone(&api))).max_decoding_message_size(limit);
     let (reporter, health) = tonic_health::server::health_reporter();
-    task::spawn(report(reporter, Arc::clone(&api)));
+    tokio::spawn(report(reporter, Arc::clone(&api)));
     let described = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)

@@ -16,7 +16,6 @@ use super::rpc::Rpc;
 use super::status::{self, Fault};
 use super::{Api, digest};
 use crate::authn::{Peer, Presented};
-use crate::task;
 use crate::vault::{Caller, Error};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -70,7 +69,8 @@ where
         handler.call(&api, &caller, message).await
     };
     match rpc.changes {
-        true => task::spawn(work.in_current_span()).await.unwrap_or_else(|_| Err(panicked())),
+        // Boxed, here and elsewhere: tokio compiles what it is given as it is several times over.
+        true => tokio::spawn(work.in_current_span().boxed()).await.unwrap_or_else(|_| Err(panicked())),
         false => work.await,
     }
 }

@@ -11,7 +11,6 @@ use crate::app::migrate::Failed;
 use crate::app::{App, Error, Process};
 use crate::config::Config;
 use crate::crypto::Secret;
-use crate::task;
 
 /// Long enough to look around, short enough to be forgotten.
 const FIRST_TOKEN: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -97,7 +96,7 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
 fn reload_on_hangup(app: &App) -> Result<(), Failure> {
     let mut hangup = listen(SignalKind::hangup())?;
     let reload = app.reloader();
-    task::spawn(async move {
+    tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             if let Err(refused) = reload().await {
                 let cause = match &refused {

@@ -26,7 +26,6 @@ use tokio::sync::OnceCell;
 
 use super::{Cause, Context, Error, Kms, Wrapped};
 use crate::crypto::{self, Dek};
-use crate::task;
 
 /// What stands before the URI of the key that wraps the org keys.
 pub(super) const PREFIX: &str = "org+";
@@ -115,7 +114,7 @@ impl PerOrg {
     /// Also when nobody asks again.
     fn forget_later(&self, place: Place, cell: &Arc<OnceCell<Arc<OrgKey>>>) {
         let (held, cell, keep) = (Arc::downgrade(&self.held), Arc::downgrade(cell), self.keep);
-        task::spawn(async move {
+        tokio::spawn(async move {
             tokio::time::sleep(keep).await;
             let Some(held) = Weak::upgrade(&held) else { return };
             let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);

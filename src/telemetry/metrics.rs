@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::task::JoinHandle;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::Error;
-use crate::task;
 
 /// From a warm decrypt to the longest deadline.
 const SECONDS: [f64; 14] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
@@ -28,7 +28,7 @@ impl Metrics {
     pub(super) fn install(dropped: ErrorCounter) -> Result<Self, Error> {
         let handle = builder().and_then(PrometheusBuilder::install_recorder).map_err(|_| Error::Twice)?;
         describe();
-        let gathering = Gathering(task::spawn(gather(handle.clone())));
+        let gathering = Gathering(tokio::spawn(gather(handle.clone()).boxed()));
         Ok(Self { handle, dropped, _gathering: Arc::new(gathering) })
     }
 

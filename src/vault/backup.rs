@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -10,7 +11,6 @@ use tokio::sync::mpsc;
 use crate::crypto::backup::{FORMAT, Header, Writer};
 use crate::crypto::ledger::note::Signer;
 use crate::store::backup::{Cell, Piece, Rows, SCHEMA};
-use crate::task;
 use crate::vault::moving::End;
 use crate::vault::names::EVERYTHING;
 use crate::vault::opener::Opener;
@@ -51,7 +51,7 @@ impl Vault {
         let header = Header { format: FORMAT, schema: SCHEMA, instance, at: at.to_string() };
         let (chunks, ready) = mpsc::channel(AHEAD);
         let export = Export { chunks, bytes: Vec::new(), _turn: caller.turn.clone() };
-        task::spawn(export.run(header, rows, signer));
+        tokio::spawn(export.run(header, rows, signer).boxed());
         Ok(Opener::new(self, caller.clone()).pass(ready))
     }
 }

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use crate::crypto::Secret;
 use crate::store::{Credential, Path};
-use crate::task;
 use crate::vault::guard::{Opened, Permit, Withheld};
 use crate::vault::policy::Resource;
 use crate::vault::request::{Decrypt, Decrypted};
@@ -179,7 +179,7 @@ impl Vault {
             released
         };
         // A panic's words may quote the secret.
-        task::spawn(work).await.unwrap_or_else(|_| Err(Withheld::Failed(Error::bug("an opening did not end"))))
+        tokio::spawn(work.boxed()).await.unwrap_or_else(|_| Err(Withheld::Failed(Error::bug("an opening did not end"))))
     }
 
     pub(super) async fn changed_or(&self, credential: &Credential, error: Error) -> Withheld {

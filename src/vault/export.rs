@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
 
 use crate::crypto::ledger::export::{FORMAT, Header, Line, Text};
 use crate::crypto::ledger::merkle::{self, Frontier, Leaves, Prover};
 use crate::store::{AuditFilter, Checkpoint, Store};
-use crate::task;
 use crate::vault::ledger::PAGE;
 use crate::vault::moving::End;
 use crate::vault::names::EVERYTHING;
@@ -63,7 +63,7 @@ impl Vault {
         let filter = query.filter();
         let (store, turn) = (Arc::clone(&self.store), caller.turn.clone());
         let export = Export { store, newest, end, pieces, lines: Vec::new(), _turn: turn };
-        task::spawn(export.run(filter, known));
+        tokio::spawn(export.run(filter, known).boxed());
         Ok(Opener::new(self, caller.clone()).pass(ready))
     }
 }

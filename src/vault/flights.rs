@@ -8,7 +8,6 @@ use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
-use crate::task;
 use crate::vault::Error;
 use crate::vault::guard::Withheld;
 use crate::vault::probing::Found;
@@ -40,7 +39,7 @@ impl Flights {
             return (one.flight.clone(), Some(job));
         }
         let (work, landing) = (begin(job), Landing { flights: self.clone(), key });
-        let task = task::spawn(async move {
+        let task = tokio::spawn(async move {
             let _landing = landing;
             work.await
         });

@@ -13,13 +13,13 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use uuid::Uuid;
 
 use crate::crypto::{self, Dek, Seal};
 use crate::kms;
 use crate::store::{Change, Held, Holder, Resealed, SealedAs};
-use crate::task;
 use crate::vault::keeper::{self, Keeper};
 use crate::vault::moving::{AT_ONCE, End, Leave, Moving, News};
 use crate::vault::request::{Left, Reseal};
@@ -50,7 +50,7 @@ impl Vault {
         let result = result.await;
         let (leave, total) = self.guard.finish(trail, result).await?;
         let (moving, news) = Moving::begin(self, caller, leave, Action::Reseal, (total, request.rate));
-        task::spawn(Run { moving, request }.finish());
+        tokio::spawn(Run { moving, request }.finish().boxed());
         Ok(news)
     }
 

@@ -16,11 +16,11 @@ mod recipients;
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use futures_util::stream::BoxStream;
 
 use self::plan::Plan;
 use crate::store::Change;
-use crate::task;
 use crate::vault::moving::{End, Leave, Moving, News};
 use crate::vault::request::Rewrap;
 use crate::vault::trail::Trail;
@@ -39,7 +39,7 @@ impl Vault {
         let result = result.await;
         let (leave, plan) = self.guard.finish(trail, result).await?;
         let (moving, news) = Moving::begin(self, caller, leave, Action::Rewrap, (plan.total, request.rate));
-        task::spawn(Run { moving, request, plan }.finish());
+        tokio::spawn(Run { moving, request, plan }.finish().boxed());
         Ok(news)
     }
 }

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::store::{self, ApprovalChange, Change, Credential, FactorChange, Health, Target, Word as _};
-use crate::task;
 use crate::vault::guard::Guard;
 use crate::vault::trail::Trail;
 use crate::vault::{Action, Caller, Error, Vault, stepup, tally};
@@ -36,9 +36,9 @@ impl Vault {
         let mut end = tokio::time::interval(END);
         let mut count = tokio::time::interval(COUNT);
         let mut sum_up = tokio::time::interval(tally::EVERY);
-        let testing = task::spawn(Arc::clone(&self).keep_testing(shutdown.clone()));
-        let ledger = task::spawn(Arc::clone(&self).keep_ledger(shutdown.clone()));
-        let ending = task::spawn(Arc::clone(&self).keep_ending_orgs(shutdown.clone()));
+        let testing = tokio::spawn(Arc::clone(&self).keep_testing(shutdown.clone()).boxed());
+        let ledger = tokio::spawn(Arc::clone(&self).keep_ledger(shutdown.clone()).boxed());
+        let ending = tokio::spawn(Arc::clone(&self).keep_ending_orgs(shutdown.clone()).boxed());
         let others = self.store.is_shared().then(|| Arc::clone(&self).follow_others(shutdown.clone()));
         let others = others.map(tokio::spawn);
         // Only this program's `recover`, which needs the daemon stopped, proves it anew.

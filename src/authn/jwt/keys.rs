@@ -17,7 +17,6 @@ use super::issuer::Source;
 use super::jwks::KeySet;
 use super::remembered::Remembered;
 use crate::http::Client;
-use crate::task;
 use crate::vault::{Dependency, Error};
 
 /// Nobody can have an issuer asked more often, whatever they send.
@@ -86,7 +85,7 @@ impl Keys {
         *last = Some(Instant::now());
         let this = Arc::clone(self);
         // On its own, so that whoever asks and goes away does not take the answer from the others.
-        let fetching = task::spawn(async move {
+        let fetching = tokio::spawn(async move {
             this.fetch().await;
             drop(last);
         });

@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
@@ -60,7 +61,6 @@ use super::sql::orders::{Boxed, Newest, Order, QUEUE, Trouble};
 use super::sql::store::Engine;
 use super::sql::{Sql, backup, meta};
 use super::{Change, Draft, Error, Keep, Look, Receipt};
-use crate::task;
 
 /// Queries at the same time.
 const READERS: usize = 4;
@@ -120,7 +120,7 @@ impl Postgres {
         let (readers, chain, settled) =
             (Arc::clone(&store.readers), Arc::clone(&store.chain), Arc::clone(&store.settled));
         store.lease = Some(Lease::default());
-        store.news = Some(task::spawn(news::follow(readers, chain, settled)).abort_handle());
+        store.news = Some(tokio::spawn(news::follow(readers, chain, settled).boxed()).abort_handle());
         Ok(store)
     }
 

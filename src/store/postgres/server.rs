@@ -17,7 +17,6 @@ use super::connection::{Connection, Line};
 use super::errors::explain;
 use super::tls::Tls;
 use super::url::{Host, Password, Proof, Url};
-use crate::task;
 
 /// As the server's views call us.
 const NAME: &str = "strongroom";
@@ -106,11 +105,11 @@ impl Server {
         let (client, task) = match &self.tls {
             Some(tls) => {
                 let (client, connection) = config.connect(tls.clone()).await?;
-                (client, task::spawn(async move { tell(connection.await) }))
+                (client, tokio::spawn(async move { tell(connection.await) }))
             }
             None => {
                 let (client, connection) = config.connect(NoTls).await?;
-                (client, task::spawn(async move { tell(connection.await) }))
+                (client, tokio::spawn(async move { tell(connection.await) }))
             }
         };
         Ok((client, Line { task, end }))
