@@ -1,8 +1,8 @@
 //! The figures that the design promises, each beside what it is measured against, in one run on one machine.
 //!
 //! ```text
-//!   cargo bench                      everything, some seven minutes
-//!   cargo bench -- --quick           shorter and smaller, some two minutes
+//!   cargo bench                      everything; a million rows twice over, so it takes a while
+//!   cargo bench -- --quick           shorter and smaller
 //!   cargo bench -- warm setup        only these sections
 //! ```
 //!
