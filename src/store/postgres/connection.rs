@@ -1,13 +1,14 @@
 //! One connection. Every statement goes unnamed, in one round trip: poolers that give a transaction any connection lose
 //! named ones. For threads that may block: on a worker of the runtime it would panic.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::{join, join_all};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_postgres::types::{FromSql, ToSql, Type};
@@ -21,6 +22,11 @@ use super::server::Server;
 
 /// So many rows are fetched at most before they are handed on.
 const BATCH: usize = 256;
+
+/// So many wait at most to go with the next statement: what they hold lies in memory.
+const UNSENT: usize = 16;
+const SAVEPOINT: &str = "SAVEPOINT part";
+const RELEASE: &str = "RELEASE SAVEPOINT part";
 
 /// Whoever changes rows holds this one.
 const TAKE_TURN: &str = "SELECT id FROM turn WHERE id = 1 FOR UPDATE";
@@ -38,6 +44,13 @@ pub struct Connection {
     is_busy: Cell<bool>,
     transaction: Cell<Transaction>,
     failure: Cell<Option<Failure>>,
+    unsent: RefCell<Vec<Statement>>,
+}
+
+/// One whose outcome nobody waits for.
+struct Statement {
+    sql: String,
+    values: Vec<Value<'static>>,
 }
 
 /// What moves the bytes, and why it ended.
@@ -84,6 +97,7 @@ impl Connection {
             is_busy: Cell::new(false),
             transaction: Cell::new(Transaction::None),
             failure: Cell::new(None),
+            unsent: RefCell::default(),
         }
     }
 
@@ -162,6 +176,7 @@ impl Connection {
         if !self.is_in_transaction() {
             return Ok(());
         }
+        self.unsent.borrow_mut().clear();
         let outcome = self.batch("ROLLBACK");
         self.transaction.set(Transaction::None);
         if outcome.is_err() {
@@ -172,19 +187,24 @@ impl Connection {
 
     /// Begins a part of the transaction that can be undone alone. They may be nested.
     pub fn savepoint(&self) -> Result<(), Error> {
-        self.batch("SAVEPOINT part")
+        self.send(SAVEPOINT, &[])
     }
 
-    /// The part stays.
+    /// The part stays. What was sent for it has been done: if it fails, it fails here.
     pub fn release(&self) -> Result<(), Error> {
-        self.batch("RELEASE SAVEPOINT part")
+        if self.unsent.borrow().is_empty() { self.send(RELEASE, &[]) } else { self.batch(RELEASE) }
     }
 
     /// Undoes the part, also when a statement of it has failed; the transaction goes on.
     pub fn undo(&self) -> Result<(), Error> {
-        self.batch("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part")?;
-        if self.is_in_transaction() {
-            self.transaction.set(Transaction::Open);
+        let begun = self.unsent.borrow().iter().rposition(|statement| statement.sql == SAVEPOINT);
+        self.unsent.borrow_mut().truncate(begun.unwrap_or(0));
+        // Else the server has not heard of it.
+        if begun.is_none() {
+            self.batch(&format!("ROLLBACK TO {SAVEPOINT}; {RELEASE}"))?;
+            if self.is_in_transaction() {
+                self.transaction.set(Transaction::Open);
+            }
         }
         self.failure.set(None);
         Ok(())
@@ -227,15 +247,32 @@ impl Connection {
         self.trip(self.client.query_typed(sql, values))
     }
 
-    /// What the database's network is waited for, once for each statement.
+    /// What the database's network is waited for, once for each statement. What was sent before goes first.
     fn trip<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
         self.trips.increment(1);
-        self.wait(answer)
+        let unsent = self.unsent.take();
+        if unsent.is_empty() {
+            return self.wait(answer);
+        }
+        self.wait(async {
+            // The server gets them in the order in which they are asked for their answers first.
+            let (sent, answer) = join(self.all(&unsent), answer).await;
+            sent.and(answer)
+        })
+    }
+
+    /// Carries out statements, one after another; answers how the first failed that did.
+    async fn all(&self, statements: &[Statement]) -> Result<(), tokio_postgres::Error> {
+        let bound: Vec<_> = statements.iter().map(|statement| parameters(&statement.values)).collect();
+        let answers =
+            statements.iter().zip(&bound).map(|(statement, bound)| self.client.execute_typed(&statement.sql, bound));
+        join_all(answers).await.into_iter().find_map(Result::err).map_or(Ok(()), Err)
     }
 
     fn wait<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
         if self.is_busy.get() {
             // The rows that are handed on would have to be taken first, by whoever waits here.
+            self.note(Failure::Refused);
             return Err(Error::Unavailable("a statement while the rows of another are handed on".into()));
         }
         if self.is_broken.get() {
@@ -302,6 +339,15 @@ impl Sql for Connection {
     fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, Error> {
         let sql = numbered(sql);
         self.trip(self.client.execute_typed(&sql, &parameters(values)))
+    }
+
+    fn send(&self, sql: &str, values: &[Value<'_>]) -> Result<(), Error> {
+        if !self.is_in_transaction() || self.unsent.borrow().len() >= UNSENT {
+            return self.execute(sql, values).map(drop);
+        }
+        let values = values.iter().map(|value| value.clone().into_owned()).collect();
+        self.unsent.borrow_mut().push(Statement { sql: numbered(sql).into_owned(), values });
+        Ok(())
     }
 
     fn insert_numbered(&self, sql: &str, values: &[Value<'_>], column: &str) -> Result<u64, Error> {

@@ -408,10 +408,8 @@ impl Act<'_> {
         happened: &[(Happened, Option<u32>)],
         health: Option<(Health, Health)>,
     ) -> Result<Applied, Error> {
-        let mut newest_change = None;
-        for (what, version) in happened.iter().copied().chain(health.map(|_| (Happened::Health, None))) {
-            newest_change = Some(changes::insert(self.connection, &credential, what, version, self.at)?);
-        }
+        let happened: Vec<_> = happened.iter().copied().chain(health.map(|_| (Happened::Health, None))).collect();
+        let newest_change = changes::insert(self.connection, &credential, &happened, self.at)?;
         Ok(Applied { credential: Some(credential), newest_change, health, ..Applied::default() })
     }
 }

@@ -40,17 +40,23 @@ impl Happened {
     }
 }
 
-/// Adds a row and returns its sequence number.
+/// Adds a row for each, and answers the sequence number of the last, if there is one.
 pub fn insert(
     connection: &dyn Sql,
     credential: &Credential,
-    happened: Happened,
-    version: Option<u32>,
+    happened: &[(Happened, Option<u32>)],
     at: Timestamp,
-) -> Result<u64, Error> {
-    let sql = "INSERT INTO changes (org, credential_id, change, version, at) VALUES (?1, ?2, ?3, ?4, ?5)";
-    let row = values![&credential.path.org, &credential.id, happened.word(), version, at];
-    connection.insert_numbered(sql, row, "sequence")
+) -> Result<Option<u64>, Error> {
+    if happened.is_empty() {
+        return Ok(None);
+    }
+    let rows = vec!["(?1, ?2, ?3, ?, ?)"; happened.len()].join(", ");
+    let sql = format!("INSERT INTO changes (org, credential_id, at, change, version) VALUES {rows}");
+    let mut values = values![&credential.path.org, &credential.id, at].to_vec();
+    for (what, version) in happened {
+        values.extend([Value::from(what.word()), Value::from(*version)]);
+    }
+    connection.insert_numbered(&sql, &values, "sequence").map(Some)
 }
 
 pub fn newest(connection: &dyn Sql) -> Result<u64, Error> {

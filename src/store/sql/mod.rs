@@ -41,7 +41,13 @@ pub trait Sql {
     /// Answers how many rows it touched.
     fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, Error>;
 
-    /// Inserts a row that the table gives a number in this column, and answers the number.
+    /// As [`Self::execute`], for what nobody waits for. Over a network it goes with the next statement of the transaction,
+    /// and when it fails, that one does.
+    fn send(&self, sql: &str, values: &[Value<'_>]) -> Result<(), Error> {
+        self.execute(sql, values).map(drop)
+    }
+
+    /// Inserts rows that the table gives numbers in this column, and answers the last one's.
     fn insert_numbered(&self, sql: &str, values: &[Value<'_>], column: &str) -> Result<u64, Error>;
 }
 
@@ -142,15 +148,13 @@ impl dyn Sql + '_ {
     pub fn insert(&self, table: &str, row: &[(&str, Value<'_>)]) -> Result<(), Error> {
         let (columns, values): (Vec<_>, Vec<_>) = row.iter().cloned().unzip();
         let places = vec!["?"; columns.len()].join(", ");
-        self.execute(&format!("INSERT INTO {table} ({}) VALUES ({places})", columns.join(", ")), &values)?;
-        Ok(())
+        self.send(&format!("INSERT INTO {table} ({}) VALUES ({places})", columns.join(", ")), &values)
     }
 
     /// Writes these columns of the row of an id.
     pub fn update(&self, table: &str, id: Value<'_>, row: &[(&str, Value<'_>)]) -> Result<(), Error> {
         let (columns, mut values): (Vec<_>, Vec<_>) = row.iter().cloned().unzip();
         values.push(id);
-        self.execute(&format!("UPDATE {table} SET {} = ? WHERE id = ?", columns.join(" = ?, ")), &values)?;
-        Ok(())
+        self.send(&format!("UPDATE {table} SET {} = ? WHERE id = ?", columns.join(" = ?, ")), &values)
     }
 }

@@ -18,11 +18,10 @@ pub fn insert(connection: &dyn Sql, credential: Uuid, version: u32, test: &Probe
     let sql = "INSERT INTO org_integration_credential_tests (credential_id, version, at, outcome, reason, hint) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let row = values![&credential, version, test.at, &test.outcome, &test.reason, &test.hint];
-    connection.execute(sql, row)?;
+    connection.send(sql, row)?;
     let sql = "DELETE FROM org_integration_credential_tests WHERE credential_id = ?1 AND id <= (\
          SELECT id FROM org_integration_credential_tests WHERE credential_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
-    connection.execute(sql, values![&credential, KEPT])?;
-    Ok(())
+    connection.send(sql, values![&credential, KEPT])
 }
 
 pub fn newest(connection: &dyn Sql, credential: Uuid) -> Result<Vec<Tested>, Error> {

@@ -121,34 +121,29 @@ pub fn insert(connection: &dyn Sql, credential: Uuid, new: &NewVersion, at: Time
             ("expires_at", new.expires_at.into()),
             ("warnings", json(&new.warnings)?.into()),
         ],
-    )?;
-    Ok(())
+    )
 }
 
 pub fn set_state(connection: &dyn Sql, credential: Uuid, version: u32, state: VersionState) -> Result<(), Error> {
     let sql = "UPDATE org_integration_credential_states SET state = ?3 WHERE credential_id = ?1 AND version = ?2";
-    connection.execute(sql, values![&credential, version, state.word()])?;
-    Ok(())
+    connection.send(sql, values![&credential, version, state.word()])
 }
 
 pub fn set_activated(connection: &dyn Sql, credential: Uuid, version: u32, at: Timestamp) -> Result<(), Error> {
     let sql = "UPDATE org_integration_credential_states SET state = 'active', activated_at = ?3 \
          WHERE credential_id = ?1 AND version = ?2";
-    connection.execute(sql, values![&credential, version, at])?;
-    Ok(())
+    connection.send(sql, values![&credential, version, at])
 }
 
 pub fn set_probe(connection: &dyn Sql, credential: Uuid, version: u32, probe: &ProbeRecord) -> Result<(), Error> {
     let sql = "UPDATE org_integration_credential_states SET probe = ?3 WHERE credential_id = ?1 AND version = ?2";
-    connection.execute(sql, values![&credential, version, json(probe)?])?;
-    Ok(())
+    connection.send(sql, values![&credential, version, json(probe)?])
 }
 
 /// What a test found well stays known when a later one finds nothing out.
 pub fn set_learned(connection: &dyn Sql, credential: Uuid, version: u32, probe: &ProbeRecord) -> Result<(), Error> {
     let sql = "UPDATE org_integration_credential_states SET learned = ?3 WHERE credential_id = ?1 AND version = ?2";
-    connection.execute(sql, values![&credential, version, json(probe)?])?;
-    Ok(())
+    connection.send(sql, values![&credential, version, json(probe)?])
 }
 
 pub fn set_next_test(
@@ -160,8 +155,7 @@ pub fn set_next_test(
 ) -> Result<(), Error> {
     let sql = "UPDATE org_integration_credential_states SET probe_at = ?3, failures = ?4 \
          WHERE credential_id = ?1 AND version = ?2";
-    connection.execute(sql, values![&credential, version, at, failures])?;
-    Ok(())
+    connection.send(sql, values![&credential, version, at, failures])
 }
 
 /// The earliest next test among the version that is served and the newest, where that is pending.

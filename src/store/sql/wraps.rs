@@ -58,24 +58,22 @@ pub fn by_key(connection: &dyn Sql, first: &Holder, last: &Holder) -> Result<Vec
 /// Adds a wrap, in the place of one that was dropped where there is one of its size. One under the same key stays.
 pub fn put(connection: &dyn Sql, holder: &Holder, wrap: &Wrap) -> Result<(), Error> {
     let (holder, key) = (holder.bytes(), key(connection, &wrap.under())?);
-    let there = "SELECT 1 FROM wraps WHERE holder = ?1 AND key = ?2 AND live = 1";
-    if connection.exists(there, values![&holder, key])? {
-        return Ok(());
-    }
-    let free = "SELECT id FROM wraps WHERE live = 0 AND length(bytes) = ?1 AND length(holder) = ?2 LIMIT 1";
-    let size = values![wrap.bytes.len() as u64, holder.len() as u64];
-    let free = cells::first(connection, free, size, TABLE, |cells| cells.plain::<i64>())?;
+    let places = "SELECT (SELECT id FROM wraps WHERE holder = ?1 AND key = ?2 AND live = 1), \
+         (SELECT id FROM wraps WHERE live = 0 AND length(bytes) = ?3 AND length(holder) = ?4 LIMIT 1)";
+    let about = values![&holder, key, wrap.bytes.len() as u64, holder.len() as u64];
+    let found = cells::first(connection, places, about, TABLE, |cells| Ok((cells.plain()?, cells.plain()?)))?;
+    let (there, free): (Option<i64>, Option<i64>) = found.unwrap_or_default();
     match free {
+        _ if there.is_some() => Ok(()),
         Some(id) => {
             let sql = "UPDATE wraps SET live = 1, holder = ?2, key = ?3, bytes = ?4 WHERE id = ?1";
-            connection.execute(sql, values![id, holder, key, &wrap.bytes])?;
+            connection.send(sql, values![id, holder, key, &wrap.bytes])
         }
         None => {
             let sql = "INSERT INTO wraps (live, holder, key, bytes) VALUES (1, ?1, ?2, ?3)";
-            connection.execute(sql, values![holder, key, &wrap.bytes])?;
+            connection.send(sql, values![holder, key, &wrap.bytes])
         }
     }
-    Ok(())
 }
 
 fn dropping(dialect: Dialect) -> String {

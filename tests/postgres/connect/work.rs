@@ -127,6 +127,59 @@ fn a_transaction_with_a_failure_in_it_is_never_committed() {
 }
 
 #[test]
+fn what_nobody_waits_for_goes_with_the_next_statement_and_fails_with_it() {
+    let runtime = runtime();
+    let database = shared().create_database();
+    let sql = connected(&runtime, &database);
+    table(&sql);
+    let send = |name: &'static str| sql.send("INSERT INTO kept (name) VALUES (?)", &[name.into()]).unwrap();
+    let count = || number(&sql, "SELECT count(*) FROM kept", &[]);
+    let begin = || sql.begin(Isolation::ReadCommitted, OPEN, None).unwrap();
+
+    // In order, ahead of what is waited for, and more of them than wait at once.
+    begin();
+    (0..40).for_each(|_| sql.send("INSERT INTO kept (name) SELECT 'n' || count(*) FROM kept", &[]).unwrap());
+    assert_eq!(count().unwrap(), 40);
+    send("last");
+    sql.commit().unwrap();
+    assert_eq!(shared().psql(&database, "SELECT name FROM kept ORDER BY id DESC LIMIT 1"), "last");
+
+    // What failed is not committed, and the part that it was for is undone alone.
+    begin();
+    send("twice");
+    send("twice");
+    assert!(sql.commit().is_err());
+    assert_eq!(sql.failure(), Some(Failure::Duplicate));
+    begin();
+    sql.savepoint().unwrap();
+    send("one");
+    sql.release().unwrap();
+    sql.savepoint().unwrap();
+    send("two");
+    send("two");
+    assert!(sql.release().is_err(), "it fails where its part ends");
+    sql.undo().unwrap();
+    // Nothing of this one has reached the server.
+    sql.savepoint().unwrap();
+    send("three");
+    sql.undo().unwrap();
+    sql.savepoint().unwrap();
+    send("four");
+    assert_eq!(count().unwrap(), 43);
+    sql.undo().unwrap();
+    sql.commit().unwrap();
+    assert_eq!(count().unwrap(), 42);
+
+    // A transaction that is given up takes along what waits.
+    begin();
+    send("five");
+    sql.rollback().unwrap();
+    assert_eq!(count().unwrap(), 42);
+    send("at once");
+    assert_eq!(shared().psql(&database, "SELECT count(*) FROM kept"), "43");
+}
+
+#[test]
 fn a_deadlock_is_known_as_a_conflict() {
     let runtime = runtime();
     let database = shared().create_database();
