@@ -16,7 +16,9 @@ use super::chain::Chain;
 use super::connection::Connection;
 use super::desk::Desk;
 use super::errors::Failure;
+use super::news::NOTIFY;
 use super::record::Confirmations;
+use crate::store::sql::Sql as _;
 use crate::store::sql::apply::{Applied, apply};
 use crate::store::sql::orders::{Boxed, Done, Group, refused};
 use crate::store::sql::{confirm, grants, ledger, meta};
@@ -51,7 +53,7 @@ impl Changes {
         loop {
             self.desk.connect()?;
             let connection = self.desk.connection()?;
-            let transaction = Transaction::new(connection, &self.desk.chain);
+            let transaction = Transaction::new(connection, &self.desk.chain, self.desk.tells);
             match transaction.make(group) {
                 Ok((done, used)) => {
                     self.desk.note_uses(used);
@@ -74,6 +76,7 @@ impl Changes {
 struct Transaction<'a> {
     connection: &'a Connection,
     chain: &'a Chain,
+    tells: bool,
     records: Vec<Draft>,
     newest_change: Option<u64>,
     used: HashSet<(Uuid, i64)>,
@@ -88,10 +91,11 @@ struct Made {
 }
 
 impl<'a> Transaction<'a> {
-    fn new(connection: &'a Connection, chain: &'a Chain) -> Self {
+    fn new(connection: &'a Connection, chain: &'a Chain, tells: bool) -> Self {
         Self {
             connection,
             chain,
+            tells,
             records: Vec::new(),
             newest_change: None,
             used: HashSet::new(),
@@ -195,6 +199,9 @@ impl<'a> Transaction<'a> {
 
     /// Appends the records. Whoever answers meanwhile waits from here on.
     fn commit(&mut self) -> Result<u64, Error> {
+        if self.tells && self.newest_change.is_some() {
+            self.connection.send(NOTIFY, &[])?;
+        }
         let records: Vec<_> = self.records.iter().collect();
         let mut end = self.chain.end();
         let first = self.chain.append(&mut end, self.connection, &records, &Confirmations::default())?;

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::chain::Chain;
 use super::connection::Connection;
+use super::news::LISTEN;
 use super::server::Server;
 use crate::store::Error;
 use crate::store::sql::orders::Trouble;
@@ -23,6 +24,8 @@ pub struct Desk {
     /// Where connections live: not a thread that waits for them here.
     runtime: Handle,
     connection: Option<Connection>,
+    /// The server knows how those who listen are told.
+    pub tells: bool,
     refused: Option<(Instant, Error)>,
     trouble: Trouble,
     pub uses: Uses,
@@ -36,6 +39,7 @@ impl Desk {
             server,
             runtime,
             connection: None,
+            tells: false,
             refused: None,
             trouble,
             uses: Uses::default(),
@@ -56,6 +60,7 @@ impl Desk {
         self.connection = None;
         match self.runtime.block_on(self.server.connect()) {
             Ok(connection) => {
+                self.tells = connection.batch(LISTEN).is_ok();
                 self.connection = Some(connection);
                 self.refused = None;
                 Ok(())

@@ -117,10 +117,10 @@ impl Postgres {
             Claim::take(connection, entry).map(Some)
         };
         let mut store = Self::write(server, READERS, take).await?.ok_or_else(stopped)?;
-        let (readers, chain, settled) =
-            (Arc::clone(&store.readers), Arc::clone(&store.chain), Arc::clone(&store.settled));
+        let (server, readers) = (Arc::clone(&store.server), Arc::clone(&store.readers));
+        let (chain, settled) = (Arc::clone(&store.chain), Arc::clone(&store.settled));
         store.lease = Some(Lease::default());
-        store.news = Some(tokio::spawn(news::follow(readers, chain, settled).boxed()).abort_handle());
+        store.news = Some(tokio::spawn(news::follow(server, readers, chain, settled).boxed()).abort_handle());
         Ok(store)
     }
 

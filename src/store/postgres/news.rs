@@ -5,17 +5,26 @@ use std::time::{Duration, Instant};
 
 use super::chain::Chain;
 use super::pool::Pool;
+use super::server::Server;
 use super::settled::Settled;
 
-/// So often it is looked whether there is something new.
+/// Who changes rows says so to all who listen; empty, as only that it happened matters. Engines that speak PostgreSQL's
+/// protocol may lack it, and a pooler may lose it: it is looked all the same.
+pub const LISTEN: &str = "LISTEN strongroom_changes";
+pub const NOTIFY: &str = "NOTIFY strongroom_changes";
+
+/// So often it is looked whether there is something new, told or not.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Not sooner after another look, however much is told.
+const PAUSE: Duration = Duration::from_millis(20);
 const RENEW_EVERY: Duration = Duration::from_secs(20);
 
 /// Until it is aborted.
-pub async fn follow(readers: Arc<Pool>, chain: Arc<Chain>, settled: Arc<Settled>) {
+pub async fn follow(server: Arc<Server>, readers: Arc<Pool>, chain: Arc<Chain>, settled: Arc<Settled>) {
     let mut renewed = Instant::now();
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(PAUSE).await;
+        _ = tokio::time::timeout(LOOK_EVERY - PAUSE, server.told().notified()).await;
         let seen = Arc::clone(&settled);
         if let Ok(newest) = readers.read(move |connection| seen.watch(connection)).await {
             chain.newest.change.send_if_modified(|change| std::mem::replace(change, newest.max(*change)) < newest);

@@ -1,15 +1,18 @@
 //! One server, or several of which one takes writes: opens connections to it.
 
 use std::fs::File;
+use std::future::poll_fn;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
-use tokio_postgres::{CancelToken, Client, Config, NoTls};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, NoTls};
 use zeroize::Zeroizing;
 
 use super::super::Error;
@@ -49,6 +52,7 @@ pub struct Server {
     /// None: plain text.
     tls: Option<Tls>,
     patience: Patience,
+    told: Arc<Notify>,
 }
 
 impl Server {
@@ -60,7 +64,7 @@ impl Server {
                 Some(Tls::new(authorities.as_deref()).map_err(|cause| Error::Unavailable(format!("{url}: {cause}")))?)
             }
         };
-        let server = Self { url, tls, patience };
+        let server = Self { url, tls, patience, told: Arc::default() };
         server.password()?;
         Ok(server)
     }
@@ -71,6 +75,11 @@ impl Server {
 
     pub fn patience(&self) -> Patience {
         self.patience
+    }
+
+    /// Wakes whoever waits, when any connection is told of something that it listens for.
+    pub fn told(&self) -> &Notify {
+        &self.told
     }
 
     /// Opens a connection to the first host that can be reached, lets us in and takes writes.
@@ -96,20 +105,15 @@ impl Server {
 
     async fn open(&self, config: &Config) -> Result<(Client, Line), tokio_postgres::Error> {
         let end = Arc::new(OnceLock::new());
-        let told = Arc::clone(&end);
-        let tell = move |outcome: Result<(), tokio_postgres::Error>| {
-            if let Err(cause) = outcome {
-                let _ = told.set(explain(&cause));
-            }
-        };
+        let (told, cause) = (Arc::clone(&self.told), Arc::clone(&end));
         let (client, task) = match &self.tls {
             Some(tls) => {
                 let (client, connection) = config.connect(tls.clone()).await?;
-                (client, tokio::spawn(async move { tell(connection.await) }))
+                (client, tokio::spawn(carry(connection, told, cause)))
             }
             None => {
                 let (client, connection) = config.connect(NoTls).await?;
-                (client, tokio::spawn(async move { tell(connection.await) }))
+                (client, tokio::spawn(carry(connection, told, cause)))
             }
         };
         Ok((client, Line { task, end }))
@@ -158,6 +162,24 @@ impl Server {
             Password::File(file) => first_line(file)
                 .map(Some)
                 .map_err(|cause| Error::Unavailable(format!("password_file {}: {cause}", file.display()))),
+        }
+    }
+}
+
+/// Moves the bytes of a connection until it ends, and leaves why.
+async fn carry<S, T>(mut line: tokio_postgres::Connection<S, T>, told: Arc<Notify>, end: Arc<OnceLock<Error>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(message) = poll_fn(|context| line.poll_message(context)).await {
+        match message {
+            Ok(AsyncMessage::Notification(_)) => told.notify_one(),
+            Ok(_) => {}
+            Err(cause) => {
+                let _ = end.set(explain(&cause));
+                return;
+            }
         }
     }
 }

@@ -1,11 +1,13 @@
 //! A watch on one replica sees what the others change.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom::pb::v1::{DeleteCredentialRequest, WatchCredentialsRequest, WatchCredentialsResponse};
+use strongroom::store::postgres::{Patience, Server, Url};
 
 use super::{Credentials, World};
-use crate::daemon::{openai_key, runtime, setup};
+use crate::daemon::{decrypt, openai_key, runtime, setup};
 
 const CHANGES: usize = 120;
 
@@ -75,4 +77,22 @@ fn it_sees_all_in_order_and_goes_on_at_another() {
             assert_eq!(rest, seen[CHANGES / 3 + 1..]);
         }
     });
+}
+
+/// Replicas ask now and then; where the server can tell them, they need not wait until then.
+#[test]
+fn the_server_tells_whoever_listens_of_a_change_and_of_nothing_else() {
+    let world = World::new();
+    let (a, _b) = world.two();
+    let server = Arc::new(Server::new(Url::parse(&world.url()).unwrap(), Patience::default()).unwrap());
+    let runtime = runtime();
+    let connection = runtime.block_on(server.connect()).unwrap();
+    connection.batch("LISTEN strongroom_changes").unwrap();
+    let told =
+        |longest| runtime.block_on(async { tokio::time::timeout(longest, server.told().notified()).await.is_ok() });
+    let mut client = runtime.block_on(a.credentials(&a.token));
+    runtime.block_on(client.setup_credential(setup("acme", "one", &openai_key("one")))).unwrap();
+    assert!(told(Duration::from_secs(30)));
+    runtime.block_on(client.decrypt_credential(decrypt("acme", "one"))).unwrap();
+    assert!(!told(Duration::from_secs(1)), "an answer changes nothing");
 }
