@@ -241,6 +241,9 @@ impl Engine for Postgres {
     }
 
     async fn adopt(&self, after: &str, before: Option<Timestamp>) -> Result<Option<Self>, Error> {
+        if after.is_empty() {
+            self.silence.begin();
+        }
         let mut after = after.to_owned();
         let chain = loop {
             let claim = self.chain.claim.clone();
