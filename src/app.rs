@@ -285,12 +285,14 @@ impl App {
         // Beside what is served: it reads the whole index of the wraps.
         tokio::spawn(warn_of_unconfigured_keys(Arc::clone(&self.vault)).boxed());
         let upkeep = tokio::spawn(Arc::clone(&self.vault).upkeep(self.closing.subscribe()).boxed());
+        let others = tokio::spawn(Arc::clone(&self.vault).attend_to_others(self.closing.subscribe()).boxed());
         let issuers = tokio::spawn(Arc::clone(&self.authenticator).upkeep(self.closing.subscribe()).boxed());
         stop.await;
         tracing::info!("draining");
         self.closing.send_replace(true);
         open.join_all().await;
         upkeep.await.map_err(vault::Error::bug)?;
+        others.await.map_err(vault::Error::bug)?;
         issuers.await.map_err(vault::Error::bug)?;
         self.vault.record_counted().await;
         // Nothing more is recorded: the last checkpoint stands for all of it.

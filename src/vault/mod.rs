@@ -23,6 +23,7 @@ mod moving;
 mod names;
 mod opener;
 mod orgs;
+mod orphans;
 pub mod policy;
 mod probing;
 mod recover;

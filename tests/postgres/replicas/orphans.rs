@@ -33,6 +33,11 @@ fn signed(chain: &str) -> String {
     )
 }
 
+/// Whether the newest stands for all.
+fn covered(chain: &str) -> String {
+    signed(chain).replace("count(*), ", "")
+}
+
 async fn verified(daemon: &Daemon, token: &str, chain: &str) -> AuditChain {
     let verified = daemon.admin(token).await.verify_audit(VerifyAuditRequest {}).await.unwrap().into_inner();
     verified.chains.into_iter().find(|one| one.instance == chain).unwrap()
@@ -116,8 +121,7 @@ fn what_is_too_old_is_pruned_from_them_too() {
     let token = a.token.clone();
     let chain = runtime().block_on(write(&world, &b, &token, "one"));
     // The last records have come, and the newest checkpoint stands for them.
-    let covered = signed(&chain).replace("count(*), ", "");
-    world.awaits(&covered, "t");
+    world.awaits(&covered(&chain), "t");
     b.kill();
     let size = world.ask(&format!("SELECT max(size) FROM audit_checkpoints WHERE instance = '{chain}'"));
     // As if it had been the day before yesterday.
@@ -125,7 +129,7 @@ fn what_is_too_old_is_pruned_from_them_too() {
     world.ask(&format!("UPDATE audit_checkpoints SET {day} WHERE instance = '{chain}'"));
     age(&world, &chain);
     world.awaits(&format!("SELECT min(sequence) > {size} FROM audit_log WHERE instance = '{chain}'"), "t");
-    world.awaits(&covered, "t");
+    world.awaits(&covered(&chain), "t");
     let found = runtime().block_on(verified(&a, &token, &chain));
     assert_eq!((found.pruned.to_string(), found.broken_at), (size, 0), "{found:?}");
     // It is at rest.
@@ -159,4 +163,31 @@ fn copies_of_one_chain_do_not_hide_another() {
             }
         }
     });
+}
+
+#[test]
+fn while_much_is_taken_away_of_one_the_others_have_their_turn() {
+    let world = World::new();
+    let a = world.start_with("a", &world.url(), &format!("{OFTEN}keep = \"1d\"\n"));
+    let b = world.start_with("b", &world.url(), SELDOM);
+    let token = a.token.clone();
+    let chain = runtime().block_on(write(&world, &b, &token, "one"));
+    b.kill();
+    // The first that is looked at.
+    world.ask(
+        "INSERT INTO audit_log (instance, sequence, org, canonical, hash) \
+         SELECT '0', x, '*', '{}', decode(repeat('00', 32), 'hex') FROM generate_series(1, 300000) x; \
+         INSERT INTO audit_boundaries SELECT instance, max(sequence), max(position) FROM audit_log \
+         WHERE instance = '0' GROUP BY instance; \
+         ANALYZE audit_log",
+    );
+    world.ask(&format!(
+        "UPDATE instances SET holder = NULL WHERE instance = '{chain}'; INSERT INTO instances VALUES ('0', NULL, 0)"
+    ));
+    let own = runtime().block_on(write(&world, &a, &token, "two"));
+    world.awaits(&covered(&own), "t");
+    world.awaits(&signed(&chain), "1|t");
+    let left = world.ask("SELECT count(*) FROM audit_log WHERE canonical = '{}'").parse::<u32>().unwrap();
+    assert!(left > 0, "it waited until all was taken away");
+    assert!(left < 300_000, "nothing is taken away");
 }

@@ -1,0 +1,61 @@
+//! Audit chains that nobody writes any more: one replica at a time does for them what their processes have left undone. It
+//! prunes them, and signs for their last records. Beside its own chain, which does not wait for it.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::store::Store;
+use crate::vault::{Error, Vault};
+
+impl Vault {
+    /// Until shutdown.
+    pub async fn attend_to_others(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
+        if !self.store.is_shared() {
+            return;
+        }
+        let every = self.ledger.auditing.checkpoint_every;
+        let mut round = tokio::time::interval_at(Instant::now() + every, every);
+        round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = async { drop(shutdown.wait_for(|down| *down).await) } => return,
+                _ = round.tick() => {}
+            }
+            self.attend_to_each(&shutdown).await;
+        }
+    }
+
+    /// Where it ends in the middle of one, the claim to that chain ends some time after.
+    async fn attend_to_each(&self, shutdown: &watch::Receiver<bool>) {
+        let mut after = String::new();
+        while self.leads().await && !*shutdown.borrow() {
+            let adopted = match self.store.adopt(&after, self.cutoff()).await {
+                Ok(Some(adopted)) => adopted,
+                Ok(None) => return,
+                Err(error) => {
+                    return tracing::warn!(cause = %error, "audit chains that nobody writes could not be adopted");
+                }
+            };
+            let chain = adopted.instance().to_owned();
+            if let Err(error) = self.attend_to(adopted.as_ref(), shutdown).await {
+                metrics::counter!("strongroom_audit_checkpoint_failures_total").increment(1);
+                let cause = error.cause();
+                tracing::error!(chain, cause, "an audit chain that nobody writes was not looked after; trying again");
+            }
+            // It waits for what is under way.
+            _ = tokio::task::spawn_blocking(move || drop(adopted)).await;
+            after = chain;
+        }
+    }
+
+    async fn attend_to(&self, adopted: &dyn Store, shutdown: &watch::Receiver<bool>) -> Result<(), Error> {
+        let pruned = self.prune_audit(adopted, shutdown).await;
+        let (signer, newest) = (self.audit_signer(adopted).await?, watch::Sender::new(0));
+        self.sign(adopted, &signer, &newest).await?;
+        let (chain, size) = (adopted.instance(), *newest.borrow());
+        tracing::info!(chain, size, "nobody writes this audit chain any more; it is signed for up to its end");
+        pruned.map(drop)
+    }
+}
