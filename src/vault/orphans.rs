@@ -52,10 +52,14 @@ impl Vault {
 
     async fn attend_to(&self, adopted: &dyn Store, shutdown: &watch::Receiver<bool>) -> Result<(), Error> {
         let pruned = self.prune_audit(adopted, shutdown).await;
-        let (signer, newest) = (self.audit_signer(adopted).await?, watch::Sender::new(0));
-        self.sign(adopted, &signer, &newest).await?;
-        let (chain, size) = (adopted.instance(), *newest.borrow());
-        tracing::info!(chain, size, "nobody writes this audit chain any more; it is signed for up to its end");
+        let (chain, size) = (adopted.instance(), *adopted.newest_record().borrow());
+        let signed = adopted.checkpoint(chain, u64::MAX).await?.map_or(0, |newest| newest.size);
+        if signed < size {
+            let (signer, newest) = (self.audit_signer(adopted).await?, watch::Sender::new(0));
+            self.sign(adopted, &signer, &newest).await?;
+            let size = *newest.borrow();
+            tracing::info!(chain, size, "nobody writes this audit chain any more; it is signed for up to its end");
+        }
         pruned.map(drop)
     }
 }

@@ -213,13 +213,26 @@ async fn a_chain_that_nobody_writes_is_one_process_s_at_a_time() {
     let adopted = self::adopted(&other).await;
     assert_eq!(adopted.commit(Change::Record, draft("test").into()).await.unwrap().sequence, 2);
     let refused = stale.commit(Change::Record, draft("test").into()).await.unwrap_err().to_string();
-    assert!(refused.contains("another process goes on with the audit chain"), "{refused}");
+    assert!(refused.contains("this process writes the audit chain"), "{refused}");
     assert!(stale.keep(Keep::Sweep).await.is_err());
     drop(stale);
     assert_eq!(adopted.commit(Change::Record, draft("test").into()).await.unwrap().sequence, 3);
     drop(adopted);
     assert_eq!(place.ask("SELECT count(*) FROM leases"), "1", "its own lease is not given back with it");
     assert_eq!(place.open().await.instance(), chain);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_one_that_has_written_nothing_leaves_nothing() {
+    let place = Database::new();
+    let (one, dead) = (place.open().await, place.open().await);
+    let chain = dead.instance().to_owned();
+    let _dead = std::mem::ManuallyDrop::new(dead);
+    place.ask(&format!("UPDATE instances SET holder = '\\x{}' WHERE instance = '{chain}'", "00".repeat(16)));
+    place.age(&chain);
+    assert_ne!(place.open().await.instance(), chain, "it may only be silent");
+    drop(adopted(&one).await);
+    assert_eq!(place.ask(&format!("SELECT count(*) FROM instances WHERE instance = '{chain}'")), "0");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

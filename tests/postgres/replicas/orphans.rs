@@ -6,7 +6,7 @@ use strongroom::pb::v1::{AuditChain, VerifyAuditRequest};
 use super::World;
 use crate::daemon::{Daemon, decrypt, openai_key, runtime, setup};
 
-const OFTEN: &str = "[audit]\ncheckpoint_every = \"200ms\"\n";
+pub const OFTEN: &str = "[audit]\ncheckpoint_every = \"200ms\"\n";
 const SELDOM: &str = "[audit]\ncheckpoint_every = \"1h\"\n";
 
 /// Some records in the chain of a replica, and which one that is.
@@ -21,7 +21,7 @@ async fn write(world: &World, daemon: &Daemon, token: &str, name: &str) -> Strin
 }
 
 /// As if eleven minutes had gone by since its process was heard of.
-fn age(world: &World, chain: &str) {
+pub fn age(world: &World, chain: &str) {
     world.ask(&format!("UPDATE instances SET seen_at = seen_at - 660 * 1000000 WHERE instance = '{chain}'"));
 }
 
@@ -163,6 +163,28 @@ fn copies_of_one_chain_do_not_hide_another() {
             }
         }
     });
+}
+
+#[test]
+fn one_alone_that_crashes_again_and_again_takes_up_what_it_has_left() {
+    let world = World::new();
+    let mut daemon = world.start_with("a", &world.url(), OFTEN);
+    let token = daemon.token.clone();
+    let mut chain = runtime().block_on(write(&world, &daemon, &token, "n0"));
+    for round in 1..3 {
+        // Nothing is left to be done for it, but to let it go.
+        world.awaits(&covered(&chain), "t");
+        daemon.kill();
+        age(&world, &chain);
+        daemon = world.start_with("a", &world.url(), OFTEN);
+        let next = runtime().block_on(write(&world, &daemon, &token, &format!("n{round}")));
+        assert_ne!(next, chain, "nobody has looked twice");
+        // After a minute it has the lease.
+        world.ask("UPDATE leases SET until = 0");
+        world.awaits(&format!("SELECT holder IS NULL FROM instances WHERE instance = '{chain}'"), "t");
+        chain = next;
+    }
+    assert_eq!(world.ask("SELECT count(*) FROM instances"), "2");
 }
 
 #[test]
