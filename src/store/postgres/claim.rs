@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::connection::Connection;
-use crate::store::Error;
 use crate::store::migration::Entry;
 use crate::store::sql::values;
 use crate::store::sql::{Sql, cells, meta};
+use crate::store::{Error, Takers};
 
 /// Who has not said for so long that it is there has died. Longer than any statement, pause or partition that a process
 /// comes back from; one that does come back writes nothing any more.
@@ -77,8 +77,9 @@ impl Claim {
         connection: &dyn Sql,
         after: &str,
         before: Option<Timestamp>,
+        takers: &Takers,
     ) -> Result<Option<(String, Option<i64>)>, Error> {
-        let undone = undone(before).join(" OR ");
+        let undone = undone(before, takers).join(" OR ");
         let sql = format!(
             "SELECT i.instance, CASE WHEN i.holder <> ?3 THEN i.seen_at END FROM instances i \
              WHERE i.instance > ?1 AND i.instance <> ?2 AND {} AND (i.holder IS NOT NULL OR {undone}) \
@@ -130,12 +131,12 @@ fn is_free() -> String {
 }
 
 /// What may be left to be done for a chain, each as a condition.
-fn undone(before: Option<Timestamp>) -> Vec<String> {
+fn undone(before: Option<Timestamp>, takers: &Takers) -> Vec<String> {
     let newest =
         |what: &str, table: &str| format!("(SELECT max(t.{what}) FROM {table} t WHERE t.instance = i.instance)");
     let begun =
         |what: &str| format!("coalesce((SELECT b.{what} FROM audit_boundaries b WHERE b.instance = i.instance), 0)");
-    let checkpoints = newest("size", "audit_checkpoints");
+    let (records, checkpoints) = (newest("position", "audit_log"), newest("size", "audit_checkpoints"));
     let mut undone = vec![format!("{} > coalesce({checkpoints}, 0)", newest("sequence", "audit_log"))];
     // Whoever keeps all for ever takes nothing away.
     if let Some(before) = before.map(Timestamp::as_microsecond) {
@@ -149,6 +150,14 @@ fn undone(before: Option<Timestamp>) -> Vec<String> {
             begun("position")
         ));
     }
+    let reached = |copy: &str| {
+        format!("coalesce((SELECT a.reached FROM audit_cursors a WHERE a.copy = '{copy} of ' || i.instance), 0)")
+    };
+    // What was pruned reaches no copy any more.
+    undone.extend(
+        takers.records.iter().map(|copy| format!("{records} > greatest({}, {})", reached(copy), begun("position"))),
+    );
+    undone.extend(takers.checkpoints.iter().map(|copy| format!("{checkpoints} > {}", reached(copy))));
     undone
 }
 

@@ -7,10 +7,10 @@ use super::World;
 use crate::daemon::{Daemon, decrypt, openai_key, runtime, setup};
 
 pub const OFTEN: &str = "[audit]\ncheckpoint_every = \"200ms\"\n";
-const SELDOM: &str = "[audit]\ncheckpoint_every = \"1h\"\n";
+pub const SELDOM: &str = "[audit]\ncheckpoint_every = \"1h\"\n";
 
 /// Some records in the chain of a replica, and which one that is.
-async fn write(world: &World, daemon: &Daemon, token: &str, name: &str) -> String {
+pub async fn write(world: &World, daemon: &Daemon, token: &str, name: &str) -> String {
     let mut client = daemon.credentials(token).await;
     client.setup_credential(setup("acme", name, &openai_key(name))).await.unwrap();
     for _ in 0..3 {
@@ -26,7 +26,7 @@ pub fn age(world: &World, chain: &str) {
 }
 
 /// How many checkpoints there are of a chain, and whether the newest stands for all.
-fn signed(chain: &str) -> String {
+pub fn signed(chain: &str) -> String {
     format!(
         "SELECT count(*), max(size) = (SELECT max(sequence) FROM audit_log WHERE instance = '{chain}') \
          FROM audit_checkpoints WHERE instance = '{chain}'"
@@ -34,7 +34,7 @@ fn signed(chain: &str) -> String {
 }
 
 /// Whether the newest stands for all.
-fn covered(chain: &str) -> String {
+pub fn covered(chain: &str) -> String {
     signed(chain).replace("count(*), ", "")
 }
 
