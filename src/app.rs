@@ -2,6 +2,7 @@
 
 pub mod backup;
 mod check;
+mod copies;
 pub mod keys;
 pub mod migrate;
 pub mod policy;
@@ -35,6 +36,7 @@ use crate::store::Store;
 use crate::vault::policy::LoadError;
 use crate::vault::{self, Admission, Allowance, Allowances, Limits, Parts, Testing, Vault};
 use crate::{http, memory, sinks, telemetry};
+use copies::Copies;
 use services::Services;
 use store::Place;
 
@@ -137,9 +139,6 @@ pub enum Error {
     Vault(#[from] vault::Error),
 }
 
-/// How long copies of the audit log may take for what is left at the end.
-const LAST_COPIES: Duration = Duration::from_secs(3);
-
 /// The open doors, and where they are.
 pub struct Doors {
     grpc: Listener,
@@ -218,7 +217,7 @@ impl App {
         if let Some(file) = &config.audit.checkpoint_file {
             follows(&vault, file).await?;
         }
-        let passed_on = checkpoints(&config)?;
+        let passed_on = copies::checkpoints(&config)?;
 
         let failures = config.limits.failed_authentications;
         let authenticator = Authenticator::new(Arc::clone(&store), Arc::clone(&vault), callers, client, failures);
@@ -276,29 +275,26 @@ impl App {
                 open.spawn(listen::serve(listener, service, settings.clone(), closing).boxed());
             }
         }
-        let (mut copies, finish) = (JoinSet::new(), watch::Sender::new(false));
-        sinks::start(places(&self.config)?, &self.store, &mut copies, &finish.subscribe()).map_err(Error::Audit)?;
-        for place in self.passed_on {
-            let news = self.vault.newest_checkpoint();
-            copies.spawn(sinks::checkpoints::follow(place, Arc::clone(&self.store), news, finish.subscribe()).boxed());
-        }
+        let news = || self.vault.newest_checkpoint();
+        let places = copies::places(&self.config)?;
+        let (copies, others) = Copies::start(places, self.passed_on, &self.store, news, self.closing.subscribe())?;
         // Beside what is served: it reads the whole index of the wraps.
         tokio::spawn(warn_of_unconfigured_keys(Arc::clone(&self.vault)).boxed());
         let upkeep = tokio::spawn(Arc::clone(&self.vault).upkeep(self.closing.subscribe()).boxed());
+        let others = Arc::clone(&self.vault).attend_to_others(others, self.closing.subscribe());
+        let others = tokio::spawn(others.boxed());
         let issuers = tokio::spawn(Arc::clone(&self.authenticator).upkeep(self.closing.subscribe()).boxed());
         stop.await;
         tracing::info!("draining");
         self.closing.send_replace(true);
         open.join_all().await;
         upkeep.await.map_err(vault::Error::bug)?;
+        others.await.map_err(vault::Error::bug)?;
         issuers.await.map_err(vault::Error::bug)?;
         self.vault.record_counted().await;
         // Nothing more is recorded: the last checkpoint stands for all of it.
         self.vault.checkpoint_or_say_why().await;
-        finish.send_replace(true);
-        if tokio::time::timeout(LAST_COPIES, async { while copies.join_next().await.is_some() {} }).await.is_err() {
-            tracing::warn!("a copy of the audit log does not get through; the rest is copied after the next start");
-        }
+        copies.finish().await;
         Ok(())
     }
 
@@ -398,35 +394,6 @@ async fn follows(vault: &Vault, file: &Path) -> Result<(), Error> {
         }
         Ok(_) => Ok(()),
     }
-}
-
-fn checkpoints(config: &Config) -> Result<Vec<sinks::checkpoints::Place>, Error> {
-    let audit = &config.audit;
-    let file = audit.checkpoint_file.clone().map(sinks::checkpoints::Place::File);
-    let url = match audit.checkpoint_url.as_str() {
-        "" => None,
-        url => Some(
-            sinks::checkpoints::Place::url(client(&config.outbound)?, url)
-                .map_err(|why| Error::Audit(format!("audit.checkpoint_url {why}")))?,
-        ),
-    };
-    Ok(file.into_iter().chain(url).collect())
-}
-
-/// Where copies of the audit log go.
-fn places(config: &Config) -> Result<Vec<sinks::Place>, Error> {
-    let config::Audit { file, stdout, syslog, otlp, .. } = &config.audit;
-    let address = Some(&syslog.address).filter(|address| !address.is_empty());
-    let address = address.map(|address| address.parse::<sinks::Address>()).transpose();
-    let address = address.map_err(|why| Error::Audit(format!("audit.syslog.address {why}")))?;
-    let endpoint = Some(otlp.endpoint.clone()).filter(|endpoint| !endpoint.is_empty());
-    let places = [
-        file.path.clone().map(sinks::Place::File),
-        stdout.enabled.then_some(sinks::Place::Stdout),
-        address.map(sinks::Place::Syslog),
-        endpoint.map(sinks::Place::Otlp),
-    ];
-    Ok(places.into_iter().flatten().collect())
 }
 
 fn client(outbound: &config::Outbound) -> Result<http::Client, Error> {

@@ -9,7 +9,7 @@ use super::keys::Missing;
 use super::rules::Rules;
 use super::services::Services;
 use super::store::Place;
-use super::{App, Error, client, keys, no_strangers, places};
+use super::{App, Error, client, copies, keys, no_strangers};
 use crate::api::listen;
 use crate::config::Config;
 use crate::store::Look;
@@ -22,7 +22,7 @@ impl App {
             listen::check_still_good(cert).map_err(Error::Tls)?;
         }
         let client = client(&config.outbound)?;
-        places(&config)?;
+        copies::places(&config)?;
         for (key, file) in
             [("audit.file.path", &config.audit.file.path), ("audit.checkpoint_file", &config.audit.checkpoint_file)]
         {

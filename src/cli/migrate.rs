@@ -14,7 +14,7 @@ use super::view;
 use crate::app::Error;
 use crate::app::migrate::{self, Moved, Progress, Step};
 
-/// Move the vault from SQLite to PostgreSQL, or back: all rows as they are, compared when they are copied.
+/// Move the vault from SQLite to PostgreSQL, or back: all rows as they are, compared once all are there.
 ///
 /// Stop the daemon first. The target must be new; killed at any moment, the same command goes on where it was. When all is
 /// proven, the source is marked as moved, and no daemon serves from it any more. It needs no key and no configuration.

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use super::{Pause, cursor, file, lag};
 use crate::crypto::ledger::note::{self, Note};
 use crate::http::{Client, Hosts, Request};
-use crate::store::{Checkpoint, Keep, Store};
+use crate::store::{self, Checkpoint, Keep, Store};
 
 const PAGE: u32 = 100;
 
@@ -74,53 +75,82 @@ impl Place {
     }
 }
 
-/// Passes on every checkpoint, until shutdown; then those that are left, once.
-pub async fn follow(
-    place: Place,
-    store: Arc<dyn Store>,
-    mut news: watch::Receiver<u64>,
-    mut shutdown: watch::Receiver<bool>,
-) {
-    let name = place.name();
-    let mut pause = Pause::of(name);
-    loop {
-        news.borrow_and_update();
-        let last = *shutdown.borrow();
-        let failed = match pass_on(&place, store.as_ref()).await {
-            Ok(()) => {
-                pause.over();
-                None
-            }
-            failed => failed.err(),
-        };
-        match failed {
-            Some(cause) if last => return tracing::warn!(copy = name, cause, "passed on after the next start"),
-            Some(cause) => pause.after(&cause, &mut shutdown).await,
-            None if last => return,
-            None => tokio::select! {
-                _ = news.changed() => {}
-                () = async { drop(shutdown.wait_for(|down| *down).await) } => {}
-            },
-        }
-    }
+/// A place that is open. Whoever hands on to it takes turns: two that append to one file would spoil it.
+#[derive(Clone)]
+pub struct Copy {
+    pub(super) name: &'static str,
+    place: Arc<Mutex<Place>>,
 }
 
-async fn pass_on(place: &Place, store: &dyn Store) -> Result<(), String> {
-    let name = place.name();
-    let unread = |error: crate::store::Error| error.to_string();
-    let copy = cursor(name, store);
-    let mut reached = store.cursor(&copy).await.map_err(unread)?.unwrap_or_default();
-    loop {
-        let page = store.checkpoints(store.instance(), reached, PAGE).await.map_err(unread)?;
-        lag(name).set(page.last().map_or(0, |last| last.size - reached) as f64);
-        if page.is_empty() {
-            return Ok(());
+impl Copy {
+    pub fn to(place: Place) -> Self {
+        Self { name: place.name(), place: Arc::new(Mutex::new(place)) }
+    }
+
+    /// Passes on every checkpoint, until shutdown; then those that are left, once.
+    pub async fn follow(
+        self,
+        store: Arc<dyn Store>,
+        mut news: watch::Receiver<u64>,
+        mut shutdown: watch::Receiver<bool>,
+    ) {
+        let name = self.name;
+        let mut pause = Pause::of(name);
+        loop {
+            news.borrow_and_update();
+            let last = *shutdown.borrow();
+            let failed = match self.pass_on(store.as_ref()).await {
+                Ok(()) => {
+                    pause.over();
+                    None
+                }
+                failed => failed.err(),
+            };
+            match failed {
+                Some(cause) if last => return tracing::warn!(copy = name, cause, "passed on after the next start"),
+                Some(cause) => pause.after(&cause, &mut shutdown).await,
+                None if last => return,
+                None => tokio::select! {
+                    _ = news.changed() => {}
+                    () = async { drop(shutdown.wait_for(|down| *down).await) } => {}
+                },
+            }
         }
-        for checkpoint in page {
-            place.hand_on(&checkpoint).await?;
+    }
+
+    async fn pass_on(&self, store: &dyn Store) -> Result<(), String> {
+        let name = self.name;
+        let tell = |behind: u64| lag(name).set(behind as f64);
+        while self.some(self.place.lock().await, store, PAGE, tell).await? > 0 {}
+        Ok(())
+    }
+
+    /// Passes on the next checkpoint of a chain that nobody writes any more. How many there were.
+    pub(super) async fn next(&self, chain: &dyn Store, until: Instant) -> Result<usize, String> {
+        let place = timeout_at(until, self.place.lock()).await;
+        let place = place.map_err(|_| "it is busy with other checkpoints".to_owned())?;
+        self.some(place, chain, 1, |_| ()).await
+    }
+
+    /// The next of a chain, at most so many; keeps how far they have come. Tells by how many records it was behind.
+    async fn some(
+        &self,
+        place: MutexGuard<'_, Place>,
+        store: &dyn Store,
+        limit: u32,
+        tell: impl Fn(u64),
+    ) -> Result<usize, String> {
+        let failed = |error: store::Error| error.to_string();
+        let copy = cursor(self.name, store);
+        let mut reached = store.cursor(&copy).await.map_err(failed)?.unwrap_or_default();
+        let page = store.checkpoints(store.instance(), reached, limit).await.map_err(failed)?;
+        tell(page.last().map_or(0, |last| last.size - reached));
+        for checkpoint in &page {
+            place.hand_on(checkpoint).await?;
             reached = checkpoint.size;
-            store.keep(Keep::Cursor { copy: copy.clone(), reached }).await.map_err(unread)?;
+            store.keep(Keep::Cursor { copy: copy.clone(), reached }).await.map_err(failed)?;
         }
+        Ok(page.len())
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod checkpoints;
 mod file;
+pub mod others;
 mod otlp;
 mod stdout;
 mod syslog;
@@ -14,11 +15,10 @@ mod thread;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt as _;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{Mutex, watch};
+use tokio::time;
 
-use crate::store::{Chained, Keep, Store};
+use crate::store::{self, Chained, Keep, Store};
 
 /// So many records are handed on at a time.
 const PAGE: u32 = 500;
@@ -92,33 +92,26 @@ fn lines(records: &[Chained]) -> Vec<u8> {
     text
 }
 
-/// Follows the log with a copy in each place, until shutdown.
-pub fn start(
-    places: Vec<Place>,
-    store: &Arc<dyn Store>,
-    tasks: &mut JoinSet<()>,
-    shutdown: &watch::Receiver<bool>,
-) -> Result<(), String> {
-    for place in places {
-        let name = place.name();
-        let sink = Sink::open(place).map_err(|cause| format!("audit.{name}: {cause}"))?;
-        tasks.spawn(Copy { name, sink, store: Arc::clone(store) }.follow(shutdown.clone()).boxed());
-    }
-    Ok(())
-}
-
-struct Copy {
+/// A place that is open. Whoever hands on to it takes turns: this process's own chain, and those of others that have died.
+#[derive(Clone)]
+pub struct Copy {
     name: &'static str,
-    sink: Sink,
-    store: Arc<dyn Store>,
+    sink: Arc<Mutex<Sink>>,
 }
 
 impl Copy {
-    async fn follow(mut self, mut shutdown: watch::Receiver<bool>) {
+    pub fn open(place: Place) -> Result<Self, String> {
+        let name = place.name();
+        let sink = Sink::open(place).map_err(|cause| format!("audit.{name}: {cause}"))?;
+        Ok(Self { name, sink: Arc::new(Mutex::new(sink)) })
+    }
+
+    /// Follows the log that a store writes, until shutdown.
+    pub async fn follow(self, store: Arc<dyn Store>, mut shutdown: watch::Receiver<bool>) {
         let mut pause = Pause::of(self.name);
-        let mut news = self.store.newest_record();
+        let mut news = store.newest_record();
         let mut reached = loop {
-            match self.store.cursor(&cursor(self.name, self.store.as_ref())).await {
+            match store.cursor(&cursor(self.name, store.as_ref())).await {
                 Ok(reached) => break reached.unwrap_or_default(),
                 Err(error) => pause.after(&error.to_string(), &mut shutdown).await,
             }
@@ -126,7 +119,7 @@ impl Copy {
         let (mut kept, mut kept_at, mut next) = (reached, Instant::now(), None);
         loop {
             news.borrow_and_update();
-            let page = match self.store.chained(reached, PAGE).await {
+            let page = match store.chained(reached, PAGE).await {
                 Ok(page) => page,
                 Err(error) if *shutdown.borrow() => return tracing::warn!(copy = self.name, %error, "not finished"),
                 Err(error) => {
@@ -136,7 +129,7 @@ impl Copy {
             };
             let Some((first, last)) = page.first().zip(page.last()) else {
                 lag(self.name).set(0.0);
-                if kept != reached && self.keep(reached).await {
+                if kept != reached && self.keep(store.as_ref(), reached).await {
                     (kept, kept_at) = (reached, Instant::now());
                 }
                 if *shutdown.borrow() {
@@ -160,12 +153,12 @@ impl Copy {
                 Ok(()) => {
                     (reached, next) = (last.position, Some(last.sequence + 1));
                     pause.over();
-                    if kept_at.elapsed() >= KEEP_EVERY && self.keep(reached).await {
+                    if kept_at.elapsed() >= KEEP_EVERY && self.keep(store.as_ref(), reached).await {
                         (kept, kept_at) = (reached, Instant::now());
                     }
                 }
                 Err(cause) if *shutdown.borrow() => {
-                    self.keep(reached).await;
+                    self.keep(store.as_ref(), reached).await;
                     return tracing::warn!(copy = self.name, cause, "the rest is copied after the next start");
                 }
                 Err(cause) => pause.after(&cause, &mut shutdown).await,
@@ -174,9 +167,9 @@ impl Copy {
     }
 
     /// However long it takes: the lag grows meanwhile.
-    async fn hand_on(&mut self, page: &[Chained], first: u64, news: &watch::Receiver<u64>) -> Result<(), String> {
+    async fn hand_on(&self, page: &[Chained], first: u64, news: &watch::Receiver<u64>) -> Result<(), String> {
         let name = self.name;
-        let mut handed = std::pin::pin!(self.sink.hand_on(page));
+        let mut handed = std::pin::pin!(async { self.sink.lock().await.hand_on(page).await });
         loop {
             lag(name).set((*news.borrow() + 1).saturating_sub(first) as f64);
             tokio::select! {
@@ -187,9 +180,25 @@ impl Copy {
     }
 
     /// A cursor that is behind only makes records come twice.
-    async fn keep(&self, reached: u64) -> bool {
-        let copy = cursor(self.name, self.store.as_ref());
-        self.store.keep(Keep::Cursor { copy, reached }).await.is_ok()
+    async fn keep(&self, store: &dyn Store, reached: u64) -> bool {
+        let copy = cursor(self.name, store);
+        store.keep(Keep::Cursor { copy, reached }).await.is_ok()
+    }
+
+    /// Hands on the next records of a chain that nobody writes any more, and keeps how far that has come. How many there
+    /// were. Nobody else hands on to this place meanwhile.
+    async fn next(&self, chain: &dyn Store, until: time::Instant) -> Result<usize, String> {
+        let failed = |error: store::Error| error.to_string();
+        let sink = time::timeout_at(until, self.sink.lock()).await;
+        let mut sink = sink.map_err(|_| "it is busy with other records".to_owned())?;
+        let copy = cursor(self.name, chain);
+        let reached = chain.cursor(&copy).await.map_err(failed)?.unwrap_or_default();
+        let page = chain.chained(reached, PAGE).await.map_err(failed)?;
+        if let Some(last) = page.last() {
+            sink.hand_on(&page).await?;
+            chain.keep(Keep::Cursor { copy, reached: last.position }).await.map_err(failed)?;
+        }
+        Ok(page.len())
     }
 }
 

@@ -24,8 +24,8 @@ pub use org::{Destruction, OrgChange, OrgEnd, Proof, Remains, Toll};
 pub use postgres::Postgres;
 pub use row::{
     AuditFilter, AuditKey, AuditPage, Boundary, Chained, ChangeEvent, Checkpoint, Credential, CredentialState, Cursor,
-    Draft, Filter, Grant, GrantFilter, Health, Keep, OrgKey, Path, ProbeRecord, Record, Sealed, Tested, ToTest, Token,
-    Version, VersionState,
+    Draft, Filter, Grant, GrantFilter, Health, Keep, OrgKey, Path, ProbeRecord, Record, Sealed, Takers, Tested, ToTest,
+    Token, Version, VersionState,
 };
 pub use seal::{Resealed, SealedAs};
 pub use sqlite::{Look, Purpose, Restore, Sqlite};
@@ -133,10 +133,15 @@ pub trait Store: Send + Sync {
     /// Whether this process is the one that does what is to be done once: it stays so for a while, unless it ends.
     async fn leads(&self) -> Result<bool, Error>;
 
-    /// Takes a chain that nobody writes and that is not at rest, the first after a name: one that has records which no
-    /// checkpoint stands for, or some from before a time. It is this process's own as far as the store that comes back is
-    /// concerned, and is let go with it.
-    async fn adopt(&self, after: &str, before: Option<Timestamp>) -> Result<Option<Box<dyn Store>>, Error>;
+    /// Takes a chain that nobody writes and that is not at rest, the first after a name: one whose process has died, or that
+    /// has records which no checkpoint stands for, or some from before a time, or that one of these has not all of. It is
+    /// this process's own as far as the store that comes back is concerned, and is let go with it.
+    async fn adopt(
+        &self,
+        after: &str,
+        before: Option<Timestamp>,
+        takers: &Takers,
+    ) -> Result<Option<Box<dyn Store>>, Error>;
 
     /// The chains that there is anything of. Reads the whole log.
     async fn chains(&self) -> Result<Vec<String>, Error>;

@@ -469,6 +469,14 @@ pub struct Boundary {
     pub position: u64,
 }
 
+/// Copies of the log, by the names that their cursors have without the chain: those that take its records, and those that
+/// take its checkpoints.
+#[derive(Clone, Debug, Default)]
+pub struct Takers {
+    pub records: Vec<&'static str>,
+    pub checkpoints: Vec<&'static str>,
+}
+
 /// What is kept about the log itself. No record tells of it: there would be no end of them.
 #[derive(Clone, Debug)]
 pub enum Keep {

@@ -26,6 +26,8 @@ pub(super) const PAGE: u32 = 1_000;
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// Between two pieces of what was pruned: the writer has other things to do.
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
+/// After so long a checkpoint, or another chain, has its turn before the rest.
+const SWEEP_FOR: Duration = Duration::from_secs(5);
 
 /// How the audit log is looked after.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +44,7 @@ impl Default for Auditing {
 }
 
 pub struct Ledger {
-    auditing: Auditing,
+    pub(super) auditing: Auditing,
     /// One checkpoint at a time; with the key that signs it, once that was needed.
     signer: Mutex<Option<Signer>>,
     /// How many records the newest checkpoint stands for.
@@ -81,15 +83,15 @@ impl Vault {
         loop {
             tokio::select! {
                 () = async { drop(shutdown.wait_for(|down| *down).await) } => break,
-                _ = checkpoint.tick() => {
-                    self.checkpoint_or_say_why().await;
-                    self.attend_to_others(&shutdown).await;
-                }
-                _ = prune.tick() => {
-                    if let Err(error) = self.prune_audit(self.store.as_ref(), &shutdown).await {
+                _ = checkpoint.tick() => self.checkpoint_or_say_why().await,
+                _ = prune.tick() => match self.prune_audit(self.store.as_ref(), &shutdown).await {
+                    Ok(true) => {}
+                    // A checkpoint may be due meanwhile.
+                    Ok(false) => prune.reset_immediately(),
+                    Err(error) => {
                         tracing::error!(cause = error.cause(), "the audit log could not be pruned; trying again");
                     }
-                }
+                },
             }
         }
     }
@@ -100,39 +102,6 @@ impl Vault {
             metrics::counter!("strongroom_audit_checkpoint_failures_total").increment(1);
             tracing::error!(cause = error.cause(), "no checkpoint of the audit log was made; trying again");
         }
-    }
-
-    /// Does for chains that nobody writes any more what their processes have left undone: signs for their last records,
-    /// and prunes. One replica does it at a time. Where that ends in the middle, the claim to the chain ends some time after.
-    async fn attend_to_others(&self, shutdown: &watch::Receiver<bool>) {
-        let mut after = String::new();
-        while self.leads().await && !*shutdown.borrow() {
-            let adopted = match self.store.adopt(&after, self.cutoff()).await {
-                Ok(Some(adopted)) => adopted,
-                Ok(None) => return,
-                Err(error) => {
-                    return tracing::warn!(cause = %error, "audit chains that nobody writes could not be adopted");
-                }
-            };
-            let chain = adopted.instance().to_owned();
-            if let Err(error) = self.attend_to(adopted.as_ref(), shutdown).await {
-                metrics::counter!("strongroom_audit_checkpoint_failures_total").increment(1);
-                let cause = error.cause();
-                tracing::error!(chain, cause, "an audit chain that nobody writes was not looked after; trying again");
-            }
-            // It waits for what is under way.
-            _ = tokio::task::spawn_blocking(move || drop(adopted)).await;
-            after = chain;
-        }
-    }
-
-    async fn attend_to(&self, adopted: &dyn Store, shutdown: &watch::Receiver<bool>) -> Result<(), Error> {
-        let pruned = self.prune_audit(adopted, shutdown).await;
-        let (signer, newest) = (self.audit_signer(adopted).await?, watch::Sender::new(0));
-        self.sign(adopted, &signer, &newest).await?;
-        let (chain, size) = (adopted.instance(), *newest.borrow());
-        tracing::info!(chain, size, "nobody writes this audit chain any more; it is signed for up to its end");
-        pruned
     }
 
     /// Wakes whoever passes checkpoints on.
@@ -153,7 +122,12 @@ impl Vault {
         Ok(())
     }
 
-    async fn sign(&self, store: &dyn Store, signer: &Signer, newest: &watch::Sender<u64>) -> Result<(), Error> {
+    pub(super) async fn sign(
+        &self,
+        store: &dyn Store,
+        signer: &Signer,
+        newest: &watch::Sender<u64>,
+    ) -> Result<(), Error> {
         loop {
             let last = store.checkpoint(store.instance(), u64::MAX).await?;
             let begun = last.as_ref().map_or(0, |last| last.size);
@@ -205,7 +179,7 @@ impl Vault {
     }
 
     /// Opens the newest key; made on first use.
-    async fn audit_signer(&self, store: &dyn Store) -> Result<Signer, Error> {
+    pub(super) async fn audit_signer(&self, store: &dyn Store) -> Result<Signer, Error> {
         let chain = store.instance();
         if store.audit_keys(chain).await?.is_empty() {
             let trail = Trail::begin(&Caller::system(), Action::KeepAuditKey).about_org(EVERYTHING);
@@ -305,9 +279,10 @@ impl Vault {
         Ok(if same { Ok(Some(size)) } else { Err(Diverged::Forked { size }) })
     }
 
-    /// Lets the log begin where all that a checkpoint stands for is older than what is kept, then takes the records away.
-    async fn prune_audit(&self, store: &dyn Store, shutdown: &watch::Receiver<bool>) -> Result<(), Error> {
-        let Some(cutoff) = self.cutoff() else { return Ok(()) };
+    /// Lets the log begin where all that a checkpoint stands for is older than what is kept, then takes the records away;
+    /// of very many, some. Whether that was all.
+    pub(super) async fn prune_audit(&self, store: &dyn Store, shutdown: &watch::Receiver<bool>) -> Result<bool, Error> {
+        let Some(cutoff) = self.cutoff() else { return Ok(true) };
         let boundary = store.boundary(store.instance()).await?;
         if let Some(end) = store.checkpoint_before(cutoff).await?.filter(|end| end.size > boundary.size) {
             let mut trail = Trail::begin(&Caller::system(), Action::PruneAudit).about_org(EVERYTHING);
@@ -316,14 +291,18 @@ impl Vault {
             let result = store.commit(change, trail.record()).await.map(drop).map_err(Error::from);
             self.guard.finish(trail, result).await?;
         }
-        while !*shutdown.borrow() && store.keep(Keep::Sweep).await? > 0 {
+        let begun = Instant::now();
+        while begun.elapsed() < SWEEP_FOR {
+            if *shutdown.borrow() || store.keep(Keep::Sweep).await? == 0 {
+                return Ok(true);
+            }
             tokio::time::sleep(SWEEP_PAUSE).await;
         }
-        Ok(())
+        Ok(false)
     }
 
     /// What is older than this is not kept.
-    fn cutoff(&self) -> Option<Timestamp> {
+    pub(super) fn cutoff(&self) -> Option<Timestamp> {
         let keep = SignedDuration::try_from(self.ledger.auditing.keep?).unwrap_or(SignedDuration::MAX);
         Some(Timestamp::now().saturating_sub(keep).unwrap_or(Timestamp::MIN))
     }

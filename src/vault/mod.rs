@@ -23,6 +23,7 @@ mod moving;
 mod names;
 mod opener;
 mod orgs;
+mod orphans;
 pub mod policy;
 mod probing;
 mod recover;
@@ -55,6 +56,7 @@ pub use caller::{Caller, Circumstances, Principal, Proof, RequestDigest, Standin
 pub use error::{Dependency, Error};
 pub use names::check as check_name;
 pub use orgs::Ending;
+pub use orphans::Copies;
 pub use policy::Policies;
 pub use recover::{Drilled, Recovered, Recovery};
 pub use request::*;

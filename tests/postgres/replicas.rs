@@ -1,6 +1,7 @@
 //! Several daemons over one database: each law across all of them. Each has a home and ports of its own; they share the key
 //! directory.
 
+mod copies;
 mod lease;
 mod once;
 mod orphans;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use strongroom::store::backup::Cell;
-use strongroom::store::{AuditFilter, Keep, Postgres};
+use strongroom::store::{AuditFilter, Keep, Postgres, Takers};
 
 use crate::adapter::Database;
 use crate::store::*;
@@ -160,7 +160,7 @@ async fn an_export_goes_on_with_the_chain_of_whoever_made_it() {
 async fn adopted(store: &Postgres) -> Box<dyn Store> {
     let mut adopted = None;
     eventually("it adopts none", async || {
-        adopted = store.adopt("", None).await.unwrap();
+        adopted = store.adopt("", None, &Takers::default()).await.unwrap();
         adopted.is_some()
     })
     .await;
@@ -193,33 +193,79 @@ async fn a_chain_that_nobody_writes_is_one_process_s_at_a_time() {
     let _dead = std::mem::ManuallyDrop::new(dead);
     // It says no more that it is there.
     place.ask(&format!("UPDATE instances SET holder = '\\x{}' WHERE instance = '{chain}'", "00".repeat(16)));
-    assert!(one.adopt("", None).await.unwrap().is_none(), "it was heard of a moment ago");
+    assert!(one.adopt("", None, &Takers::default()).await.unwrap().is_none(), "it was heard of a moment ago");
     place.age(&chain);
     // After an outage nobody has been heard of: whoever lives says so before it is looked again.
-    assert!(one.adopt("", None).await.unwrap().is_none());
+    assert!(one.adopt("", None, &Takers::default()).await.unwrap().is_none());
     place.ask("UPDATE instances SET seen_at = seen_at - 1");
     let begun = Instant::now();
     let adopted = adopted(&one).await;
     assert!(begun.elapsed() > Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(adopted.instance(), chain);
-    assert!(other.adopt("", None).await.unwrap().is_none());
+    assert!(other.adopt("", None, &Takers::default()).await.unwrap().is_none());
     // Neither a take-over, nor company: it is the same process.
     assert_ne!(place.open().await.instance(), chain);
     assert!(!adopted.leads().await.unwrap() && other.leads().await.unwrap());
     // Whoever could not let it go may have it again; another one only when the claim has ended.
     let _kept = std::mem::ManuallyDrop::new(adopted);
-    let stale = one.adopt("", None).await.unwrap().unwrap();
+    let stale = one.adopt("", None, &Takers::default()).await.unwrap().unwrap();
     place.age(&chain);
     let adopted = self::adopted(&other).await;
     assert_eq!(adopted.commit(Change::Record, draft("test").into()).await.unwrap().sequence, 2);
     let refused = stale.commit(Change::Record, draft("test").into()).await.unwrap_err().to_string();
-    assert!(refused.contains("another process goes on with the audit chain"), "{refused}");
+    assert!(refused.contains("this process writes the audit chain"), "{refused}");
     assert!(stale.keep(Keep::Sweep).await.is_err());
     drop(stale);
     assert_eq!(adopted.commit(Change::Record, draft("test").into()).await.unwrap().sequence, 3);
     drop(adopted);
     assert_eq!(place.ask("SELECT count(*) FROM leases"), "1", "its own lease is not given back with it");
     assert_eq!(place.open().await.instance(), chain);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_one_that_has_written_nothing_leaves_nothing() {
+    let place = Database::new();
+    let (one, dead) = (place.open().await, place.open().await);
+    let chain = dead.instance().to_owned();
+    let _dead = std::mem::ManuallyDrop::new(dead);
+    place.ask(&format!("UPDATE instances SET holder = '\\x{}' WHERE instance = '{chain}'", "00".repeat(16)));
+    place.age(&chain);
+    assert_ne!(place.open().await.instance(), chain, "it may only be silent");
+    drop(adopted(&one).await);
+    assert_eq!(place.ask(&format!("SELECT count(*) FROM instances WHERE instance = '{chain}'")), "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_that_a_copy_has_not_all_of_is_not_at_rest() {
+    let place = Database::new();
+    let (one, ended) = (place.open().await, place.open().await);
+    let chain = ended.instance().to_owned();
+    commit(&ended, Change::Record).await.unwrap();
+    drop(ended);
+    // As if somebody had signed for it.
+    place.ask(&format!(
+        "INSERT INTO audit_checkpoints (instance, size, note, head, frontier, after, position, oldest_at, newest_at) \
+         SELECT instance, 1, '', hash, '', 0, position, 1, 1 FROM audit_log WHERE instance = '{chain}'"
+    ));
+    let adopts = async |records: &[&'static str], checkpoints: &[&'static str]| {
+        let takers = Takers { records: records.to_vec(), checkpoints: checkpoints.to_vec() };
+        one.adopt("", None, &takers).await.unwrap().map(|adopted| adopted.instance().to_owned())
+    };
+    assert_eq!(adopts(&[], &[]).await, None);
+    for (records, checkpoints) in [(&["file"][..], &[][..]), (&[], &["checkpoint-url"])] {
+        assert_eq!(adopts(records, checkpoints).await.as_ref(), Some(&chain));
+    }
+    place.ask(&format!(
+        "INSERT INTO audit_cursors SELECT 'file of ' || instance, position FROM audit_log WHERE instance = '{chain}'; \
+         INSERT INTO audit_cursors VALUES ('checkpoint-url of {chain}', 1)"
+    ));
+    assert_eq!(adopts(&["file"], &["checkpoint-url"]).await, None);
+    assert_eq!(adopts(&["file", "otlp"], &[]).await.as_ref(), Some(&chain));
+    // What was pruned reaches no copy any more.
+    place.ask(&format!(
+        "INSERT INTO audit_boundaries SELECT instance, 1, position FROM audit_log WHERE instance = '{chain}'"
+    ));
+    assert_eq!(adopts(&["otlp"], &[]).await, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -103,13 +103,15 @@ impl End {
 
     /// As whoever proves what was copied sees it. Nobody may hold it.
     pub fn enter(&self) -> Result<Arc<dyn Store>, Error> {
-        self.told(|| {
-            Ok(match self {
-                Self::File(path) => Arc::new(Sqlite::enter(path, Entry::Prove)?) as Arc<dyn Store>,
-                Self::Server(server) => {
-                    Arc::new(Handle::current().block_on(Postgres::enter(Arc::clone(server), Entry::Prove))?)
-                }
-            })
+        let entered = match self {
+            Self::File(path) => Sqlite::enter(path, Entry::Prove).map(|store| Arc::new(store) as Arc<dyn Store>),
+            Self::Server(server) => Handle::current()
+                .block_on(Postgres::enter(Arc::clone(server), Entry::Prove))
+                .map(|store| Arc::new(store) as Arc<dyn Store>),
+        };
+        entered.map_err(|cause| match cause {
+            store::Error::Moving(why) => self.in_the_way(&why),
+            cause => self.failed(cause),
         })
     }
 

@@ -276,7 +276,7 @@ fn begin(source: &Held, target: &Held, leaving: &Mark) -> Result<Mark, Error> {
 fn stands(sql: &dyn Sql, arriving: &Mark) -> Result<(), Wrong> {
     match mark::holds(sql, arriving)? {
         true => Ok(()),
-        false => Err(Wrong::InTheWay("another `strongroom migrate` goes on with it, or has given it up".to_owned())),
+        false => Err(Wrong::InTheWay(mark::OVERTAKEN.to_owned())),
     }
 }
 

@@ -1,5 +1,6 @@
-//! Which audit chain this process writes. Each chain has one writer at a time: a process takes one that nobody writes, or
-//! begins one, and lets it go when it ends. One that died holds its own for a while; then another goes on where it ended.
+//! Which audit chain this process writes. Each chain has one writer at a time: a process takes one that was let go, or
+//! begins one, and lets it go when it ends. One that died holds its own for a while; then another adopts it, does what is
+//! left to be done, and lets it go.
 
 use std::time::Duration;
 
@@ -7,10 +8,10 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::connection::Connection;
-use crate::store::Error;
 use crate::store::migration::Entry;
 use crate::store::sql::values;
 use crate::store::sql::{Sql, cells, meta};
+use crate::store::{Error, Takers};
 
 /// Who has not said for so long that it is there has died. Longer than any statement, pause or partition that a process
 /// comes back from; one that does come back writes nothing any more.
@@ -41,10 +42,8 @@ impl Claim {
 
     fn choose(connection: &dyn Sql) -> Result<Self, Error> {
         let holder = Uuid::now_v7();
-        let free = format!(
-            "SELECT instance FROM instances WHERE holder IS NULL OR seen_at < {NOW} - ?1 ORDER BY instance LIMIT 1"
-        );
-        let found = cells::first(connection, &free, values![micros(DEAD_AFTER)], "instances", |cells| cells.plain())?;
+        let free = "SELECT instance FROM instances WHERE holder IS NULL ORDER BY instance LIMIT 1";
+        let found = cells::first(connection, free, &[], "instances", |cells| cells.plain())?;
         let chain = match found {
             Some(chain) => chain,
             // The first is what the database itself is known by.
@@ -71,31 +70,23 @@ impl Claim {
         connection.exists(&sql, values![&self.holder, micros(LATELY)])
     }
 
-    /// The first chain after a name that this process may adopt: one that nobody writes, by the same rule as for a
-    /// take-over, and that is not at rest. Or one that it could not let go. With when another process was last heard of
-    /// that holds it.
+    /// The first chain after a name that this process may adopt and that is not at rest: its process has died, or somebody
+    /// has let it go that had not done all for it. With when another process was last heard of that holds it.
     pub fn unattended(
         &self,
         connection: &dyn Sql,
         after: &str,
         before: Option<Timestamp>,
+        takers: &Takers,
     ) -> Result<Option<(String, Option<i64>)>, Error> {
-        // Whoever keeps all for ever takes nothing away.
-        let unswept = before.map_or("", |_| {
-            "OR EXISTS (SELECT 1 FROM audit_log l JOIN audit_boundaries b ON b.instance = l.instance \
-                 WHERE l.instance = i.instance AND l.position <= b.position)"
-        });
+        let undone = undone(before, takers).join(" OR ");
         let sql = format!(
-            "SELECT i.instance, CASE WHEN i.holder <> ?3 THEN i.seen_at END FROM instances i WHERE i.instance > ?1 AND i.instance <> ?2 AND {} AND ( \
-                 (SELECT max(l.sequence) FROM audit_log l WHERE l.instance = i.instance) > coalesce( \
-                     (SELECT max(c.size) FROM audit_checkpoints c WHERE c.instance = i.instance), 0) \
-                 OR EXISTS (SELECT 1 FROM audit_checkpoints c WHERE c.instance = i.instance AND c.newest_at < ?5 \
-                     AND c.size > coalesce((SELECT b.size FROM audit_boundaries b WHERE b.instance = i.instance), 0)) \
-                 {unswept}) ORDER BY i.instance LIMIT 1",
-            free()
+            "SELECT i.instance, CASE WHEN i.holder <> ?3 THEN i.seen_at END FROM instances i \
+             WHERE i.instance > ?1 AND i.instance <> ?2 AND {} AND (i.holder IS NOT NULL OR {undone}) \
+             ORDER BY i.instance LIMIT 1",
+            is_free()
         );
-        let before = before.unwrap_or(Timestamp::MIN);
-        let values = values![after, &self.chain, &self.holder, micros(DEAD_AFTER), before];
+        let values = values![after, &self.chain, &self.holder, micros(DEAD_AFTER)];
         cells::first(connection, &sql, values, "instances", |cells| Ok((cells.plain()?, cells.plain()?)))
     }
 
@@ -103,7 +94,7 @@ impl Claim {
     pub fn adopt(&self, connection: &Connection, chain: String) -> Result<Option<Self>, Error> {
         let sql = format!(
             "UPDATE instances AS i SET holder = ?3, seen_at = {NOW} WHERE i.instance = ?1 AND i.instance <> ?2 AND {}",
-            free()
+            is_free()
         );
         connection.begin_turn()?;
         let admitted = Entry::Work.admit(connection);
@@ -127,17 +118,47 @@ impl Claim {
 
     pub fn lost(&self) -> Error {
         Error::Unavailable(format!(
-            "another process goes on with the audit chain {} that this one wrote: it had not been heard of for {} \
-             minutes. Restart this one, and it takes another",
-            self.chain,
-            DEAD_AFTER.as_secs() / 60
+            "this process writes the audit chain {} no more: it had not been heard of for long, and another one, or a \
+             migration, took it for dead. Restart it, and it takes another chain",
+            self.chain
         ))
     }
 }
 
 /// Nobody else writes it: `?3` is who asks.
-fn free() -> String {
+fn is_free() -> String {
     format!("(i.holder IS NULL OR i.holder = ?3 OR i.seen_at < {NOW} - ?4)")
+}
+
+/// What may be left to be done for a chain, each as a condition.
+fn undone(before: Option<Timestamp>, takers: &Takers) -> Vec<String> {
+    let newest =
+        |what: &str, table: &str| format!("(SELECT max(t.{what}) FROM {table} t WHERE t.instance = i.instance)");
+    let begun =
+        |what: &str| format!("coalesce((SELECT b.{what} FROM audit_boundaries b WHERE b.instance = i.instance), 0)");
+    let (records, checkpoints) = (newest("position", "audit_log"), newest("size", "audit_checkpoints"));
+    let mut undone = vec![format!("{} > coalesce({checkpoints}, 0)", newest("sequence", "audit_log"))];
+    // Whoever keeps all for ever takes nothing away.
+    if let Some(before) = before.map(Timestamp::as_microsecond) {
+        undone.push(format!(
+            "EXISTS (SELECT 1 FROM audit_checkpoints c WHERE c.instance = i.instance AND c.newest_at < {before} \
+             AND c.size > {})",
+            begun("size")
+        ));
+        undone.push(format!(
+            "EXISTS (SELECT 1 FROM audit_log l WHERE l.instance = i.instance AND l.position <= {})",
+            begun("position")
+        ));
+    }
+    let reached = |copy: &str| {
+        format!("coalesce((SELECT a.reached FROM audit_cursors a WHERE a.copy = '{copy} of ' || i.instance), 0)")
+    };
+    // What was pruned reaches no copy any more.
+    undone.extend(
+        takers.records.iter().map(|copy| format!("{records} > greatest({}, {})", reached(copy), begun("position"))),
+    );
+    undone.extend(takers.checkpoints.iter().map(|copy| format!("{checkpoints} > {}", reached(copy))));
+    undone
 }
 
 fn micros(time: Duration) -> u64 {

@@ -97,7 +97,8 @@ impl Desk {
     /// A failure loses them: they are not worth another try.
     pub fn write_uses(&mut self) {
         let Some(connection) = self.connection.as_ref().filter(|_| !self.uses.is_empty()) else { return };
-        if self.uses.write(connection).is_err() {
+        let claim = &self.chain.claim;
+        if self.uses.write(connection, Some((&claim.chain, &claim.holder))).is_err() {
             self.uses.clear();
         }
     }

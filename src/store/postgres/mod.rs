@@ -60,7 +60,7 @@ use super::migration::Entry;
 use super::sql::orders::{Boxed, Newest, Order, QUEUE, Trouble};
 use super::sql::store::Engine;
 use super::sql::{Sql, backup, meta};
-use super::{Change, Draft, Error, Keep, Look, Receipt};
+use super::{Change, Draft, Error, Keep, Look, Receipt, Takers};
 
 /// Queries at the same time.
 const READERS: usize = 4;
@@ -240,11 +240,14 @@ impl Engine for Postgres {
         Ok(holds)
     }
 
-    async fn adopt(&self, after: &str, before: Option<Timestamp>) -> Result<Option<Self>, Error> {
+    async fn adopt(&self, after: &str, before: Option<Timestamp>, takers: &Takers) -> Result<Option<Self>, Error> {
+        if after.is_empty() {
+            self.silence.begin();
+        }
         let mut after = after.to_owned();
         let chain = loop {
-            let claim = self.chain.claim.clone();
-            let look = move |connection: &dyn Sql| claim.unattended(connection, &after, before);
+            let (claim, takers) = (self.chain.claim.clone(), takers.clone());
+            let look = move |connection: &dyn Sql| claim.unattended(connection, &after, before, &takers);
             match self.readers.read(look).await? {
                 None => return Ok(None),
                 Some((chain, Some(seen_at))) if !self.silence.lasts(&chain, seen_at) => after = chain,

@@ -15,7 +15,7 @@ use crate::store::backup::Rows;
 use crate::store::{
     Approval, AuditFilter, AuditKey, AuditPage, Boundary, Chained, Change, ChangeEvent, Checkpoint, Credential, Cursor,
     Destruction, Draft, Error, Factor, FactorState, Filter, Grant, GrantFilter, Health, Held, Holder, Keep, KeyUse,
-    KeyVersion, OrgKey, Path, Receipt, Remains, Sealed, SealedAs, Store, Tested, ToTest, Token, Version,
+    KeyVersion, OrgKey, Path, Receipt, Remains, Sealed, SealedAs, Store, Takers, Tested, ToTest, Token, Version,
 };
 
 /// What a database that speaks SQL does in its own way. The rest of [`Store`] is the same for all of them.
@@ -37,6 +37,7 @@ pub trait Engine: Send + Sync {
         &self,
         _after: &str,
         _before: Option<Timestamp>,
+        _takers: &Takers,
     ) -> impl Future<Output = Result<Option<Self>, Error>> + Send
     where
         Self: Sized,
@@ -98,8 +99,13 @@ impl<E: Engine + 'static> Store for E {
         Engine::leads(self).await
     }
 
-    async fn adopt(&self, after: &str, before: Option<Timestamp>) -> Result<Option<Box<dyn Store>>, Error> {
-        let adopted = Engine::adopt(self, after, before).await?;
+    async fn adopt(
+        &self,
+        after: &str,
+        before: Option<Timestamp>,
+        takers: &Takers,
+    ) -> Result<Option<Box<dyn Store>>, Error> {
+        let adopted = Engine::adopt(self, after, before, takers).await?;
         Ok(adopted.map(|adopted| Box::new(adopted) as Box<dyn Store>))
     }
 

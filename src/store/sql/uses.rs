@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::super::Error;
-use super::Sql;
-use super::values;
+use super::{Sql, Value};
 
 /// In microseconds: a use that is not newer than the one that is known by this much tells nothing.
 pub const COARSE: i64 = 60_000_000;
@@ -40,10 +39,18 @@ impl Uses {
         self.waiting.is_empty()
     }
 
-    pub fn write(&mut self, connection: &dyn Sql) -> Result<(), Error> {
-        let sql = "UPDATE tokens SET last_used_at = ?2 WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at < ?2)";
+    /// Where several processes write, only while this one's claim to a chain holds. Whoever is to end the claim waits until
+    /// it is written: nothing changes any more of what a migration copies.
+    pub fn write(&mut self, connection: &dyn Sql, claim: Option<(&str, &Uuid)>) -> Result<(), Error> {
+        let holds = "AND EXISTS (SELECT 1 FROM instances WHERE instance = ?3 AND holder = ?4 FOR SHARE)";
+        let sql = format!(
+            "UPDATE tokens SET last_used_at = ?2 WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at < ?2) {}",
+            claim.map_or("", |_| holds)
+        );
+        let claim: Vec<Value<'_>> = claim.map_or_else(Vec::new, |(chain, holder)| vec![chain.into(), holder.into()]);
         for (token, at) in std::mem::take(self).waiting {
-            connection.execute(sql, values![&token, at])?;
+            let use_of_it = [Value::from(&token), at.into()].into_iter().chain(claim.clone());
+            connection.execute(&sql, &use_of_it.collect::<Vec<_>>())?;
         }
         Ok(())
     }

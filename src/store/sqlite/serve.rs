@@ -108,7 +108,7 @@ impl Memo {
             return;
         }
         let written = connection.transaction().map_err(Error::from).and_then(|transaction| {
-            self.uses.write(&*transaction)?;
+            self.uses.write(&*transaction, None)?;
             Ok(transaction.commit()?)
         });
         if written.is_err() {

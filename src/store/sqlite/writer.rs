@@ -119,7 +119,7 @@ impl Writer {
             outcomes.push(group.add(change, &record)?);
         }
         if group.memo.uses.is_overdue() {
-            group.memo.uses.write(&*group.transaction).map_err(broken)?;
+            group.memo.uses.write(&*group.transaction, None).map_err(broken)?;
         }
         let kept = keeps.into_iter().map(|what| group.keep(&what)).collect::<Result<_, _>>()?;
         if prove {

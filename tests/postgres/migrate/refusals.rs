@@ -1,14 +1,21 @@
 //! What is not moved, and what is not moved over.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use strongroom::store::Postgres;
 use strongroom::store::postgres::{Patience, Server, Url};
 
 use super::*;
 use crate::daemon::runtime;
 
-async fn open(database: &str) -> Result<Postgres, Error> {
+fn reached(database: &str) -> Arc<Server> {
     let url = Url::parse(&format!("{}?sslmode=disable", shared().url(database))).unwrap();
-    Postgres::open(std::sync::Arc::new(Server::new(url, Patience::default()).unwrap())).await
+    Arc::new(Server::new(url, Patience::default()).unwrap())
+}
+
+async fn open(database: &str) -> Result<Postgres, Error> {
+    Postgres::open(reached(database)).await
 }
 
 /// Tables that no row is in.
@@ -190,4 +197,28 @@ fn a_replica_that_comes_back_after_its_vault_has_left_writes_nothing() {
         assert_eq!(shared().psql(&database, "SELECT count(*) FROM audit_log"), before);
         assert_eq!(shared().psql(&database, "SELECT count(*) FROM credentials WHERE name = 'late'"), "0");
     });
+}
+
+#[test]
+fn a_use_that_waits_to_be_written_while_all_are_shut_out_is_not_written_any_more() {
+    let (database, runtime) = (shared().create_database(), runtime());
+    let away = runtime.block_on(open(&database)).unwrap();
+    let token = token("acme");
+    runtime.block_on(commit(&away, Change::IssueToken(token.clone()))).unwrap();
+    // Tokens can be read meanwhile, and not written.
+    let other = runtime.block_on(reached(&database).connect()).unwrap();
+    other.batch("BEGIN; LOCK TABLE tokens IN SHARE MODE").unwrap();
+    let by = Change::By { token: token.id, change: Box::new(Change::Record) };
+    runtime.block_on(commit(&away, by)).unwrap();
+    let waits = "SELECT count(*) FROM pg_locks WHERE relation = 'tokens'::regclass AND NOT granted";
+    let end = Instant::now() + Duration::from_secs(9);
+    while shared().psql(&database, waits) != "1" {
+        assert!(Instant::now() < end, "the use is not written");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    shared().psql(&database, "UPDATE instances SET holder = NULL");
+    other.batch("COMMIT").unwrap();
+    // It waits for what is under way.
+    drop(away);
+    assert_eq!(shared().psql(&database, "SELECT count(*), count(last_used_at) FROM tokens"), "1|0");
 }

@@ -6,11 +6,11 @@ use strongroom::pb::v1::{AuditChain, VerifyAuditRequest};
 use super::World;
 use crate::daemon::{Daemon, decrypt, openai_key, runtime, setup};
 
-const OFTEN: &str = "[audit]\ncheckpoint_every = \"200ms\"\n";
-const SELDOM: &str = "[audit]\ncheckpoint_every = \"1h\"\n";
+pub const OFTEN: &str = "[audit]\ncheckpoint_every = \"200ms\"\n";
+pub const SELDOM: &str = "[audit]\ncheckpoint_every = \"1h\"\n";
 
 /// Some records in the chain of a replica, and which one that is.
-async fn write(world: &World, daemon: &Daemon, token: &str, name: &str) -> String {
+pub async fn write(world: &World, daemon: &Daemon, token: &str, name: &str) -> String {
     let mut client = daemon.credentials(token).await;
     client.setup_credential(setup("acme", name, &openai_key(name))).await.unwrap();
     for _ in 0..3 {
@@ -21,16 +21,21 @@ async fn write(world: &World, daemon: &Daemon, token: &str, name: &str) -> Strin
 }
 
 /// As if eleven minutes had gone by since its process was heard of.
-fn age(world: &World, chain: &str) {
+pub fn age(world: &World, chain: &str) {
     world.ask(&format!("UPDATE instances SET seen_at = seen_at - 660 * 1000000 WHERE instance = '{chain}'"));
 }
 
 /// How many checkpoints there are of a chain, and whether the newest stands for all.
-fn signed(chain: &str) -> String {
+pub fn signed(chain: &str) -> String {
     format!(
         "SELECT count(*), max(size) = (SELECT max(sequence) FROM audit_log WHERE instance = '{chain}') \
          FROM audit_checkpoints WHERE instance = '{chain}'"
     )
+}
+
+/// Whether the newest stands for all.
+pub fn covered(chain: &str) -> String {
+    signed(chain).replace("count(*), ", "")
 }
 
 async fn verified(daemon: &Daemon, token: &str, chain: &str) -> AuditChain {
@@ -116,8 +121,7 @@ fn what_is_too_old_is_pruned_from_them_too() {
     let token = a.token.clone();
     let chain = runtime().block_on(write(&world, &b, &token, "one"));
     // The last records have come, and the newest checkpoint stands for them.
-    let covered = signed(&chain).replace("count(*), ", "");
-    world.awaits(&covered, "t");
+    world.awaits(&covered(&chain), "t");
     b.kill();
     let size = world.ask(&format!("SELECT max(size) FROM audit_checkpoints WHERE instance = '{chain}'"));
     // As if it had been the day before yesterday.
@@ -125,7 +129,7 @@ fn what_is_too_old_is_pruned_from_them_too() {
     world.ask(&format!("UPDATE audit_checkpoints SET {day} WHERE instance = '{chain}'"));
     age(&world, &chain);
     world.awaits(&format!("SELECT min(sequence) > {size} FROM audit_log WHERE instance = '{chain}'"), "t");
-    world.awaits(&covered, "t");
+    world.awaits(&covered(&chain), "t");
     let found = runtime().block_on(verified(&a, &token, &chain));
     assert_eq!((found.pruned.to_string(), found.broken_at), (size, 0), "{found:?}");
     // It is at rest.
@@ -159,4 +163,53 @@ fn copies_of_one_chain_do_not_hide_another() {
             }
         }
     });
+}
+
+#[test]
+fn one_alone_that_crashes_again_and_again_takes_up_what_it_has_left() {
+    let world = World::new();
+    let mut daemon = world.start_with("a", &world.url(), OFTEN);
+    let token = daemon.token.clone();
+    let mut chain = runtime().block_on(write(&world, &daemon, &token, "n0"));
+    for round in 1..3 {
+        // Nothing is left to be done for it, but to let it go.
+        world.awaits(&covered(&chain), "t");
+        daemon.kill();
+        age(&world, &chain);
+        daemon = world.start_with("a", &world.url(), OFTEN);
+        let next = runtime().block_on(write(&world, &daemon, &token, &format!("n{round}")));
+        assert_ne!(next, chain, "nobody has looked twice");
+        // After a minute it has the lease.
+        world.ask("UPDATE leases SET until = 0");
+        world.awaits(&format!("SELECT holder IS NULL FROM instances WHERE instance = '{chain}'"), "t");
+        chain = next;
+    }
+    assert_eq!(world.ask("SELECT count(*) FROM instances"), "2");
+}
+
+#[test]
+fn while_much_is_taken_away_of_one_the_others_have_their_turn() {
+    let world = World::new();
+    let a = world.start_with("a", &world.url(), &format!("{OFTEN}keep = \"1d\"\n"));
+    let b = world.start_with("b", &world.url(), SELDOM);
+    let token = a.token.clone();
+    let chain = runtime().block_on(write(&world, &b, &token, "one"));
+    b.kill();
+    // The first that is looked at.
+    world.ask(
+        "INSERT INTO audit_log (instance, sequence, org, canonical, hash) \
+         SELECT '0', x, '*', '{}', decode(repeat('00', 32), 'hex') FROM generate_series(1, 300000) x; \
+         INSERT INTO audit_boundaries SELECT instance, max(sequence), max(position) FROM audit_log \
+         WHERE instance = '0' GROUP BY instance; \
+         ANALYZE audit_log",
+    );
+    world.ask(&format!(
+        "UPDATE instances SET holder = NULL WHERE instance = '{chain}'; INSERT INTO instances VALUES ('0', NULL, 0)"
+    ));
+    let own = runtime().block_on(write(&world, &a, &token, "two"));
+    world.awaits(&covered(&own), "t");
+    world.awaits(&signed(&chain), "1|t");
+    let left = world.ask("SELECT count(*) FROM audit_log WHERE canonical = '{}'").parse::<u32>().unwrap();
+    assert!(left > 0, "it waited until all was taken away");
+    assert!(left < 300_000, "nothing is taken away");
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use strongroom::pb::v1::VerifyAuditRequest;
 use tonic::Request;
 
+use super::orphans::{OFTEN, age};
 use super::{World, records};
 use crate::daemon::{Daemon, decrypt, openai_key, runtime, setup};
 
@@ -67,7 +68,7 @@ fn each_writes_its_own_chain_and_any_of_them_shows_all() {
 #[test]
 fn a_killed_one_leaves_a_whole_chain_and_one_that_ends_hands_its_own_on() {
     let world = World::new();
-    let (a, b) = world.two();
+    let (a, b) = (world.start_with("a", &world.url(), OFTEN), world.start("b"));
     let token = a.token.clone();
     runtime().block_on(async {
         a.credentials(&token).await.setup_credential(setup("acme", "one", &openai_key("one"))).await.unwrap();
@@ -85,8 +86,8 @@ fn a_killed_one_leaves_a_whole_chain_and_one_that_ends_hands_its_own_on() {
         let c = world.start("c");
         decrypt_as(&c, &token, "c-first").await;
         assert_eq!(chain_of(&world, "c-first"), second);
-        // As if ten minutes had gone by since the kill.
-        world.ask(&format!("UPDATE instances SET seen_at = seen_at - 601 * 1000000 WHERE instance = '{first}'"));
+        age(&world, &first);
+        world.awaits(&format!("SELECT holder IS NULL FROM instances WHERE instance = '{first}'"), "t");
         let d = world.start("d");
         decrypt_as(&d, &token, "d-first").await;
         assert_eq!(chain_of(&world, "d-first"), first);
@@ -96,7 +97,7 @@ fn a_killed_one_leaves_a_whole_chain_and_one_that_ends_hands_its_own_on() {
 }
 
 #[test]
-fn one_that_was_taken_for_dead_writes_no_more() {
+fn who_starts_takes_no_chain_of_one_that_was_only_silent() {
     let world = World::new();
     let (a, b) = world.two();
     let token = a.token.clone();
@@ -104,15 +105,37 @@ fn one_that_was_taken_for_dead_writes_no_more() {
         a.credentials(&token).await.setup_credential(setup("acme", "one", &openai_key("one"))).await.unwrap();
         decrypt_as(&b, &token, "b-first").await;
         let chain = chain_of(&world, "b-first");
-        world.ask(&format!("UPDATE instances SET seen_at = seen_at - 601 * 1000000 WHERE instance = '{chain}'"));
+        // As after an outage of the database: nobody has said anything for long.
+        age(&world, &chain);
+        let c = world.start("c");
+        decrypt_as(&c, &token, "c-first").await;
+        assert_ne!(chain_of(&world, "c-first"), chain);
+        decrypt_as(&b, &token, "b-second").await;
+        assert_eq!(chain_of(&world, "b-second"), chain);
+    });
+}
+
+#[test]
+fn one_that_was_taken_for_dead_writes_no_more() {
+    let world = World::new();
+    let (a, b) = (world.start_with("a", &world.url(), OFTEN), world.start("b"));
+    let token = a.token.clone();
+    runtime().block_on(async {
+        a.credentials(&token).await.setup_credential(setup("acme", "one", &openai_key("one"))).await.unwrap();
+        decrypt_as(&b, &token, "b-first").await;
+        let chain = chain_of(&world, "b-first");
+        b.signal("STOP");
+        age(&world, &chain);
+        world.awaits(&format!("SELECT holder IS NULL FROM instances WHERE instance = '{chain}'"), "t");
         let c = world.start("c");
         decrypt_as(&c, &token, "c-first").await;
         assert_eq!(chain_of(&world, "c-first"), chain);
+        b.signal("CONT");
         let mut on_b = b.credentials(&token).await;
         on_b.decrypt_credential(decrypt("acme", "one")).await.unwrap_err();
         on_b.setup_credential(setup("acme", "two", &openai_key("two"))).await.unwrap_err();
         assert_eq!(world.ask("SELECT count(*) FROM credentials WHERE name = 'two'"), "0");
-        b.logged(|line| line.contains("another process goes on with the audit chain"));
+        b.logged(|line| line.contains("this process writes the audit chain"));
         assert_eq!(b.scrape("/readyz").0, 503);
         decrypt_as(&c, &token, "c-second").await;
         verified(&c, &token).await;
