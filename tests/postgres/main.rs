@@ -23,6 +23,7 @@ mod fake;
 mod migrate;
 mod outages;
 mod pages;
+mod preload;
 mod replicas;
 mod schema;
 mod server;

@@ -1,5 +1,8 @@
-//! What becomes of a database: its primary dies and a standby takes over, it is set to read only, it has no connection left.
-//! Meanwhile nothing is answered, in clear words; afterwards everything is, without anybody's doing.
+//! What becomes of a database: its primary dies and a standby takes over, it is set to read only, it has no connection
+//! left, its disk is full. Meanwhile nothing is answered, in clear words; afterwards everything is, without anybody's
+//! doing.
+
+mod disk;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

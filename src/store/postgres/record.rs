@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::claim::Claim;
 use super::connection::Connection;
 use crate::store::chain::Head;
+use crate::store::sql::{Sql as _, values};
 use crate::store::{Draft, Error};
 
 /// What must still hold when it is answered.
@@ -64,6 +65,9 @@ WITH unfit (what, id) AS (
         WHERE NOT EXISTS (SELECT 1 FROM unfit) ORDER BY r.sequence
 )
 SELECT what, id FROM unfit";
+
+/// No record of an answer is longer, as a rule.
+const ROOM: usize = 1_000;
 
 /// Moves the head behind the records that were appended; where something is unfit, nothing was.
 pub fn append(
@@ -129,6 +133,17 @@ pub fn append(
     }
     *head = end;
     Ok(Ok(()))
+}
+
+/// Proves that there is room for a record, in the transaction that the connection is in, and leaves none: a disk that
+/// still takes something smaller may be full.
+pub fn prove_room(connection: &Connection, claim: &Claim) -> Result<(), Error> {
+    connection.savepoint()?;
+    // In a place of its own: readers of the log would wait for what was given the next one and never appears.
+    let sql =
+        "INSERT INTO audit_log (position, instance, sequence, org, canonical, hash) VALUES (0, ?1, 0, '', ?2, ?3)";
+    connection.execute(sql, values![&claim.chain, "-".repeat(ROOM), [0_u8; 32].as_slice()])?;
+    connection.undo()
 }
 
 fn signed(count: u64) -> i64 {
