@@ -12,6 +12,7 @@
 mod store;
 
 mod adapter;
+mod clocks;
 mod cluster;
 mod connect;
 #[path = "../it/daemon.rs"]

@@ -140,7 +140,7 @@ impl Scene {
 }
 
 /// Whoever asked reads what to do: try again.
-fn is_clear(status: &Status) {
+pub fn is_clear(status: &Status) {
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     let details = status.get_error_details();
     let reason = &details.error_info().unwrap_or_else(|| panic!("{status:?}")).reason;

@@ -1,6 +1,7 @@
-/* What is preloaded into a program whose disk is to be full while a link says so:
+/* What is preloaded into a program whose disk is to be full or whose clock is to be wrong, while a link says so:
  *
- *   TEST_FULL_DISK  names a link. While it is there, no file below where it points to grows.
+ *   TEST_FULL_DISK    names a link. While it is there, no file below where it points to grows.
+ *   TEST_WRONG_CLOCK  names a link. While it is there, the time of day is ahead by the seconds that it says.
  *
  * A link is read and replaced in one piece, and nobody need open it.
  */
@@ -12,7 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PATH 4096
@@ -98,4 +101,32 @@ int posix_fallocate(int file, off_t at, off_t count) {
 
 int posix_fallocate64(int file, off64_t at, off64_t count) {
     return is_full(file, at + count) ? ENOSPC : REAL(posix_fallocate64)(file, at, count);
+}
+
+/* ---- a wrong clock: the time of day alone, not how time goes by */
+
+static long ahead(void) {
+    char seconds[PATH];
+    return says("TEST_WRONG_CLOCK", seconds) == 0 ? 0 : atol(seconds);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int outcome = REAL(clock_gettime)(clock, time);
+    if (outcome == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+        time->tv_sec += ahead();
+    return outcome;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+    int outcome = REAL(gettimeofday)(now, zone);
+    if (outcome == 0)
+        now->tv_sec += ahead();
+    return outcome;
+}
+
+time_t time(time_t *into) {
+    time_t now = REAL(time)(NULL) + ahead();
+    if (into != NULL)
+        *into = now;
+    return now;
 }

@@ -1,5 +1,6 @@
 //! Faults that only the system can make, made by a library that is loaded into a program before its own: `preload.c`.
 
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -19,4 +20,32 @@ pub fn library() -> &'static Path {
         std::fs::rename(new, &library).unwrap();
         library
     })
+}
+
+/// The clock of a program: it can be set while that runs.
+pub struct Clock {
+    link: PathBuf,
+}
+
+impl Clock {
+    /// Right, at first. In a folder that is this clock's own.
+    pub fn new(folder: &Path) -> Self {
+        Self { link: folder.join("clock") }
+    }
+
+    /// So many seconds ahead of the system's.
+    pub fn set(&self, seconds: i64) {
+        let new = self.link.with_extension("new");
+        symlink(seconds.to_string(), &new).unwrap();
+        std::fs::rename(new, &self.link).unwrap();
+    }
+
+    /// The program that starts another one with this clock.
+    pub fn wrapper(&self) -> [String; 3] {
+        [
+            "env".to_owned(),
+            format!("LD_PRELOAD={}", library().display()),
+            format!("TEST_WRONG_CLOCK={}", self.link.display()),
+        ]
+    }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::chain::Chain;
 use super::pool::Pool;
 use super::settled::Settled;
+use crate::store::sql::Sql;
 
 /// So often it is looked whether there is something new.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -21,10 +22,16 @@ pub async fn follow(readers: Arc<Pool>, chain: Arc<Chain>, settled: Arc<Settled>
             chain.newest.change.send_if_modified(|change| std::mem::replace(change, newest.max(*change)) < newest);
         }
         if renewed.elapsed() >= RENEW_EVERY {
-            let claim = chain.claim.clone();
-            match readers.read(move |connection| claim.renew(connection)).await {
-                Ok(true) => renewed = Instant::now(),
-                Ok(false) => {
+            let ours = Arc::clone(&chain);
+            let renew = move |connection: &dyn Sql| Ok((ours.claim.renew(connection)?, ours.clock.look(connection)));
+            match readers.read(renew).await {
+                Ok((true, clock)) => {
+                    renewed = Instant::now();
+                    if let Err(error) = clock {
+                        tracing::error!(cause = %error, "nothing is answered");
+                    }
+                }
+                Ok((false, _)) => {
                     tracing::error!(cause = %chain.claim.lost(), "this process writes nothing any more");
                     return;
                 }
