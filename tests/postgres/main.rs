@@ -12,6 +12,7 @@
 mod store;
 
 mod adapter;
+mod clocks;
 mod cluster;
 mod connect;
 #[path = "../it/daemon.rs"]
@@ -23,6 +24,7 @@ mod fake;
 mod migrate;
 mod outages;
 mod pages;
+mod preload;
 mod replicas;
 mod schema;
 mod server;

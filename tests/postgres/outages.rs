@@ -1,5 +1,8 @@
-//! What becomes of a database: its primary dies and a standby takes over, it is set to read only, it has no connection left.
-//! Meanwhile nothing is answered, in clear words; afterwards everything is, without anybody's doing.
+//! What becomes of a database: its primary dies and a standby takes over, it is set to read only, it has no connection
+//! left, its disk is full. Meanwhile nothing is answered, in clear words; afterwards everything is, without anybody's
+//! doing.
+
+mod disk;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -137,7 +140,7 @@ impl Scene {
 }
 
 /// Whoever asked reads what to do: try again.
-fn is_clear(status: &Status) {
+pub fn is_clear(status: &Status) {
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     let details = status.get_error_details();
     let reason = &details.error_info().unwrap_or_else(|| panic!("{status:?}")).reason;

@@ -11,6 +11,7 @@ mod trail;
 mod watching;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use strongroom::pb::v1::admin_service_client::AdminServiceClient;
@@ -20,6 +21,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use crate::daemon::{Bearer, Daemon};
+use crate::preload::Clock;
 use crate::server::shared;
 
 pub type Credentials = CredentialServiceClient<InterceptedService<Channel, Bearer>>;
@@ -67,6 +69,18 @@ impl World {
     /// The same with more configuration, and a database that is reached by this URL.
     pub fn start_with(&self, name: &str, url: &str, more: &str) -> Daemon {
         Daemon::start_with(&self.home(name), &format!("{}{more}", self.config(url)))
+    }
+
+    /// By this clock. Or how it ended instead, and what it said.
+    pub fn start_by(&self, name: &str, clock: &Clock) -> Result<Daemon, (ExitStatus, String)> {
+        let wrapper = clock.wrapper();
+        let config = self.config(&self.url());
+        Daemon::try_start(&self.home(name), &config, &wrapper.each_ref().map(String::as_str))
+    }
+
+    /// A clock, in a home.
+    pub fn clock(&self, name: &str) -> Clock {
+        Clock::new(&self.home(name))
     }
 
     /// The first with its token, and the second.

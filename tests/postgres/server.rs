@@ -3,7 +3,7 @@
 
 use std::fs::Permissions;
 use std::net::TcpListener;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -18,6 +18,8 @@ pub const USER: &str = "strongroom";
 const ADMIN: &str = "postgres";
 const PROGRAMS: [&str; 5] = ["initdb", "pg_basebackup", "pg_ctl", "postgres", "psql"];
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The link that says where its disk is full.
+const FULL: &str = "full";
 
 /// What a server is started with, besides what all are.
 #[derive(Default)]
@@ -28,6 +30,8 @@ pub struct Options {
     pub tls: Option<(String, String)>,
     /// As in postgresql.conf; these win.
     pub settings: Vec<(&'static str, String)>,
+    /// What fills its disk when it is told to, loaded before its own libraries: see `fill`.
+    pub filler: Option<&'static Path>,
 }
 
 pub struct Server {
@@ -37,6 +41,7 @@ pub struct Server {
     password: String,
     port: u16,
     arguments: Vec<String>,
+    environment: Vec<(&'static str, PathBuf)>,
     postmaster: Mutex<Option<Child>>,
     databases: AtomicU32,
     keeper: Child,
@@ -106,6 +111,7 @@ impl Server {
             password,
             port: free_port(),
             arguments: Vec::new(),
+            environment: Vec::new(),
             postmaster: Mutex::new(None),
             databases: AtomicU32::new(0),
             keeper,
@@ -198,6 +204,26 @@ impl Server {
         self.start();
     }
 
+    /// From now on no file grows in this folder of its data.
+    pub fn fill(&self, folder: &str) {
+        symlink(self.home.canonicalize().unwrap().join("data").join(folder), self.home.join(FULL)).unwrap();
+    }
+
+    pub fn make_room(&self) {
+        std::fs::remove_file(self.home.join(FULL)).unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn ends(&self) {
+        let mut postmaster = self.postmaster.lock().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while postmaster.as_mut().expect("it does not run").try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "PostgreSQL goes on:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        *postmaster = None;
+    }
+
     fn end(&self, signal: Signal) {
         let mut child = self.postmaster.lock().unwrap().take().expect("it does not run");
         kill_process(Pid::from_child(&child), signal).unwrap();
@@ -229,6 +255,13 @@ impl Server {
             settings.push(("ssl_key_file", self.write("server.key", key).display().to_string()));
         }
         settings.extend(options.settings);
+        if let Some(filler) = options.filler {
+            // The owner may not read what is built.
+            let library = self.home.join("preload.so");
+            std::fs::copy(filler, &library).unwrap();
+            give(&library, self.owner);
+            self.environment = vec![("LD_PRELOAD", library), ("TEST_FULL_DISK", self.home.join(FULL))];
+        }
         self.arguments = settings.into_iter().map(|(name, value)| format!("--{name}={value}")).collect();
     }
 
@@ -238,6 +271,7 @@ impl Server {
             .arg("-D")
             .arg(self.home.join("data"))
             .args(&self.arguments)
+            .envs(self.environment.clone())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::connection::{Isolation, Limits};
 use super::desk::Desk;
 use super::errors::Failure;
-use super::record::{Confirmations, Unfit};
+use super::record::{Confirmations, Unfit, prove_room};
 use crate::store::sql::confirm;
 use crate::store::sql::orders::{Boxed, Group};
 use crate::store::{Change, Draft, Error, Receipt};
@@ -95,7 +96,7 @@ impl Answers {
     pub fn run(mut self, orders: &Receiver<Boxed>) {
         while let Some(first) = self.next(orders) {
             let group = Group::gather(first, orders);
-            let outcome = self.record(&group.work);
+            let outcome = self.prove(&group).and_then(|()| self.record(&group.work));
             self.desk.set_trouble(outcome.as_ref().err());
             group.answer(outcome.map(|outcomes| (outcomes, Vec::new())));
             if self.desk.uses.is_overdue() {
@@ -114,6 +115,18 @@ impl Answers {
             }
         }
         orders.recv().ok()
+    }
+
+    fn prove(&mut self, group: &Group) -> Result<(), Error> {
+        if !group.is_to_prove() {
+            return Ok(());
+        }
+        self.desk.connect()?;
+        let connection = self.desk.connection()?;
+        connection.begin(Isolation::ReadCommitted, Limits::default(), None)?;
+        let proven = prove_room(connection, &self.desk.chain.claim);
+        _ = connection.rollback();
+        proven
     }
 
     /// One outcome for each, or why none of it was recorded.

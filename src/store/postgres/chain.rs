@@ -4,6 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::claim::Claim;
+use super::clock::Clock;
 use super::connection::Connection;
 use super::errors::Failure;
 use super::record::{self, Confirmations, Unfit};
@@ -14,6 +15,7 @@ use crate::store::{Draft, Error};
 
 pub struct Chain {
     pub claim: Claim,
+    pub clock: Clock,
     pub newest: Newest,
     end: Mutex<End>,
 }
@@ -26,8 +28,8 @@ pub struct End {
 }
 
 impl Chain {
-    pub const fn new(claim: Claim, newest: Newest) -> Self {
-        Self { claim, newest, end: Mutex::new(End { head: None, rules: None }) }
+    pub const fn new(claim: Claim, clock: Clock, newest: Newest) -> Self {
+        Self { claim, clock, newest, end: Mutex::new(End { head: None, rules: None }) }
     }
 
     pub fn end(&self) -> MutexGuard<'_, End> {

@@ -17,7 +17,7 @@ use super::connection::Connection;
 use super::desk::Desk;
 use super::errors::Failure;
 use super::news::NOTIFY;
-use super::record::Confirmations;
+use super::record::{Confirmations, prove_room};
 use crate::store::sql::Sql as _;
 use crate::store::sql::apply::{Applied, apply};
 use crate::store::sql::orders::{Boxed, Done, Group, refused};
@@ -114,6 +114,7 @@ impl<'a> Transaction<'a> {
         let kept = group.keeps.iter().map(keep).collect::<Result<_, _>>()?;
         if group.is_to_prove() {
             meta::count_proof(self.connection)?;
+            prove_room(self.connection, &self.chain.claim)?;
         }
         let first = self.commit()?;
         let receipt = |made: Made| {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::claim::NOW;
+use super::clock::{self, THEIRS};
 use crate::store::Error;
 use crate::store::sql::Sql;
 use crate::store::sql::values;
@@ -33,14 +34,15 @@ impl Lease {
     }
 }
 
-/// Takes it if nobody has it, and keeps it for longer.
+/// Takes it if nobody has it, and keeps it for longer. Not by a clock that is far off: what is due by it is not.
 pub fn take(connection: &dyn Sql, holder: Uuid) -> Result<bool, Error> {
     let lasts = u64::try_from(LASTS.as_micros()).unwrap_or(u64::MAX);
     let sql = format!(
-        "INSERT INTO leases (name, holder, until) VALUES ('upkeep', ?1, {NOW} + ?2) ON CONFLICT (name) DO UPDATE \
-         SET holder = excluded.holder, until = excluded.until WHERE leases.holder = excluded.holder OR leases.until < {NOW}"
+        "INSERT INTO leases (name, holder, until) SELECT 'upkeep', ?1, {NOW} + ?2 WHERE abs({THEIRS} - ?3) <= ?4 \
+         ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until \
+         WHERE leases.holder = excluded.holder OR leases.until < {NOW}"
     );
-    Ok(connection.execute(&sql, values![&holder, lasts])? > 0)
+    Ok(connection.execute(&sql, values![&holder, lasts, clock::ours(), clock::FAR])? > 0)
 }
 
 pub fn release(connection: &dyn Sql, holder: Uuid) -> Result<(), Error> {

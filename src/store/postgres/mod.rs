@@ -14,6 +14,7 @@ mod answers;
 mod chain;
 mod changes;
 pub(in crate::store) mod claim;
+mod clock;
 mod connection;
 mod desk;
 mod errors;
@@ -50,6 +51,7 @@ use self::answers::Answers;
 use self::chain::Chain;
 use self::changes::Changes;
 use self::claim::Claim;
+use self::clock::Clock;
 use self::desk::Desk;
 use self::io::Io;
 use self::lease::Lease;
@@ -97,7 +99,14 @@ impl Postgres {
     /// What is there. Changes nothing, and says what would stand in a start's way.
     pub async fn look(server: Arc<Server>) -> Result<Look, Error> {
         let connection = server.connect().await?;
-        let look = move || schema::recognise(&connection);
+        let look = move || {
+            let found = schema::recognise(&connection)?;
+            // Whoever goes on to open it looks then.
+            if found != schema::KNOWN {
+                Clock::default().look(&connection)?;
+            }
+            Ok::<_, Error>(found)
+        };
         let found = tokio::task::spawn_blocking(look).await.map_err(|_| stopped())??;
         Ok(match found {
             0 => Look::Absent,
@@ -137,9 +146,11 @@ impl Postgres {
         let (opened, runtime, watched) = (Arc::clone(&server), io.handle.clone(), Arc::clone(&settled));
         let begin = move || {
             let connection = runtime.block_on(opened.connect())?;
+            let clock = Clock::default();
+            clock.look(&connection)?;
             let Some(claim) = take(&connection)? else { return Ok(None) };
             change.send_replace(watched.watch(&connection)?);
-            let chain = Chain::new(claim, Newest { change, record });
+            let chain = Chain::new(claim, clock, Newest { change, record });
             chain.read(&connection)?;
             Ok::<_, Error>(Some(Arc::new(chain)))
         };
@@ -314,8 +325,12 @@ impl Engine for Postgres {
     /// After a failed commit, only a commit shows that it works again.
     async fn ready(&self) -> Result<(), Error> {
         let ours = self.chain.end().rules.clone();
-        let in_force = self.readers.read(|connection| meta::exists(connection).and_then(|()| meta::rules(connection)));
-        if ours.is_some() && in_force.await? != ours {
+        let chain = Arc::clone(&self.chain);
+        let look = move |connection: &dyn Sql| {
+            chain.clock.look(connection)?;
+            meta::exists(connection).and_then(|()| meta::rules(connection))
+        };
+        if ours.is_some() && self.readers.read(look).await? != ours {
             return Err(answers::other_rules());
         }
         for writer in [&self.answers, &self.changes] {

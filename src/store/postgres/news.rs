@@ -7,6 +7,7 @@ use super::chain::Chain;
 use super::pool::Pool;
 use super::server::Server;
 use super::settled::Settled;
+use crate::store::sql::Sql;
 
 /// Who changes rows says so to all who listen; empty, as only that it happened matters. Engines that speak PostgreSQL's
 /// protocol may lack it, and a pooler may lose it: it is looked all the same.
@@ -30,10 +31,16 @@ pub async fn follow(server: Arc<Server>, readers: Arc<Pool>, chain: Arc<Chain>, 
             chain.newest.change.send_if_modified(|change| std::mem::replace(change, newest.max(*change)) < newest);
         }
         if renewed.elapsed() >= RENEW_EVERY {
-            let claim = chain.claim.clone();
-            match readers.read(move |connection| claim.renew(connection)).await {
-                Ok(true) => renewed = Instant::now(),
-                Ok(false) => {
+            let ours = Arc::clone(&chain);
+            let renew = move |connection: &dyn Sql| Ok((ours.claim.renew(connection)?, ours.clock.look(connection)));
+            match readers.read(renew).await {
+                Ok((true, clock)) => {
+                    renewed = Instant::now();
+                    if let Err(error) = clock {
+                        tracing::error!(cause = %error, "nothing is answered");
+                    }
+                }
+                Ok((false, _)) => {
                     tracing::error!(cause = %chain.claim.lost(), "this process writes nothing any more");
                     return;
                 }

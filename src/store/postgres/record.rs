@@ -13,8 +13,10 @@ use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::claim::Claim;
+use super::clock;
 use super::connection::Connection;
 use crate::store::chain::Head;
+use crate::store::sql::{Sql as _, values};
 use crate::store::{Draft, Error};
 
 /// What must still hold when it is answered.
@@ -56,6 +58,9 @@ WITH unfit (what, id) AS (
         AND NOT EXISTS (SELECT 1 FROM meta WHERE key = 'rules' AND value = $6::text)
     UNION ALL
     SELECT 'claim', NULL WHERE NOT EXISTS (SELECT 1 FROM instances WHERE instance = $7 AND holder = $8)
+    UNION ALL
+    SELECT 'clock', NULL
+        WHERE abs(CAST(extract(epoch FROM statement_timestamp()) * 1000000 AS BIGINT) - $15) > $16
 ), told AS (
     INSERT INTO audit_log (instance, sequence, org, credential_id, run, canonical, hash)
         SELECT $7, r.sequence, r.org, r.credential_id, r.run, r.canonical, r.hash
@@ -64,6 +69,9 @@ WITH unfit (what, id) AS (
         WHERE NOT EXISTS (SELECT 1 FROM unfit) ORDER BY r.sequence
 )
 SELECT what, id FROM unfit";
+
+/// No record of an answer is longer, as a rule.
+const ROOM: usize = 1_000;
 
 /// Moves the head behind the records that were appended; where something is unfit, nothing was.
 pub fn append(
@@ -96,7 +104,7 @@ pub fn append(
         records.iter().map(|record| Some(record.run.as_str()).filter(|run| !run.is_empty())).collect();
     let hashes: Vec<&[u8]> = hashes.iter().map(|hash| &hash[..]).collect();
     let holder = &claim.holder.as_bytes()[..];
-    let values: [(&(dyn ToSql + Sync), Type); 14] = [
+    let values: [(&(dyn ToSql + Sync), Type); 16] = [
         (&ids, Type::BYTEA_ARRAY),
         (&revisions, Type::INT8_ARRAY),
         (&versions, Type::INT8_ARRAY),
@@ -111,6 +119,8 @@ pub fn append(
         (&runs, Type::TEXT_ARRAY),
         (&texts, Type::TEXT_ARRAY),
         (&hashes, Type::BYTEA_ARRAY),
+        (&clock::ours(), Type::INT8),
+        (&clock::FAR, Type::INT8),
     ];
     let mut unfit = Unfit::default();
     for row in connection.ask(APPEND, &values)? {
@@ -121,6 +131,7 @@ pub fn append(
             ("served", Some(id)) => _ = unfit.served.insert(id),
             ("token", Some(id)) => _ = unfit.tokens.insert(id),
             ("rules", _) => unfit.rules = true,
+            ("clock", _) => return Err(clock::refusal(connection)),
             _ => return Err(claim.lost()),
         }
     }
@@ -129,6 +140,17 @@ pub fn append(
     }
     *head = end;
     Ok(Ok(()))
+}
+
+/// Proves that there is room for a record, in the transaction that the connection is in, and leaves none: a disk that
+/// still takes something smaller may be full.
+pub fn prove_room(connection: &Connection, claim: &Claim) -> Result<(), Error> {
+    connection.savepoint()?;
+    // In a place of its own: readers of the log would wait for what was given the next one and never appears.
+    let sql =
+        "INSERT INTO audit_log (position, instance, sequence, org, canonical, hash) VALUES (0, ?1, 0, '', ?2, ?3)";
+    connection.execute(sql, values![&claim.chain, "-".repeat(ROOM), [0_u8; 32].as_slice()])?;
+    connection.undo()
 }
 
 fn signed(count: u64) -> i64 {
