@@ -256,17 +256,28 @@ impl Engine for Postgres {
             self.silence.begin();
         }
         let mut after = after.to_owned();
-        let chain = loop {
+        loop {
             let (claim, takers) = (self.chain.claim.clone(), takers.clone());
             let look = move |connection: &dyn Sql| claim.unattended(connection, &after, before, &takers);
-            match self.readers.read(look).await? {
+            let chain = match self.readers.read(look).await? {
                 None => return Ok(None),
-                Some((chain, Some(seen_at))) if !self.silence.lasts(&chain, seen_at) => after = chain,
-                Some((chain, _)) => break chain,
+                Some((chain, Some(seen_at))) if !self.silence.lasts(&chain, seen_at) => {
+                    after = chain;
+                    continue;
+                }
+                Some((chain, _)) => chain,
+            };
+            let (claim, name) = (self.chain.claim.clone(), chain.clone());
+            let take = move |connection: &Connection| claim.adopt(connection, name);
+            match Self::write(Arc::clone(&self.server), 1, take).await {
+                // It stays taken, so that nobody begins to write it; the others are looked after all the same.
+                Err(error @ Error::Corrupt(_)) => {
+                    tracing::error!(chain, cause = %error, "an audit chain that nobody writes cannot be read");
+                    after = chain;
+                }
+                outcome => return outcome,
             }
-        };
-        let claim = self.chain.claim.clone();
-        Self::write(Arc::clone(&self.server), 1, move |connection| claim.adopt(connection, chain)).await
+        }
     }
 
     async fn read<T, F>(&self, query: F) -> Result<T, Error>

@@ -113,6 +113,26 @@ fn nothing_is_signed_for_that_was_tampered_with_and_the_others_are_all_the_same(
 }
 
 #[test]
+fn one_that_cannot_be_read_keeps_nobody_from_the_others() {
+    let world = World::new();
+    let a = world.start_with("a", &world.url(), OFTEN);
+    let token = a.token.clone();
+    let mut dead: Vec<String> = Vec::new();
+    for name in ["b", "c"] {
+        let daemon = world.start_with(name, &world.url(), SELDOM);
+        dead.push(runtime().block_on(write(&world, &daemon, &token, name)));
+        daemon.kill();
+    }
+    dead.sort();
+    let last = format!("SELECT max(position) FROM audit_log WHERE instance = '{}'", dead[0]);
+    world.ask(&format!("UPDATE audit_log SET hash = '\\x00' WHERE position = ({last})"));
+    dead.iter().for_each(|chain| age(&world, chain));
+    world.awaits(&signed(&dead[1]), "1|t");
+    a.logged(|line| line.contains("cannot be read") && line.contains(&dead[0]));
+    assert_eq!(world.ask(&signed(&dead[0])), "0|");
+}
+
+#[test]
 fn what_is_too_old_is_pruned_from_them_too() {
     let world = World::new();
     let keep = format!("{OFTEN}keep = \"1d\"\n");
