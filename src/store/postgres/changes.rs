@@ -16,9 +16,7 @@ use super::chain::Chain;
 use super::connection::Connection;
 use super::desk::Desk;
 use super::errors::Failure;
-use super::news::NOTIFY;
 use super::record::{Confirmations, prove_room};
-use crate::store::sql::Sql as _;
 use crate::store::sql::apply::{Applied, apply};
 use crate::store::sql::orders::{Boxed, Done, Group, refused};
 use crate::store::sql::{confirm, grants, ledger, meta};
@@ -41,9 +39,13 @@ impl Changes {
     pub fn run(mut self, orders: &Receiver<Boxed>) {
         while let Ok(first) = orders.recv() {
             let group = Group::gather(first, orders);
+            let before = *self.desk.chain.newest.change.borrow();
             let outcome = self.make(&group);
             self.desk.set_trouble(outcome.as_ref().err());
             group.answer(outcome);
+            if *self.desk.chain.newest.change.borrow() != before {
+                self.desk.tell();
+            }
             self.desk.write_uses();
         }
     }
@@ -53,7 +55,7 @@ impl Changes {
         loop {
             self.desk.connect()?;
             let connection = self.desk.connection()?;
-            let transaction = Transaction::new(connection, &self.desk.chain, self.desk.tells);
+            let transaction = Transaction::new(connection, &self.desk.chain);
             match transaction.make(group) {
                 Ok((done, used)) => {
                     self.desk.note_uses(used);
@@ -76,7 +78,6 @@ impl Changes {
 struct Transaction<'a> {
     connection: &'a Connection,
     chain: &'a Chain,
-    tells: bool,
     records: Vec<Draft>,
     newest_change: Option<u64>,
     used: HashSet<(Uuid, i64)>,
@@ -91,11 +92,10 @@ struct Made {
 }
 
 impl<'a> Transaction<'a> {
-    fn new(connection: &'a Connection, chain: &'a Chain, tells: bool) -> Self {
+    fn new(connection: &'a Connection, chain: &'a Chain) -> Self {
         Self {
             connection,
             chain,
-            tells,
             records: Vec::new(),
             newest_change: None,
             used: HashSet::new(),
@@ -131,9 +131,9 @@ impl<'a> Transaction<'a> {
             return Ok(Err(other_rules()));
         }
         self.connection.savepoint()?;
-        match refused(self.apply(change, record))? {
+        let applied = self.apply(change, record);
+        match refused(applied.and_then(|applied| self.connection.release().map(|()| applied)))? {
             Ok(applied) => {
-                self.connection.release()?;
                 self.newest_change = applied.newest_change.or(self.newest_change);
                 let own = self.records.len();
                 self.records.push(record.clone());
@@ -200,9 +200,6 @@ impl<'a> Transaction<'a> {
 
     /// Appends the records. Whoever answers meanwhile waits from here on.
     fn commit(&mut self) -> Result<u64, Error> {
-        if self.tells && self.newest_change.is_some() {
-            self.connection.send(NOTIFY, &[])?;
-        }
         let records: Vec<_> = self.records.iter().collect();
         let mut end = self.chain.end();
         let first = self.chain.append(&mut end, self.connection, &records, &Confirmations::default())?;

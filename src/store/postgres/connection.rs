@@ -85,6 +85,11 @@ pub struct Limits {
     pub idle: Option<Duration>,
 }
 
+impl Limits {
+    /// For a transaction that others may have to wait for.
+    pub const BRIEF: Self = Self { statement: None, lock: Some(LONGEST_TURN), idle: Some(LONGEST_TURN) };
+}
+
 impl Connection {
     pub(super) fn new(client: Client, line: Line, server: Arc<Server>, runtime: Handle) -> Self {
         Self {
@@ -149,8 +154,7 @@ impl Connection {
 
     /// Begins a transaction that changes rows, when it is this one's turn among those of all replicas.
     pub fn begin_turn(&self) -> Result<(), Error> {
-        let limits = Limits { statement: None, lock: Some(LONGEST_TURN), idle: Some(LONGEST_TURN) };
-        self.begin(Isolation::ReadCommitted, limits, Some(TAKE_TURN))
+        self.begin(Isolation::ReadCommitted, Limits::BRIEF, Some(TAKE_TURN))
     }
 
     /// Ok: it is durable. An error with [`Failure::Lost`] or [`Failure::Late`]: nobody knows.
@@ -164,6 +168,10 @@ impl Connection {
                 ));
             }
             Transaction::None => return Err(Error::Unavailable("there is no transaction to commit".into())),
+        }
+        // Whatever becomes of what was sent: a COMMIT behind it would not know.
+        if !self.unsent.borrow().is_empty() {
+            self.trip(async { Ok(()) }).inspect_err(|_| self.abandon())?;
         }
         let outcome = self.batch("COMMIT");
         // A server that refuses it has undone it.
@@ -185,7 +193,7 @@ impl Connection {
         outcome
     }
 
-    /// Begins a part of the transaction that can be undone alone. They may be nested.
+    /// Begins a part of the transaction that can be undone alone. There is one at a time.
     pub fn savepoint(&self) -> Result<(), Error> {
         self.send(SAVEPOINT, &[])
     }
@@ -354,7 +362,7 @@ impl Sql for Connection {
         let mut number = None;
         self.query(&format!("{sql} RETURNING {column}"), values, &mut |row| {
             if let Some(Borrowed::Integer(found)) = row.get(0) {
-                number = u64::try_from(found).ok();
+                number = number.max(u64::try_from(found).ok());
             }
             Ok(ControlFlow::Continue(()))
         })?;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::chain::Chain;
 use super::connection::Connection;
-use super::news::LISTEN;
+use super::news::{LISTEN, NOTIFY};
 use super::server::Server;
 use crate::store::Error;
 use crate::store::sql::orders::Trouble;
@@ -25,7 +25,7 @@ pub struct Desk {
     runtime: Handle,
     connection: Option<Connection>,
     /// The server knows how those who listen are told.
-    pub tells: bool,
+    tells: bool,
     refused: Option<(Instant, Error)>,
     trouble: Trouble,
     pub uses: Uses,
@@ -58,9 +58,9 @@ impl Desk {
             return Err(error.clone());
         }
         self.connection = None;
-        match self.runtime.block_on(self.server.connect()) {
-            Ok(connection) => {
-                self.tells = connection.batch(LISTEN).is_ok();
+        match self.runtime.block_on(self.server.connect()).and_then(listening) {
+            Ok((connection, tells)) => {
+                self.tells = tells;
                 self.connection = Some(connection);
                 self.refused = None;
                 Ok(())
@@ -94,6 +94,14 @@ impl Desk {
         }
     }
 
+    /// Tells the other replicas that something has changed. After the commit, and for a moment only: the server has one
+    /// queue for all its databases, and whoever is told too late asks.
+    pub fn tell(&self) {
+        if let Some(connection) = self.connection.as_ref().filter(|_| self.tells) {
+            _ = connection.batch(NOTIFY);
+        }
+    }
+
     /// A failure loses them: they are not worth another try.
     pub fn write_uses(&mut self) {
         let Some(connection) = self.connection.as_ref().filter(|_| !self.uses.is_empty()) else { return };
@@ -101,5 +109,13 @@ impl Desk {
         if self.uses.write(connection, Some((&claim.chain, &claim.holder))).is_err() {
             self.uses.clear();
         }
+    }
+}
+
+/// Whether the server knows how those who listen are told. Where it does not, they ask.
+fn listening(connection: Connection) -> Result<(Connection, bool), Error> {
+    match connection.batch(LISTEN) {
+        Err(error) if connection.is_broken() => Err(error),
+        outcome => Ok((connection, outcome.is_ok())),
     }
 }

@@ -9,15 +9,16 @@ use super::server::Server;
 use super::settled::Settled;
 use crate::store::sql::Sql;
 
-/// Who changes rows says so to all who listen; empty, as only that it happened matters. Engines that speak PostgreSQL's
+/// Who has changed rows says so to all who listen; empty, as only that it happened matters. Engines that speak PostgreSQL's
 /// protocol may lack it, and a pooler may lose it: it is looked all the same.
 pub const LISTEN: &str = "LISTEN strongroom_changes";
-pub const NOTIFY: &str = "NOTIFY strongroom_changes";
+/// One transaction, which nobody would miss.
+pub const NOTIFY: &str = "SET LOCAL lock_timeout = 50; SET LOCAL synchronous_commit = off; NOTIFY strongroom_changes";
 
 /// So often it is looked whether there is something new, told or not.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Not sooner after another look, however much is told.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(100);
 const RENEW_EVERY: Duration = Duration::from_secs(20);
 
 /// Until it is aborted.

@@ -40,7 +40,7 @@ impl Happened {
     }
 }
 
-/// Adds a row for each, and answers the sequence number of the last, if there is one.
+/// Adds a row for each, and answers the highest of their sequence numbers.
 pub fn insert(
     connection: &dyn Sql,
     credential: &Credential,

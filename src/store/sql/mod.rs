@@ -47,7 +47,7 @@ pub trait Sql {
         self.execute(sql, values).map(drop)
     }
 
-    /// Inserts rows that the table gives numbers in this column, and answers the last one's.
+    /// Inserts rows that the table gives numbers in this column, and answers the highest.
     fn insert_numbered(&self, sql: &str, values: &[Value<'_>], column: &str) -> Result<u64, Error>;
 }
 
