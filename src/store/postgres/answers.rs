@@ -123,7 +123,7 @@ impl Answers {
         }
         self.desk.connect()?;
         let connection = self.desk.connection()?;
-        connection.begin(Isolation::ReadCommitted, Limits::default(), None)?;
+        connection.begin(Isolation::ReadCommitted, Limits::BRIEF, None)?;
         let proven = prove_room(connection, &self.desk.chain.claim);
         _ = connection.rollback();
         proven

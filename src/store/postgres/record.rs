@@ -146,10 +146,12 @@ pub fn append(
 /// still takes something smaller may be full.
 pub fn prove_room(connection: &Connection, claim: &Claim) -> Result<(), Error> {
     connection.savepoint()?;
-    // In a place of its own: readers of the log would wait for what was given the next one and never appears.
+    // In a place of its own: readers of the log would wait for what was given the next one and never appears. And in no
+    // other proof's, which would wait for what a lost connection has left there.
+    let place = -clock::ours();
     let sql =
-        "INSERT INTO audit_log (position, instance, sequence, org, canonical, hash) VALUES (0, ?1, 0, '', ?2, ?3)";
-    connection.execute(sql, values![&claim.chain, "-".repeat(ROOM), [0_u8; 32].as_slice()])?;
+        "INSERT INTO audit_log (position, instance, sequence, org, canonical, hash) VALUES (?1, ?2, ?1, '', ?3, ?4)";
+    connection.execute(sql, values![place, &claim.chain, "-".repeat(ROOM), [0_u8; 32].as_slice()])?;
     connection.undo()
 }
 
