@@ -1,7 +1,7 @@
 //! The end of this process's audit chain, and the rules that it decides under. Both writers append to it: whoever appends
 //! holds it from the first record until these are durable.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::claim::Claim;
 use super::clock::Clock;
@@ -15,7 +15,8 @@ use crate::store::{Draft, Error};
 
 pub struct Chain {
     pub claim: Claim,
-    pub clock: Clock,
+    /// The process's: of all chains that it writes.
+    pub clock: Arc<Clock>,
     pub newest: Newest,
     end: Mutex<End>,
 }
@@ -28,7 +29,7 @@ pub struct End {
 }
 
 impl Chain {
-    pub const fn new(claim: Claim, clock: Clock, newest: Newest) -> Self {
+    pub const fn new(claim: Claim, clock: Arc<Clock>, newest: Newest) -> Self {
         Self { claim, clock, newest, end: Mutex::new(End { head: None, rules: None }) }
     }
 

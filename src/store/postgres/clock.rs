@@ -5,7 +5,7 @@
 //! The statement that appends records compares the two again ([`super::record`]), so that nothing is answered or
 //! changed by a clock that was right only when it was looked at.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
@@ -27,23 +27,33 @@ pub fn ours() -> i64 {
 
 #[derive(Default)]
 pub struct Clock {
-    is_told: AtomicBool,
+    told: Mutex<Difference>,
+}
+
+/// How far apart the two are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Difference {
+    #[default]
+    Small,
+    Notable,
+    Far,
 }
 
 impl Clock {
     /// Refuses one that is far from the database's. One that is some seconds off is told of, once.
     pub fn look(&self, connection: &dyn Sql) -> Result<(), Error> {
         let ahead = ahead(connection)?;
-        if ahead.abs() > FAR {
-            self.is_told.store(true, Ordering::Relaxed);
-            return Err(far(ahead));
-        }
-        let is_notable = ahead.abs() > NOTABLE;
-        if self.is_told.swap(is_notable, Ordering::Relaxed) != is_notable {
-            match is_notable {
-                true => tracing::warn!("{}: have both set by NTP", words(ahead)),
-                false => tracing::info!("this machine's clock goes with the database's again"),
-            }
+        let difference = match ahead.abs() {
+            FAR.. => Difference::Far,
+            NOTABLE.. => Difference::Notable,
+            _ => Difference::Small,
+        };
+        let before = std::mem::replace(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner), difference);
+        match difference {
+            Difference::Far => return Err(far(ahead)),
+            same if same == before => {}
+            Difference::Notable => tracing::warn!("{}: have both set by NTP", words(ahead)),
+            Difference::Small => tracing::info!("this machine's clock goes with the database's again"),
         }
         Ok(())
     }

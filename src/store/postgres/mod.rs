@@ -31,8 +31,9 @@ mod silence;
 mod tls;
 mod url;
 
+use std::collections::HashSet;
 use std::sync::mpsc::{self as orders, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -81,6 +82,8 @@ pub struct Postgres {
     /// What a process has besides its own chain; none of it where a chain was adopted.
     lease: Option<Lease>,
     silence: Silence,
+    /// The chains that this process has adopted and not let go yet.
+    adopted: Arc<Mutex<HashSet<String>>>,
     settled: Arc<Settled>,
     news: Option<AbortHandle>,
     /// Goes last: the writers end by it.
@@ -125,7 +128,7 @@ impl Postgres {
             schema::migrate(connection, Timestamp::now())?;
             Claim::take(connection, entry).map(Some)
         };
-        let mut store = Self::write(server, READERS, take).await?.ok_or_else(stopped)?;
+        let mut store = Self::write(server, Arc::default(), READERS, take).await?.ok_or_else(stopped)?;
         let (server, readers) = (Arc::clone(&store.server), Arc::clone(&store.readers));
         let (chain, settled) = (Arc::clone(&store.chain), Arc::clone(&store.settled));
         store.lease = Some(Lease::default());
@@ -136,6 +139,7 @@ impl Postgres {
     /// Takes a chain, and writes it.
     async fn write(
         server: Arc<Server>,
+        clock: Arc<Clock>,
         readers: usize,
         take: impl FnOnce(&Connection) -> Result<Option<Claim>, Error> + Send + 'static,
     ) -> Result<Option<Self>, Error> {
@@ -146,7 +150,6 @@ impl Postgres {
         let (opened, runtime, watched) = (Arc::clone(&server), io.handle.clone(), Arc::clone(&settled));
         let begin = move || {
             let connection = runtime.block_on(opened.connect())?;
-            let clock = Clock::default();
             clock.look(&connection)?;
             let Some(claim) = take(&connection)? else { return Ok(None) };
             change.send_replace(watched.watch(&connection)?);
@@ -180,10 +183,15 @@ impl Postgres {
             server,
             lease: None,
             silence: Silence::default(),
+            adopted: Arc::default(),
             settled,
             news: None,
             io,
         }))
+    }
+
+    fn adopted(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.adopted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -265,15 +273,26 @@ impl Engine for Postgres {
                     after = chain;
                     continue;
                 }
+                // Somebody still hands on what was left of it.
+                Some((chain, _)) if self.adopted().contains(&chain) => {
+                    after = chain;
+                    continue;
+                }
                 Some((chain, _)) => chain,
             };
             let (claim, name) = (self.chain.claim.clone(), chain.clone());
+            let (server, clock) = (Arc::clone(&self.server), Arc::clone(&self.chain.clock));
             let take = move |connection: &Connection| claim.adopt(connection, name);
-            match Self::write(Arc::clone(&self.server), 1, take).await {
+            match Self::write(server, clock, 1, take).await {
                 // It stays taken, so that nobody begins to write it; the others are looked after all the same.
                 Err(error @ Error::Corrupt(_)) => {
                     tracing::error!(chain, cause = %error, "an audit chain that nobody writes cannot be read");
                     after = chain;
+                }
+                Ok(Some(mut store)) => {
+                    self.adopted().insert(chain);
+                    store.adopted = Arc::clone(&self.adopted);
+                    return Ok(Some(store));
                 }
                 outcome => return outcome,
             }
@@ -375,6 +394,7 @@ impl Drop for Postgres {
             chain.claim.release(&connection)
         });
         _ = release.join();
+        self.adopted().remove(&self.chain.claim.chain);
     }
 }
 
