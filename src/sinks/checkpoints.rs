@@ -10,10 +10,10 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
-use super::{Pause, cursor, file, lag};
+use super::{Pause, Stuck, cursor, file, lag};
 use crate::crypto::ledger::note::{self, Note};
 use crate::http::{Client, Hosts, Request};
-use crate::store::{self, Checkpoint, Keep, Store};
+use crate::store::{Checkpoint, Keep, Store};
 
 const PAGE: u32 = 100;
 
@@ -121,36 +121,40 @@ impl Copy {
     async fn pass_on(&self, store: &dyn Store) -> Result<(), String> {
         let name = self.name;
         let tell = |behind: u64| lag(name).set(behind as f64);
-        while self.some(self.place.lock().await, store, PAGE, tell).await? > 0 {}
+        while self.some(store, PAGE, None, tell).await.map_err(|stuck| stuck.to_string())? > 0 {}
         Ok(())
     }
 
     /// Passes on the next checkpoint of a chain that nobody writes any more. How many there were.
-    pub(super) async fn next(&self, chain: &dyn Store, until: Instant) -> Result<usize, String> {
-        let place = timeout_at(until, self.place.lock()).await;
-        let place = place.map_err(|_| "it is busy with other checkpoints".to_owned())?;
-        self.some(place, chain, 1, |_| ()).await
+    pub(super) async fn next(&self, chain: &dyn Store, until: Instant) -> Result<usize, Stuck> {
+        self.some(chain, 1, Some(until), |_| ()).await
     }
 
     /// The next of a chain, at most so many; keeps how far they have come. Tells by how many records it was behind.
     async fn some(
         &self,
-        place: MutexGuard<'_, Place>,
         store: &dyn Store,
         limit: u32,
+        until: Option<Instant>,
         tell: impl Fn(u64),
-    ) -> Result<usize, String> {
-        let failed = |error: store::Error| error.to_string();
+    ) -> Result<usize, Stuck> {
         let copy = cursor(self.name, store);
-        let mut reached = store.cursor(&copy).await.map_err(failed)?.unwrap_or_default();
-        let page = store.checkpoints(store.instance(), reached, limit).await.map_err(failed)?;
+        let mut reached = store.cursor(&copy).await?.unwrap_or_default();
+        let page = store.checkpoints(store.instance(), reached, limit).await?;
         tell(page.last().map_or(0, |last| last.size - reached));
         for checkpoint in &page {
-            place.hand_on(checkpoint).await?;
+            self.place(until).await?.hand_on(checkpoint).await.map_err(Stuck::Place)?;
             reached = checkpoint.size;
-            store.keep(Keep::Cursor { copy: copy.clone(), reached }).await.map_err(failed)?;
+            store.keep(Keep::Cursor { copy: copy.clone(), reached }).await?;
         }
         Ok(page.len())
+    }
+
+    async fn place(&self, until: Option<Instant>) -> Result<MutexGuard<'_, Place>, Stuck> {
+        match until {
+            None => Ok(self.place.lock().await),
+            Some(until) => timeout_at(until, self.place.lock()).await.map_err(|_| Stuck::Busy),
+        }
     }
 }
 

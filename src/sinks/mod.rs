@@ -186,20 +186,31 @@ impl Copy {
     }
 
     /// Hands on the next records of a chain that nobody writes any more, and keeps how far that has come. How many there
-    /// were. Nobody else hands on to this place meanwhile.
-    async fn next(&self, chain: &dyn Store, until: time::Instant) -> Result<usize, String> {
-        let failed = |error: store::Error| error.to_string();
-        let sink = time::timeout_at(until, self.sink.lock()).await;
-        let mut sink = sink.map_err(|_| "it is busy with other records".to_owned())?;
+    /// were.
+    async fn next(&self, chain: &dyn Store, until: time::Instant) -> Result<usize, Stuck> {
         let copy = cursor(self.name, chain);
-        let reached = chain.cursor(&copy).await.map_err(failed)?.unwrap_or_default();
-        let page = chain.chained(reached, PAGE).await.map_err(failed)?;
+        let reached = chain.cursor(&copy).await?.unwrap_or_default();
+        let page = chain.chained(reached, PAGE).await?;
         if let Some(last) = page.last() {
-            sink.hand_on(&page).await?;
-            chain.keep(Keep::Cursor { copy, reached: last.position }).await.map_err(failed)?;
+            let sink = time::timeout_at(until, self.sink.lock()).await;
+            sink.map_err(|_| Stuck::Busy)?.hand_on(&page).await.map_err(Stuck::Place)?;
+            chain.keep(Keep::Cursor { copy, reached: last.position }).await?;
         }
         Ok(page.len())
     }
+}
+
+/// Why no more of a chain is handed on to a place.
+#[derive(Debug, thiserror::Error)]
+enum Stuck {
+    /// The place took it not.
+    #[error("{0}")]
+    Place(String),
+    /// The chain cannot be read, or how far it has come not be kept: no fault of the place.
+    #[error(transparent)]
+    Chain(#[from] store::Error),
+    #[error("it is busy with another chain")]
+    Busy,
 }
 
 /// What a copy's cursor is kept as. Where several keep one store, each follows the chain that it writes.

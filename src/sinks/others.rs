@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Copy, checkpoints};
+use super::{Copy, Stuck, checkpoints};
 use crate::store::{Store, Takers};
 
 /// After this a place begins to take no more of a chain: the next one has its turn.
@@ -94,12 +94,14 @@ impl Line {
         };
         let work = timeout(LONGEST, tokio::spawn(work.boxed()));
         tokio::select! {
-            _ = work => {}
+            ended = work => if let Ok(Err(_)) = ended {
+                *self.state() = State::FailedAt(Instant::now());
+            },
             () = async { drop(shutdown.wait_for(|down| *down).await) }.then(|()| sleep(LAST)) => {}
         }
     }
 
-    /// Whether the place took what it was handed.
+    /// Whether the place took what it was handed. A chain that cannot be read says nothing against it.
     async fn hand_on(&self, chain: &dyn Store, shutdown: &watch::Receiver<bool>) -> bool {
         let (until, name, mut count) = (Instant::now() + TURN, self.place.name(), 0);
         let failed = loop {
@@ -107,20 +109,20 @@ impl Line {
                 break None;
             }
             match self.place.next(chain, until).await {
-                Ok(0) => break None,
+                Ok(0) | Err(Stuck::Busy) => break None,
                 Ok(more) => count += more,
-                Err(cause) => break Some(cause),
+                Err(stuck) => break Some(stuck),
             }
         };
         let chain = chain.instance();
         if count > 0 {
             tracing::info!(copy = name, chain, count, "copied what was left of a chain that nobody writes any more");
         }
-        if let Some(cause) = &failed {
+        if let Some(stuck) = &failed {
             metrics::counter!("strongroom_audit_sink_failures_total", "sink" => name).increment(1);
-            tracing::warn!(copy = name, chain, cause, "what was left of a chain is not copied; trying again");
+            tracing::warn!(copy = name, chain, cause = %stuck, "what was left of a chain is not copied; trying again");
         }
-        failed.is_none()
+        !matches!(failed, Some(Stuck::Place(_)))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -136,7 +138,7 @@ impl Place {
         }
     }
 
-    async fn next(&self, chain: &dyn Store, until: Instant) -> Result<usize, String> {
+    async fn next(&self, chain: &dyn Store, until: Instant) -> Result<usize, Stuck> {
         match self {
             Self::Records(copy) => copy.next(chain, until).await,
             Self::Checkpoints(copy) => copy.next(chain, until).await,

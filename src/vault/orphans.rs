@@ -3,6 +3,7 @@
 //! not wait for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -10,6 +11,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::store::{Store, Takers};
 use crate::vault::{Error, Vault};
+
+/// So often it is looked for them, however seldom checkpoints are made.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// Where copies of the audit log go.
 #[async_trait]
@@ -27,7 +31,7 @@ impl Vault {
         if !self.store.is_shared() {
             return;
         }
-        let every = self.ledger.auditing.checkpoint_every;
+        let every = self.ledger.auditing.checkpoint_every.min(LONGEST);
         let mut round = tokio::time::interval_at(Instant::now() + every, every);
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -51,6 +55,8 @@ impl Vault {
                 }
             };
             let chain = adopted.instance().to_owned();
+            // Before any of it is pruned; and then what was signed.
+            copies.complete(Arc::clone(&adopted)).await;
             if let Err(error) = self.attend_to(adopted.as_ref(), shutdown).await {
                 metrics::counter!("strongroom_audit_checkpoint_failures_total").increment(1);
                 let cause = error.cause();

@@ -82,6 +82,26 @@ fn what_a_killed_one_left_reaches_the_places_of_another_once() {
 }
 
 #[test]
+fn what_cannot_be_read_of_one_chain_keeps_no_other_from_the_places() {
+    let world = World::new();
+    let a = world.start_with("a", &world.url(), COPIED);
+    let token = a.token.clone();
+    let mut dead = Vec::new();
+    for name in ["b", "c"] {
+        let daemon = world.start_with(name, &world.url(), SELDOM);
+        dead.push(runtime().block_on(write(&world, &daemon, &token, name)));
+        daemon.kill();
+    }
+    dead.sort();
+    // The first that is looked at.
+    world.ask(&format!("UPDATE audit_log SET canonical = 'edited' WHERE instance = '{}' AND sequence = 2", dead[0]));
+    dead.iter().for_each(|chain| age(&world, chain));
+    world.awaits(&is_copied(&dead[1]), "t");
+    assert_eq!(copied(&a.home.join("copy"), &dead[1]), all(&world, &dead[1]));
+    assert!(copied(&a.home.join("copy"), &dead[0]).is_empty());
+}
+
+#[test]
 fn a_place_that_takes_nothing_holds_up_neither_checkpoints_nor_chains() {
     let world = World::new();
     let a = world.start_with("a", &world.url(), COPIED);
