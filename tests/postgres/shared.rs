@@ -206,8 +206,11 @@ async fn a_chain_that_nobody_writes_is_one_process_s_at_a_time() {
     // Neither a take-over, nor company: it is the same process.
     assert_ne!(place.open().await.instance(), chain);
     assert!(!adopted.leads().await.unwrap() && other.leads().await.unwrap());
+    assert!(one.adopt("", None, &Takers::default()).await.unwrap().is_none(), "it has it, and is not done with it");
     // Whoever could not let it go may have it again; another one only when the claim has ended.
-    let _kept = std::mem::ManuallyDrop::new(adopted);
+    let holder = place.ask(&format!("SELECT holder FROM instances WHERE instance = '{chain}'"));
+    drop(adopted);
+    place.ask(&format!("UPDATE instances SET holder = '{holder}' WHERE instance = '{chain}'"));
     let stale = one.adopt("", None, &Takers::default()).await.unwrap().unwrap();
     place.age(&chain);
     let adopted = self::adopted(&other).await;
