@@ -267,19 +267,13 @@ impl Engine for Postgres {
         loop {
             let (claim, takers) = (self.chain.claim.clone(), takers.clone());
             let look = move |connection: &dyn Sql| claim.unattended(connection, &after, before, &takers);
-            let chain = match self.readers.read(look).await? {
-                None => return Ok(None),
-                Some((chain, Some(seen_at))) if !self.silence.lasts(&chain, seen_at) => {
-                    after = chain;
-                    continue;
-                }
-                // Somebody still hands on what was left of it.
-                Some((chain, _)) if self.adopted().contains(&chain) => {
-                    after = chain;
-                    continue;
-                }
-                Some((chain, _)) => chain,
-            };
+            let Some((chain, seen_at)) = self.readers.read(look).await? else { return Ok(None) };
+            let is_dead = seen_at.is_none_or(|seen_at| self.silence.lasts(&chain, seen_at));
+            // What this process has adopted, it may still be handing on.
+            if !is_dead || self.adopted().contains(&chain) {
+                after = chain;
+                continue;
+            }
             let (claim, name) = (self.chain.claim.clone(), chain.clone());
             let (server, clock) = (Arc::clone(&self.server), Arc::clone(&self.chain.clock));
             let take = move |connection: &Connection| claim.adopt(connection, name);
