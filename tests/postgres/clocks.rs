@@ -240,23 +240,20 @@ fn one_that_is_an_hour_off_does_not_start_and_a_check_says_so() {
         (done.status.code(), said)
     };
     let clock = world.clock("off");
-    for off in [HOUR, -HOUR] {
+    let is_refused = |off| {
         clock.set(off);
-        // On an empty database: nothing is made.
         let (code, said) = check(&clock);
         assert!(code == Some(67) && says(&said, off), "{code:?} {said}");
         let (status, log) = world.start_by("off", &clock).err().expect("it does not start");
         assert!(status.code() == Some(67) && says(&log, off), "{status} {log}");
+    };
+    // On an empty database: nothing is made.
+    for off in [HOUR, -HOUR] {
+        is_refused(off);
         assert_eq!(world.ask("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
     }
     let a = world.start("a");
-    for off in [HOUR, -HOUR] {
-        clock.set(off);
-        let (code, said) = check(&clock);
-        assert!(code == Some(67) && says(&said, off), "{code:?} {said}");
-        let (status, log) = world.start_by("off", &clock).err().expect("it does not start");
-        assert!(status.code() == Some(67) && says(&log, off), "{status} {log}");
-    }
+    [HOUR, -HOUR].into_iter().for_each(is_refused);
     // Nobody has taken a chain and kept it.
     assert_eq!(world.ask("SELECT count(*) FROM instances"), "1");
     clock.set(-APART);
