@@ -85,6 +85,12 @@ impl History {
         Open { history: self, at: calls.len() - 1 }
     }
 
+    /// How many were answered.
+    pub fn plaintexts(&self) -> usize {
+        let is_plaintext = |call: &&Call| matches!(call.answer, Answer::Plaintext { .. });
+        self.calls.lock().unwrap().iter().filter(is_plaintext).count()
+    }
+
     /// In the order in which they were made.
     pub fn calls(&self) -> Vec<Call> {
         self.calls.lock().unwrap().clone()

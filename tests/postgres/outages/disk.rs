@@ -1,8 +1,6 @@
 //! The disk of the database is full: of its tables, and PostgreSQL refuses what would make one grow; or of its log, and
 //! PostgreSQL goes down.
 
-use std::time::Duration;
-
 use super::Scene;
 use crate::daemon::runtime;
 use crate::preload;
@@ -21,7 +19,6 @@ fn a_disk_without_room_for_tables_is_told_of() {
     let scene = Scene::new(&server.url(&database));
     runtime().block_on(async {
         let load = scene.load().await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
         server.fill("base");
         scene.refuses("make room on the server's disk").await;
         // It lives, and whoever only asks has an answer.
@@ -40,7 +37,6 @@ fn a_disk_without_room_for_the_databases_log_takes_it_down() {
     let scene = Scene::new(&server.url(&database));
     runtime().block_on(async {
         let load = scene.load().await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
         server.fill("pg_wal");
         // It goes through what it has in store, and comes to where there is nothing.
         while server.try_psql(&server.admin_url("postgres"), "SELECT pg_switch_wal()").is_ok() {}
