@@ -318,12 +318,14 @@ impl App {
                 let keys = key_files.read_again().await?;
                 let admission = rules.admission();
                 let Rules { registry, callers, policies, authorities, tls } = rules;
-                let rules = vault.replace_rules(policies, registry, admission).await?;
-                if let (Some(door), Some(handshakes)) = (&door, tls) {
-                    door.replace(handshakes);
-                }
-                authenticator.trust(authorities);
-                authenticator.replace(callers);
+                let admit = || {
+                    if let (Some(door), Some(handshakes)) = (&door, tls) {
+                        door.replace(handshakes);
+                    }
+                    authenticator.trust(authorities);
+                    authenticator.replace(callers);
+                };
+                let rules = vault.replace_rules(policies, registry, admission, admit).await?;
                 keys.take_over();
                 tracing::info!(
                     rules,

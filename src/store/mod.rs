@@ -41,6 +41,12 @@ pub enum Error {
     /// Try again later: disk full, locked, gone. Whether the change was made is unknown; a retry must be idempotent.
     #[error("store unavailable: {0}")]
     Unavailable(String),
+    /// Other rules are in force than it was decided under: another process has put them in force. Nothing was written.
+    #[error(
+        "other rules are in force than those that it was decided under; where that lasts, give this replica the same files \
+         and have it read them"
+    )]
+    OtherRules,
     /// The change was decided on knowledge that is out of date. Nothing was written, the record neither.
     #[error("the credential has changed meanwhile")]
     Stale { current: Option<Box<Credential>> },
@@ -224,10 +230,6 @@ pub trait Store: Send + Sync {
 
     /// When [`Change::ProveRecovery`] was made last.
     async fn recovery_proven(&self) -> Result<Option<Timestamp>, Error>;
-
-    /// Says what the rules are known by that this process decides under. While others are in force, because another process
-    /// has put them in force, no plaintext is answered here.
-    fn decide_under(&self, rules: &str);
 
     /// When these rules were replaced, where they were in force before, and other processes serve under those that came after:
     /// whoever starts with them does not put them in force again.

@@ -1,6 +1,7 @@
 //! The rows, as the vault sees them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -379,6 +380,10 @@ pub struct Draft {
     /// How many more alike this record stands for: failures of strangers are recorded together when they come often.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub alike: u64,
+    /// What the rules are known by that allowed it. No record tells it: a store that several processes share refuses what
+    /// was decided under others than those in force.
+    #[serde(skip)]
+    pub rules: Option<Arc<str>>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

@@ -147,6 +147,9 @@ impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         match error {
             store::Error::Unavailable(cause) => Self::Unavailable { what: Dependency::Store, retry_after: SOON, cause },
+            error @ store::Error::OtherRules => {
+                Self::Unavailable { what: Dependency::Store, retry_after: SOON, cause: error.to_string() }
+            }
             store::Error::Stale { current } => {
                 let (id, version) =
                     current.map_or_else(Default::default, |now| (now.id.to_string(), now.latest_version));

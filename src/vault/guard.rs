@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::crypto::Secret;
@@ -30,13 +31,21 @@ use crate::vault::{Action, Caller, Error, Proof, Standing};
 
 pub struct Guard {
     store: Arc<dyn Store>,
-    policies: ArcSwap<Policies>,
+    in_force: ArcSwap<InForce>,
+    /// Held while other rules are put in force.
+    replacing: Mutex<()>,
     approvals: Approvals,
     /// Of what went well. Made once: finding a meter by its labels costs more than using it.
     recorded: HashMap<Action, metrics::Counter>,
     tally: Tally,
     /// Grows with every change that may end a caller's right: a stream asks again whether it still has it.
     epoch: AtomicU64,
+}
+
+/// Who decides, and what all the rules of this process are known by: not known before it serves.
+struct InForce {
+    policies: Arc<Policies>,
+    rules: Option<Arc<str>>,
 }
 
 /// Evidence that policy allowed one action on one thing. Opening consumes it.
@@ -46,8 +55,8 @@ pub struct Permit {
     grant: Option<Uuid>,
     action: Action,
     credential: Option<Uuid>,
-    /// The set that allowed it: an answer waits for no older one.
-    policies: Option<Arc<Policies>>,
+    /// What allowed it: an answer waits for nothing older.
+    in_force: Option<Arc<InForce>>,
     /// The proof that it was given to.
     standing: Standing,
 }
@@ -115,7 +124,8 @@ impl Guard {
         let recorded = Action::ALL.iter().map(|action| (*action, recorded(*action, OK))).collect();
         Self {
             store,
-            policies: ArcSwap::from_pointee(policies),
+            in_force: ArcSwap::from_pointee(InForce { policies: Arc::new(policies), rules: None }),
+            replacing: Mutex::default(),
             approvals,
             recorded,
             tally: Tally::new(),
@@ -125,12 +135,24 @@ impl Guard {
 
     /// What the set is known by that decides now.
     pub fn digest(&self) -> String {
-        self.policies.load().digest.clone()
+        self.in_force.load().policies.digest.clone()
     }
 
-    /// The new set decides from the next request on.
-    pub fn replace(&self, policies: Policies) {
-        self.policies.store(Arc::new(policies));
+    /// What all the rules are known by, once somebody said so.
+    pub fn rules(&self) -> Option<Arc<str>> {
+        self.in_force.load().rules.clone()
+    }
+
+    /// Until it is dropped, nobody else puts rules in force, and who was refused because others are waits to ask again.
+    pub async fn begin_to_replace(&self) -> MutexGuard<'_, ()> {
+        self.replacing.lock().await
+    }
+
+    /// The new set decides from the next request on; none where it stays. After all else that the rules are has been
+    /// replaced: what is decided in between was decided by the old ones.
+    pub fn replace(&self, policies: Option<Policies>, rules: &str) {
+        let policies = policies.map_or_else(|| Arc::clone(&self.in_force.load().policies), Arc::new);
+        self.in_force.store(Arc::new(InForce { policies, rules: Some(rules.into()) }));
     }
 
     pub const fn approvals(&self) -> &Approvals {
@@ -139,7 +161,7 @@ impl Guard {
 
     /// Whether some rule reads if a second person has agreed.
     pub fn weighs_approvals(&self) -> bool {
-        self.policies.load().weighs_approvals
+        self.in_force.load().policies.weighs_approvals
     }
 
     /// Asks the policies. A refusal is recorded by [`Guard::finish`], as every failure is.
@@ -162,9 +184,10 @@ impl Guard {
         if !caller.standing.holds() {
             return Err(Error::Unauthenticated);
         }
-        let policies = self.policies.load_full();
-        let decision = decide(&policies, caller, action, resource, trail.at());
+        let in_force = self.in_force.load_full();
+        let decision = decide(&in_force.policies, caller, action, resource, trail.at());
         trail.policies(&decision.policies);
+        trail.allowed_by(in_force.rules.clone());
         refuse(decision.verdict)?;
         let credential = match resource {
             Resource::Credential(it) => Some(it.id),
@@ -172,32 +195,32 @@ impl Guard {
         };
         let grant = caller.circumstances.grant.as_ref().filter(|_| action == Action::Decrypt).map(|grant| grant.id);
         let (token, standing) = (caller.principal.token, caller.standing.clone());
-        Ok(Permit { token, grant, action, credential, policies: Some(policies), standing })
+        Ok(Permit { token, grant, action, credential, in_force: Some(in_force), standing })
     }
 
     /// Whether a row may be shown in a list or a watch. Shows nothing by itself, so it records nothing by itself.
     pub fn may_see(&self, caller: &Caller, credential: &Credential) -> bool {
         let now = jiff::Timestamp::now();
-        decide(&self.policies.load(), caller, Action::Get, Resource::Credential(credential), now).is_allowed()
+        decide(&self.in_force.load().policies, caller, Action::Get, Resource::Credential(credential), now).is_allowed()
     }
 
     /// The answer for a name that nobody bears. Only who may list learns that it is absent; for everybody else it is
     /// what a forbidden one is: what would need a second factor there needs one here.
     pub fn absent(&self, caller: &Caller, path: &store::Path, trail: &mut Trail) -> Error {
         let now = trail.at();
-        let policies = self.policies.load();
-        let may_list = decide(&policies, caller, Action::List, Resource::Org(&path.org), now).is_allowed()
-            && decide(&policies, caller, Action::Get, Resource::Absent(path), now).is_allowed();
+        let policies = &self.in_force.load().policies;
+        let may_list = decide(policies, caller, Action::List, Resource::Org(&path.org), now).is_allowed()
+            && decide(policies, caller, Action::Get, Resource::Absent(path), now).is_allowed();
         if may_list {
             return Error::NotFound { what: "there is no such credential".to_owned() };
         }
-        let decision = decide(&policies, caller, trail.action, Resource::Absent(path), now);
+        let decision = decide(policies, caller, trail.action, Resource::Absent(path), now);
         refuse(decision.verdict).err().unwrap_or(Error::Denied)
     }
 
     /// What the rules in force say, and why. Permits nothing.
     pub fn explain(&self, caller: &Caller, action: Action, resource: Resource<'_>, now: Timestamp) -> Explanation {
-        self.policies.load().explain(caller, action, resource, now)
+        self.in_force.load().policies.explain(caller, action, resource, now)
     }
 
     /// For what the daemon does on its own: destroying what is due, writing down what a permitted test found.
@@ -222,7 +245,7 @@ impl Guard {
     }
 
     const fn own(action: Action, credential: Option<Uuid>) -> Permit {
-        Permit { token: None, grant: None, action, credential, policies: None, standing: Standing::own() }
+        Permit { token: None, grant: None, action, credential, in_force: None, standing: Standing::own() }
     }
 
     /// Makes a change together with its record.
@@ -299,7 +322,7 @@ impl Guard {
             Purpose::Test { from } => Change::Test { target, version, from, token },
         };
         // The rules may have changed since they allowed it: then they are asked again. The daemon's own work has none.
-        let same_rules = || permit.policies.as_ref().is_none_or(|then| Arc::ptr_eq(then, &self.policies.load()));
+        let same_rules = || permit.in_force.as_ref().is_none_or(|then| Arc::ptr_eq(then, &self.in_force.load()));
         let refused = || Err(Withheld::Failed(Error::Unauthenticated));
         if !permit.standing.holds() {
             return refused();
@@ -309,6 +332,10 @@ impl Guard {
             Ok(_) if !permit.standing.holds() => refused(),
             Ok(_) if same_rules() => Ok(()),
             Ok(_) | Err(store::Error::Stale { .. }) => Err(Withheld::Stale),
+            Err(error @ store::Error::OtherRules) => {
+                drop(self.begin_to_replace().await);
+                Err(if same_rules() { Withheld::Failed(error.into()) } else { Withheld::Stale })
+            }
             Err(error) => Err(Withheld::Failed(unrecorded(error))),
         }
     }

@@ -82,7 +82,7 @@ use crate::providers::probe::Pace;
 pub use crate::providers::{
     Field, Limits as ProviderLimits, Outcome, Probe, Provider, Registry, Upload, Verdict, meant,
 };
-use crate::store::Store;
+use crate::store::{self, Store};
 pub use crate::store::{
     Approval, ChangeEvent, Credential, CredentialState, Destruction, Factor, FactorState, Grant, Health, Path,
     ProbeRecord, Record, Remains, Tested, Token, Toll, Version, VersionState, Word,
@@ -151,7 +151,11 @@ impl Vault {
 
     /// Whether requests can be answered now.
     pub async fn ready(&self) -> Result<(), Error> {
-        Ok(self.store.ready().await?)
+        self.store.ready().await?;
+        match self.guard.rules() {
+            Some(ours) if self.store.rules().await?.as_deref() != Some(&*ours) => Err(store::Error::OtherRules.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Has every configured key wrap and unwrap something; what does not do so is named.

@@ -21,33 +21,37 @@ pub struct Admission {
 
 impl Vault {
     /// Takes new rules, and answers what they are known by. They hold from the next request on; without a record the old
-    /// ones stay. `admission` is in force as soon as the caller of this makes it so.
+    /// ones stay. `admit` puts in force who may come in.
+    ///
+    /// In this order: what is decided before all of them hold is not answered once a record says that they do.
     pub async fn replace_rules(
         &self,
         policies: Policies,
         registry: Registry,
         admission: Admission,
+        admit: impl FnOnce() + Send,
     ) -> Result<String, Error> {
-        let (before, after) = (self.rules(), known_by(&policies.digest, &registry.digest, &admission));
+        let _turn = self.guard.begin_to_replace().await;
+        let (before, after) = (self.known_by(), known_by(&policies.digest, &registry.digest, &admission));
         if before != after {
             let is_in_force = self.store.rules().await?.as_ref() == Some(&before);
             self.put_in_force(&before, &after, is_in_force).await?;
         }
-        self.store.decide_under(&after);
-        self.guard.replace(policies);
+        admit();
         self.registry.store(Arc::new(registry));
         self.admission.store(Arc::new(admission));
+        self.guard.replace(Some(policies), &after);
         Ok(after)
     }
 
     /// At the start: the rules may be others than those that were recorded last.
     pub async fn record_rules(&self, admission: Admission) -> Result<(), Error> {
         self.admission.store(Arc::new(admission));
-        let (before, after) = (self.store.rules().await?.unwrap_or_default(), self.rules());
+        let (before, after) = (self.store.rules().await?.unwrap_or_default(), self.known_by());
         if before != after {
             self.put_in_force(&before, &after, false).await?;
         }
-        self.store.decide_under(&after);
+        self.guard.replace(None, &after);
         Ok(())
     }
 
@@ -74,7 +78,7 @@ impl Vault {
         self.guard.finish(trail, result.map(drop).map_err(Error::from)).await
     }
 
-    fn rules(&self) -> String {
+    fn known_by(&self) -> String {
         known_by(&self.guard.digest(), &self.registry.load().digest, &self.admission.load())
     }
 }

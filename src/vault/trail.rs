@@ -118,13 +118,18 @@ impl Trail {
         self.draft().approval = Some(id);
     }
 
+    pub fn allowed_by(&mut self, rules: Option<Arc<str>>) {
+        self.draft().rules = rules;
+    }
+
     pub const fn asker(&self) -> Option<&Asker> {
         self.asker.as_ref()
     }
 
     /// The record of the daemon's own doing on behalf of this operation.
     pub fn begin_within(&self, action: Action) -> Self {
-        let draft = Draft { action: action.as_str().to_owned(), policies: Vec::new(), ..Draft::clone(&self.draft) };
+        let of = Draft::clone(&self.draft);
+        let draft = Draft { action: action.as_str().to_owned(), policies: Vec::new(), rules: None, ..of };
         Self { action, started: Instant::now(), draft: Arc::new(draft), why: String::new(), asker: None }
     }
 

@@ -26,6 +26,7 @@ mod outages;
 mod pages;
 mod preload;
 mod replicas;
+mod rules;
 mod schema;
 mod server;
 mod shared;

@@ -42,33 +42,29 @@ async fn under_other_rules_than_those_in_force_nothing_is_answered() {
     let serve = || Change::Serve { target: at(&credential), version: 1, token: None, grant: None };
     for store in [&one, &other] {
         commit(store, Change::KeepRules { digests: "old".into() }).await.unwrap();
-        store.decide_under("old");
-        commit(store, serve()).await.unwrap();
+        commit_under(store, "old", serve()).await.unwrap();
     }
     commit(&one, Change::KeepRules { digests: "new".into() }).await.unwrap();
-    commit(&one, serve()).await.unwrap();
-    let refused = commit(&other, serve()).await.unwrap_err().to_string();
-    assert!(refused.contains("other rules are in force"), "{refused}");
-    // A refusal is recorded all the same, and everybody is told.
-    let refusal = Draft { outcome: "DENIED".into(), ..draft("decrypt") };
-    other.commit(Change::Record, refusal.into()).await.unwrap();
-    // Nor is anything else allowed by them; what the daemon does by itself goes on.
-    for allowed in [Change::Record, creation(Uuid::now_v7(), acme(), version(Uuid::now_v7(), 1))] {
-        let refused = commit(&other, allowed).await.unwrap_err().to_string();
-        assert!(refused.contains("other rules are in force"), "{refused}");
+    // Whoever has put them in force may have decided by the old ones as well.
+    for store in [&one, &other] {
+        let (old, new) = tokio::join!(commit_under(store, "old", serve()), commit_under(store, "new", serve()));
+        assert!(matches!(old, Err(Error::OtherRules)), "{old:?}");
+        new.unwrap();
+        // Nor is anything else allowed by them; what the daemon does by itself goes on.
+        for allowed in [Change::Record, creation(Uuid::now_v7(), acme(), version(Uuid::now_v7(), 1))] {
+            let refused = commit_under(store, "old", allowed).await;
+            assert!(matches!(refused, Err(Error::OtherRules)), "{refused:?}");
+        }
+        commit(store, Change::Tell { target: at(&credential) }).await.unwrap();
+        // A refusal is recorded all the same.
+        let refusal = Draft { outcome: "DENIED".into(), rules: Some("old".into()), ..draft("decrypt") };
+        store.commit(Change::Record, refusal.into()).await.unwrap();
     }
-    let own = Draft { proof: "system".into(), ..draft("health") };
-    other.commit(Change::Tell { target: at(&credential) }, own.into()).await.unwrap();
-    assert!(other.ready().await.is_err());
     // Whoever starts with them does not put them in force again, unless nobody else is there.
     let starting = place.open().await;
     assert!(starting.rules_replaced("old").await.unwrap().is_some());
     assert_eq!(starting.rules_replaced("new").await.unwrap(), None);
     assert_eq!(starting.rules_replaced("never seen").await.unwrap(), None);
-    drop(starting);
-    other.decide_under("new");
-    commit(&other, serve()).await.unwrap();
-    other.ready().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -276,18 +272,19 @@ async fn a_change_that_comes_right_after_other_rules_is_made_under_them() {
     let place = Database::new();
     let store = std::sync::Arc::new(place.open().await);
     commit(store.as_ref(), Change::KeepRules { digests: "old".into() }).await.unwrap();
-    store.decide_under("old");
     // Somebody else has the turn: what comes meanwhile waits together.
     let turn = place.hold_turn();
     let first = {
         let store = std::sync::Arc::clone(&store);
         let id = Uuid::now_v7();
-        tokio::spawn(async move { commit(store.as_ref(), creation(id, acme(), version(id, 1))).await })
+        let first = creation(id, acme(), version(id, 1));
+        tokio::spawn(async move { commit_under(store.as_ref(), "old", first).await })
     };
     tokio::time::sleep(Duration::from_millis(300)).await;
     let rules = commit(store.as_ref(), Change::KeepRules { digests: "new".into() });
     let id = Uuid::now_v7();
-    let after = commit(store.as_ref(), creation(id, path("acme", "default", "openai", "after"), version(id, 1)));
+    let after = creation(id, path("acme", "default", "openai", "after"), version(id, 1));
+    let after = commit_under(store.as_ref(), "new", after);
     let (rules, after) = tokio::join!(rules, after);
     rules.unwrap();
     after.unwrap();

@@ -168,6 +168,12 @@ pub async fn commit(store: &impl Store, change: Change) -> Result<Receipt, Error
     store.commit(change, draft("test").into()).await
 }
 
+/// What these rules allowed.
+#[allow(dead_code, reason = "only a store that several processes share refuses some")]
+pub async fn commit_under(store: &impl Store, rules: &str, change: Change) -> Result<Receipt, Error> {
+    store.commit(change, Draft { rules: Some(rules.into()), ..draft("test") }.into()).await
+}
+
 /// The change is refused as out of date, and the refusal tells how things are.
 pub async fn stale(store: &impl Store, change: Change) -> Option<Credential> {
     match commit(store, change.clone()).await {

@@ -24,7 +24,6 @@ const PROMPT: Duration = Duration::from_secs(1);
 /// What a lost connection left behind may have the next numbers of the chain.
 const TRIES: usize = 3;
 /// As records have it.
-const SYSTEM: &str = "system";
 const OK: &str = "ok";
 
 /// Whether a change is recorded here: nothing is written but its record.
@@ -36,22 +35,21 @@ pub fn is_answer(change: &Change) -> bool {
     }
 }
 
-/// Whether somebody is allowed something by the rules. The daemon's own work is not, and what was refused is told whatever
-/// the rules are now.
-pub fn is_ruled(change: &Change, record: &Draft) -> bool {
+/// The rules that allow somebody something. None allow the daemon its own work, and what was refused is told whatever the
+/// rules are now.
+pub fn allowed_by<'a>(change: &Change, record: &'a Draft) -> Option<&'a Arc<str>> {
     let is_told = match change {
         Change::By { change, .. } => matches!(**change, Change::Record),
         change => matches!(change, Change::Record),
     };
-    record.proof != SYSTEM && !(is_told && record.outcome != OK)
+    record.rules.as_ref().filter(|_| !is_told || record.outcome == OK)
 }
 
 /// What one answer is given on.
 struct Asked {
     served: Option<(Uuid, u64, u32)>,
     token: Option<(Uuid, i64)>,
-    /// The rules allowed it.
-    is_ruled: bool,
+    rules: Option<Arc<str>>,
 }
 
 impl Asked {
@@ -64,15 +62,14 @@ impl Asked {
             Change::By { token, .. } => (None, Some(used(token))),
             _ => (None, None),
         };
-        Self { served, token, is_ruled: is_ruled(change, record) }
+        Self { served, token, rules: allowed_by(change, record).cloned() }
     }
 
     fn refusal(&self, unfit: &Unfit) -> Option<Refusal> {
         match (self.token, self.served) {
             (Some((token, _)), _) if unfit.tokens.contains(&token) => Some(Refusal::Revoked),
             (_, Some((credential, ..))) if unfit.served.contains(&credential) => Some(Refusal::Stale(credential)),
-            _ if unfit.rules && self.is_ruled => Some(Refusal::OtherRules),
-            _ => None,
+            _ => self.rules.as_ref().filter(|rules| unfit.rules.contains(*rules)).map(|_| Refusal::OtherRules),
         }
     }
 }
@@ -145,7 +142,7 @@ impl Answers {
                 let confirmations = Confirmations {
                     served: left.iter().filter_map(|at| asked[*at].served).collect(),
                     tokens: left.iter().filter_map(|at| asked[*at].token).collect(),
-                    rules: end.rules.clone().filter(|_| left.iter().any(|at| asked[*at].is_ruled)),
+                    rules: left.iter().filter_map(|at| asked[*at].rules.clone()).collect(),
                 };
                 chain.append(&mut end, connection, &records, &confirmations)
             };
@@ -162,7 +159,7 @@ impl Answers {
                         refused[at] = Some(match refusal {
                             Refusal::Revoked => Error::Revoked,
                             Refusal::Stale(credential) => confirm::stale(connection, credential)?,
-                            Refusal::OtherRules => other_rules(),
+                            Refusal::OtherRules => Error::OtherRules,
                         });
                     }
                     if known.is_empty() {
@@ -192,12 +189,4 @@ impl Answers {
         };
         Ok(refused.into_iter().map(receipt).collect())
     }
-}
-
-/// Another replica has put other rules in force than this one decides by.
-pub fn other_rules() -> Error {
-    Error::Unavailable(
-        "other rules are in force than those that this replica has: give it the same files and have it read them"
-            .into(),
-    )
 }

@@ -1,5 +1,5 @@
-//! The end of this process's audit chain, and the rules that it decides under. Both writers append to it: whoever appends
-//! holds it from the first record until these are durable.
+//! The end of this process's audit chain. Both writers append to it: whoever appends holds it from the first record until
+//! these are durable.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,13 +24,11 @@ pub struct Chain {
 pub struct End {
     /// None: a commit failed, and nobody knows what the database has. It is read again.
     head: Option<Head>,
-    /// What the rules are known by that this process decides under, once it has said so.
-    pub rules: Option<String>,
 }
 
 impl Chain {
     pub const fn new(claim: Claim, clock: Arc<Clock>, newest: Newest) -> Self {
-        Self { claim, clock, newest, end: Mutex::new(End { head: None, rules: None }) }
+        Self { claim, clock, newest, end: Mutex::new(End { head: None }) }
     }
 
     pub fn end(&self) -> MutexGuard<'_, End> {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::answers::{is_ruled, other_rules};
+use super::answers::allowed_by;
 use super::chain::Chain;
 use super::connection::Connection;
 use super::desk::Desk;
@@ -81,8 +81,8 @@ struct Transaction<'a> {
     records: Vec<Draft>,
     newest_change: Option<u64>,
     used: HashSet<(Uuid, i64)>,
-    rules: Option<String>,
-    has_our_rules: Option<bool>,
+    /// What the rules in force are known by, once somebody needs to know.
+    rules: Option<Option<String>>,
 }
 
 /// A change that was made, and which of the records is its own.
@@ -93,15 +93,7 @@ struct Made {
 
 impl<'a> Transaction<'a> {
     fn new(connection: &'a Connection, chain: &'a Chain) -> Self {
-        Self {
-            connection,
-            chain,
-            records: Vec::new(),
-            newest_change: None,
-            used: HashSet::new(),
-            rules: None,
-            has_our_rules: None,
-        }
+        Self { connection, chain, records: Vec::new(), newest_change: None, used: HashSet::new(), rules: None }
     }
 
     fn make(mut self, group: &Group) -> Result<(Done, HashSet<(Uuid, i64)>), Error> {
@@ -127,8 +119,10 @@ impl<'a> Transaction<'a> {
 
     /// The inner error refuses this change and leaves nothing of it; the outer one spoils the transaction.
     fn add(&mut self, change: &Change, record: &Draft) -> Result<Result<Made, Error>, Error> {
-        if is_ruled(change, record) && !self.has_our_rules()? {
-            return Ok(Err(other_rules()));
+        if let Some(rules) = allowed_by(change, record)
+            && !self.are_in_force(rules)?
+        {
+            return Ok(Err(Error::OtherRules));
         }
         self.connection.savepoint()?;
         let applied = self.apply(change, record);
@@ -170,23 +164,17 @@ impl<'a> Transaction<'a> {
                 }
                 confirm::test(connection, *target, *version, *from).map(|()| Applied::default())
             }
-            Change::KeepRules { digests } => {
-                self.rules = Some(digests.clone());
-                apply(connection, &self.chain.claim.chain, change.clone(), record.at)
-            }
             _ => apply(connection, &self.chain.claim.chain, change.clone(), record.at),
         }
     }
 
     /// Looked at once: nobody else puts others in force meanwhile.
-    fn has_our_rules(&mut self) -> Result<bool, Error> {
-        if let Some(known) = self.has_our_rules {
-            return Ok(known);
-        }
-        let ours = self.chain.end().rules.clone();
-        let has = ours.is_none() || meta::rules(self.connection)? == ours;
-        self.has_our_rules = Some(has);
-        Ok(has)
+    fn are_in_force(&mut self, rules: &str) -> Result<bool, Error> {
+        let in_force = match &mut self.rules {
+            Some(known) => known,
+            unknown => unknown.insert(meta::rules(self.connection)?),
+        };
+        Ok(in_force.as_deref() == Some(rules))
     }
 
     fn confirm_token(&mut self, token: Uuid, record: &Draft) -> Result<(), Error> {
@@ -203,11 +191,7 @@ impl<'a> Transaction<'a> {
         let records: Vec<_> = self.records.iter().collect();
         let mut end = self.chain.end();
         let first = self.chain.append(&mut end, self.connection, &records, &Confirmations::default())?;
-        let first = first.map_err(|_| other_rules())?;
-        // Before anybody answers under the rules that were.
-        if let Some(rules) = self.rules.take() {
-            end.rules = Some(rules);
-        }
+        let first = first.map_err(|_| Error::OtherRules)?;
         if let Some(newest) = self.newest_change {
             self.chain.newest.change.send_if_modified(|change| std::mem::replace(change, newest.max(*change)) < newest);
         }

@@ -331,10 +331,6 @@ impl Engine for Postgres {
         self.newest_record.clone()
     }
 
-    fn decide_under(&self, rules: &str) {
-        self.chain.end().rules = Some(rules.to_owned());
-    }
-
     /// On a connection of its own, for as long as somebody reads.
     async fn export(&self) -> Result<Rows, Error> {
         let (pieces, rows) = mpsc::channel(AHEAD);
@@ -348,15 +344,10 @@ impl Engine for Postgres {
 
     /// After a failed commit, only a commit shows that it works again.
     async fn ready(&self) -> Result<(), Error> {
-        let ours = self.chain.end().rules.clone();
         let chain = Arc::clone(&self.chain);
-        let look = move |connection: &dyn Sql| {
-            chain.clock.look(connection)?;
-            meta::exists(connection).and_then(|()| meta::rules(connection))
-        };
-        if ours.is_some() && self.readers.read(look).await? != ours {
-            return Err(answers::other_rules());
-        }
+        self.readers
+            .read(move |connection| chain.clock.look(connection).and_then(|()| meta::exists(connection)))
+            .await?;
         for writer in [&self.answers, &self.changes] {
             if writer.is_in_trouble() {
                 let (answer, outcome) = oneshot::channel();

@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
@@ -26,8 +27,8 @@ pub struct Confirmations {
     pub served: HashSet<(Uuid, u64, u32)>,
     /// Tokens, and when each was used, in microseconds.
     pub tokens: HashSet<(Uuid, i64)>,
-    /// What the rules are known by that it was decided under.
-    pub rules: Option<String>,
+    /// What the rules are known by that it was decided under; more than one while they are replaced.
+    pub rules: HashSet<Arc<str>>,
 }
 
 /// What does not hold.
@@ -35,12 +36,12 @@ pub struct Confirmations {
 pub struct Unfit {
     pub served: HashSet<Uuid>,
     pub tokens: HashSet<Uuid>,
-    pub rules: bool,
+    pub rules: HashSet<Arc<str>>,
 }
 
 impl Unfit {
     fn is_empty(&self) -> bool {
-        self.served.is_empty() && self.tokens.is_empty() && !self.rules
+        self.served.is_empty() && self.tokens.is_empty() && self.rules.is_empty()
     }
 }
 
@@ -54,8 +55,8 @@ WITH unfit (what, id) AS (
         WHERE NOT EXISTS (SELECT 1 FROM tokens t WHERE t.id = a.id AND t.revoked_at IS NULL
             AND t.expires_at > a.used_at)
     UNION ALL
-    SELECT 'rules', NULL WHERE $6::text IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM meta WHERE key = 'rules' AND value = $6::text)
+    SELECT 'rules', convert_to(a.rules, 'UTF8') FROM unnest($6::text[]) AS a (rules)
+        WHERE NOT EXISTS (SELECT 1 FROM meta WHERE key = 'rules' AND value = a.rules)
     UNION ALL
     SELECT 'claim', NULL WHERE NOT EXISTS (SELECT 1 FROM instances WHERE instance = $7 AND holder = $8)
     UNION ALL
@@ -96,6 +97,7 @@ pub fn append(
     let revisions: Vec<i64> = served.iter().map(|(_, revision, _)| signed(*revision)).collect();
     let versions: Vec<i64> = served.iter().map(|(.., version)| i64::from(*version)).collect();
     let token_ids: Vec<&[u8]> = tokens.iter().map(|(id, _)| &id.as_bytes()[..]).collect();
+    let rules: Vec<&str> = confirmations.rules.iter().map(|rules| &**rules).collect();
     let used_at: Vec<i64> = tokens.iter().map(|(_, at)| *at).collect();
     let orgs: Vec<&str> = records.iter().map(|record| record.org.as_str()).collect();
     let about: Vec<Option<&[u8]>> =
@@ -110,7 +112,7 @@ pub fn append(
         (&versions, Type::INT8_ARRAY),
         (&token_ids, Type::BYTEA_ARRAY),
         (&used_at, Type::INT8_ARRAY),
-        (&confirmations.rules, Type::TEXT),
+        (&rules, Type::TEXT_ARRAY),
         (&claim.chain, Type::TEXT),
         (&holder, Type::BYTEA),
         (&sequences, Type::INT8_ARRAY),
@@ -126,12 +128,14 @@ pub fn append(
     for row in connection.ask(APPEND, &values)? {
         let damaged = |error: tokio_postgres::Error| Error::Unavailable(error.to_string());
         let (what, id): (&str, Option<&[u8]>) = (row.try_get(0).map_err(damaged)?, row.try_get(1).map_err(damaged)?);
-        let id = id.and_then(|id| Uuid::from_slice(id).ok());
-        match (what, id) {
-            ("served", Some(id)) => _ = unfit.served.insert(id),
-            ("token", Some(id)) => _ = unfit.tokens.insert(id),
-            ("rules", _) => unfit.rules = true,
-            ("clock", _) => return Err(clock::refusal(connection)),
+        let uuid = id.and_then(|id| Uuid::from_slice(id).ok());
+        match (what, uuid, id) {
+            ("served", Some(id), _) => _ = unfit.served.insert(id),
+            ("token", Some(id), _) => _ = unfit.tokens.insert(id),
+            ("rules", _, Some(text)) => {
+                unfit.rules.extend(confirmations.rules.iter().filter(|rules| rules.as_bytes() == text).cloned());
+            }
+            ("clock", ..) => return Err(clock::refusal(connection)),
             _ => return Err(claim.lost()),
         }
     }

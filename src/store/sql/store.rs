@@ -71,8 +71,6 @@ pub trait Engine: Send + Sync {
 
     fn newest_change(&self) -> watch::Receiver<u64>;
     fn newest_record(&self) -> watch::Receiver<u64>;
-    /// What the rules are known by that this process decides under from now on.
-    fn decide_under(&self, _rules: &str) {}
     fn export(&self) -> impl Future<Output = Result<Rows, Error>> + Send;
     fn ready(&self) -> impl Future<Output = Result<(), Error>> + Send;
 }
@@ -115,10 +113,6 @@ impl<E: Engine + 'static> Store for E {
 
     fn newest_record(&self) -> watch::Receiver<u64> {
         Engine::newest_record(self)
-    }
-
-    fn decide_under(&self, rules: &str) {
-        Engine::decide_under(self, rules);
     }
 
     async fn export(&self) -> Result<Rows, Error> {

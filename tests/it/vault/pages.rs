@@ -72,6 +72,7 @@ async fn new_rules_overtake_a_slow_unwrap() {
             Policies::load(&rules, &Vocabulary::default()).unwrap(),
             Registry::embedded().unwrap(),
             Admission::default(),
+            || {},
         )
         .await
         .unwrap();

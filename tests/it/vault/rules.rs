@@ -39,8 +39,8 @@ async fn every_change_of_the_rules_is_on_record_with_the_old_and_the_new() {
         let vault = vault(home.path(), &keys, nobody(), LIMITS);
         vault.record_rules(Admission::default()).await.unwrap();
         vault.record_rules(Admission::default()).await.unwrap();
-        vault.replace_rules(rules(home.path(), NOTHING), unhurried(), Admission::default()).await.unwrap();
-        vault.replace_rules(rules(home.path(), NOTHING), unhurried(), Admission::default()).await.unwrap();
+        vault.replace_rules(rules(home.path(), NOTHING), unhurried(), Admission::default(), || {}).await.unwrap();
+        vault.replace_rules(rules(home.path(), NOTHING), unhurried(), Admission::default(), || {}).await.unwrap();
     }
     // Changed while nobody served.
     vault(home.path(), &keys, nobody(), LIMITS).record_rules(Admission::default()).await.unwrap();
@@ -56,11 +56,11 @@ async fn rules_that_cannot_be_recorded_do_not_hold() {
     let database = rusqlite::Connection::open(home.path().join("strongroom.db")).unwrap();
     database.execute_batch("ALTER TABLE audit_log RENAME TO elsewhere").unwrap();
     let refused =
-        vault.replace_rules(rules(home.path(), NOTHING), unhurried(), Admission::default()).await.unwrap_err();
+        vault.replace_rules(rules(home.path(), NOTHING), unhurried(), Admission::default(), || {}).await.unwrap_err();
     assert!(matches!(refused, Error::Unavailable { what: Dependency::Audit, .. }), "{refused}");
     database.execute_batch("ALTER TABLE elsewhere RENAME TO audit_log").unwrap();
     vault.decrypt(&admin(), decrypt(path("acme", "a"))).await.unwrap();
-    vault.replace_rules(rules(home.path(), NOTHING), unhurried(), Admission::default()).await.unwrap();
+    vault.replace_rules(rules(home.path(), NOTHING), unhurried(), Admission::default(), || {}).await.unwrap();
     assert!(matches!(vault.decrypt(&admin(), decrypt(path("acme", "a"))).await.unwrap_err(), Error::Denied));
 }
 
@@ -79,7 +79,7 @@ async fn what_a_second_factor_would_open_does_not_tell_what_is_there() {
         ("context.proof == \"mtls\"".to_owned(), "DENIED"),
     ] {
         let text = format!("permit (principal, action, resource is Strongroom::Credential) when {{ {condition} }};");
-        vault.replace_rules(rules(home.path(), &text), unhurried(), Admission::default()).await.unwrap();
+        vault.replace_rules(rules(home.path(), &text), unhurried(), Admission::default(), || {}).await.unwrap();
         for name in ["there", "absent"] {
             let about = || path("acme", name);
             let told = [
@@ -98,7 +98,7 @@ async fn what_a_second_factor_would_open_does_not_tell_what_is_there() {
     let text = format!(
         "{EVERYTHING} forbid (principal, action == Strongroom::Action::\"decrypt\", resource) unless {{ {fresh} }};"
     );
-    vault.replace_rules(rules(home.path(), &text), unhurried(), Admission::default()).await.unwrap();
+    vault.replace_rules(rules(home.path(), &text), unhurried(), Admission::default(), || {}).await.unwrap();
     let caller = admin();
     let told = |name| vault.decrypt(&caller, decrypt(path("acme", name)));
     assert_eq!(told("there").await.err().unwrap().reason(), "STEP_UP_REQUIRED");

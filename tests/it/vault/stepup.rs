@@ -53,11 +53,11 @@ async fn asked(vault: &Arc<Vault>, directory: &File, caller: &Caller) -> Uuid {
     std::fs::write(directory.join("rule.cedar"), "permit (principal, action, resource) when { context.approved };")
         .unwrap();
     let rules = Policies::load(directory, &strongroom::vault::policy::Vocabulary::default()).unwrap();
-    vault.replace_rules(rules, unhurried(), Admission::default()).await.unwrap();
+    vault.replace_rules(rules, unhurried(), Admission::default(), || {}).await.unwrap();
     let mut caller = caller.clone();
     caller.circumstances.request = Some(RequestDigest([7; 32]));
     let refused = vault.delete(&caller, delete(path("acme", "a"))).await.unwrap_err();
-    vault.replace_rules(Policies::embedded().unwrap(), unhurried(), Admission::default()).await.unwrap();
+    vault.replace_rules(Policies::embedded().unwrap(), unhurried(), Admission::default(), || {}).await.unwrap();
     let Error::NeedsApproval { id } = refused else { panic!("{refused}") };
     id.parse().unwrap()
 }
@@ -105,7 +105,7 @@ async fn without_its_keys_nobody_is_asked() {
     let rules = "permit (principal, action, resource) when { context.approved };";
     std::fs::write(home.path().join("rule.cedar"), rules).unwrap();
     let rules = Policies::load(home.path(), &strongroom::vault::policy::Vocabulary::default()).unwrap();
-    vault.replace_rules(rules, unhurried(), Admission::default()).await.unwrap();
+    vault.replace_rules(rules, unhurried(), Admission::default(), || {}).await.unwrap();
     keys.down.store(true, Ordering::SeqCst);
     let mut caller = person("https://one.example:17", &[]);
     caller.circumstances.request = Some(RequestDigest([7; 32]));
