@@ -204,15 +204,6 @@ impl Change {
         }
     }
 
-    /// Whether other rules are in force after it: what comes later was not decided together with what came before.
-    pub fn replaces_rules(&self) -> bool {
-        match self {
-            Self::KeepRules { .. } => true,
-            Self::By { change, .. } => change.replaces_rules(),
-            _ => false,
-        }
-    }
-
     /// Whether it may take from a caller what they had when a stream was opened. Those are seldom; what is not known to
     /// leave all rights alone counts as one.
     pub fn may_end_rights(&self) -> bool {

@@ -62,6 +62,7 @@ impl Vault {
     ) -> Result<Decrypted, Error> {
         self.about(&request.path, trail)?;
         for _ in 0..TRIES {
+            trail.decide_again();
             let Some((credential, remembered)) = self.look_up(&request.path).await? else {
                 return Err(self.guard.absent(caller, &request.path, trail));
             };

@@ -143,7 +143,7 @@ impl Guard {
         self.in_force.load().rules.clone()
     }
 
-    /// Until it is dropped, nobody else puts rules in force, and who was refused because others are waits to ask again.
+    /// Until it is dropped, nobody else puts rules in force, and whoever was refused because others are waits for these.
     pub async fn begin_to_replace(&self) -> MutexGuard<'_, ()> {
         self.replacing.lock().await
     }
@@ -333,7 +333,8 @@ impl Guard {
             Ok(_) if same_rules() => Ok(()),
             Ok(_) | Err(store::Error::Stale { .. }) => Err(Withheld::Stale),
             Err(error @ store::Error::OtherRules) => {
-                drop(self.begin_to_replace().await);
+                // If this process is taking them, it has them then.
+                drop(self.replacing.lock().await);
                 Err(if same_rules() { Withheld::Failed(error.into()) } else { Withheld::Stale })
             }
             Err(error) => Err(Withheld::Failed(unrecorded(error))),

@@ -92,7 +92,7 @@ impl Moving {
         let changed = match last_change {
             None => Ok(()),
             Some(change) => {
-                let trail = self.trail(self.action);
+                let trail = Trail::begin(&self.caller, self.action).about_org(EVERYTHING);
                 let changed = self.vault.guard.commit_as(&Guard::own_work(), change, &trail, outcome).await;
                 changed.map(drop).map_err(End::from)
             }
@@ -160,7 +160,10 @@ impl Moving {
         }
     }
 
+    /// Of one step. It takes long: what it goes by are the rules that this process has now.
     pub fn trail(&self, action: Action) -> Trail {
-        Trail::begin(&self.caller, action).about_org(EVERYTHING)
+        let mut trail = Trail::begin(&self.caller, action).about_org(EVERYTHING);
+        trail.allowed_by(self.vault.guard.rules());
+        trail
     }
 }

@@ -32,10 +32,13 @@ impl Vault {
         admit: impl FnOnce() + Send,
     ) -> Result<String, Error> {
         let _turn = self.guard.begin_to_replace().await;
-        let (before, after) = (self.known_by(), known_by(&policies.digest, &registry.digest, &admission));
-        if before != after {
-            let is_in_force = self.store.rules().await?.as_ref() == Some(&before);
-            self.put_in_force(&before, &after, is_in_force).await?;
+        let in_force = self.store.rules().await?.unwrap_or_default();
+        let (ours, after) = (self.known_by(), known_by(&policies.digest, &registry.digest, &admission));
+        if ours != after {
+            self.put_in_force(&ours, &after, in_force == ours).await?;
+        } else if in_force != after {
+            // Others came into force without this process taking them: a commit whose end nobody heard of.
+            self.put_in_force(&in_force, &after, false).await?;
         }
         admit();
         self.registry.store(Arc::new(registry));

@@ -51,6 +51,7 @@ impl Vault {
         let mut tries = 0;
         loop {
             tries += 1;
+            trail.decide_again();
             let existing = self.store.credential(&request.path).await?;
             let resource = existing.as_ref().map_or(Resource::Absent(&request.path), Resource::Credential);
             if let Some(existing) = &existing {

@@ -11,7 +11,7 @@ use crate::vault::guard::Guard;
 use crate::vault::names::EVERYTHING;
 use crate::vault::policy::Resource;
 use crate::vault::trail::Trail;
-use crate::vault::{Action, Caller, Circumstances, Error, Vault, not_registered};
+use crate::vault::{Action, Caller, Circumstances, Error, Proof, Vault, not_registered};
 
 const ADMIN: &str = "admin";
 /// So many tokens may each be derived from the one before.
@@ -59,6 +59,10 @@ impl Vault {
     /// That it did not is for the caller to record.
     pub async fn keep_first_admin(&self, caller: &Caller, token: Token) -> Result<bool, Error> {
         let mut trail = Trail::begin(caller, Action::IssueToken).about_org(&token.org);
+        // That nobody else may come in is what the rules say, and others may let somebody.
+        if caller.principal.proof == Proof::Bootstrap {
+            trail.allowed_by(self.guard.rules());
+        }
         let result = async {
             self.check_token(&token)?;
             trail.named(&token.name);

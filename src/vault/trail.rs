@@ -118,8 +118,17 @@ impl Trail {
         self.draft().approval = Some(id);
     }
 
+    /// By what the first of its permissions was given: what replaces these rules meanwhile gave none of the others more
+    /// than these had to.
     pub fn allowed_by(&mut self, rules: Option<Arc<str>>) {
-        self.draft().rules = rules;
+        if self.draft.rules.is_none() {
+            self.draft().rules = rules;
+        }
+    }
+
+    /// It is permitted once more, from the beginning.
+    pub fn decide_again(&mut self) {
+        self.draft().rules = None;
     }
 
     pub const fn asker(&self) -> Option<&Asker> {
@@ -128,8 +137,8 @@ impl Trail {
 
     /// The record of the daemon's own doing on behalf of this operation.
     pub fn begin_within(&self, action: Action) -> Self {
-        let of = Draft::clone(&self.draft);
-        let draft = Draft { action: action.as_str().to_owned(), policies: Vec::new(), rules: None, ..of };
+        let draft = Draft::clone(&self.draft);
+        let draft = Draft { action: action.as_str().to_owned(), policies: Vec::new(), rules: None, ..draft };
         Self { action, started: Instant::now(), draft: Arc::new(draft), why: String::new(), asker: None }
     }
 
@@ -210,5 +219,22 @@ impl Trail {
             duration_us,
             request_id = it.request_id,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_allowed_the_first_of_several_counts_for_all_until_it_is_decided_again() {
+        let mut trail = Trail::begin(&Caller::system(), Action::Setup);
+        trail.allowed_by(Some("old".into()));
+        trail.allowed_by(Some("new".into()));
+        assert_eq!(trail.record().rules.as_deref(), Some("old"));
+        assert_eq!(trail.begin_within(Action::Probe).record().rules, None, "the daemon's own work has none");
+        trail.decide_again();
+        trail.allowed_by(Some("new".into()));
+        assert_eq!(trail.record().rules.as_deref(), Some("new"));
     }
 }

@@ -44,6 +44,7 @@ impl Vault {
             return Err(Error::invalid("metadata", "is for an upload: what is stored is tested with its own"));
         }
         for _ in 0..TRIES {
+            trail.decide_again();
             let Some(existing) = self.store.credential(&request.path).await? else {
                 return Err(self.guard.absent(caller, &request.path, trail));
             };

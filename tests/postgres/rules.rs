@@ -12,13 +12,13 @@ use strongroom::kms::Keyring;
 use strongroom::kms::local::Local;
 use strongroom::vault::policy::Vocabulary;
 use strongroom::vault::{
-    Admission, Allowances, Auditing, Caller, Decrypt, Error, Limits, Metadata, Outcome, Parts, Path, Policies,
-    Principal, Probe, Provider, Registry, Setup, Testing, Upload, Vault,
+    Admission, Allowances, Auditing, Caller, Decrypt, Decrypted, Error, Limits, Metadata, Outcome, Parts, Policies,
+    Principal, Probe, Proof, Provider, Registry, Setup, Testing, Upload, Vault,
 };
 
 use crate::adapter::Database;
 use crate::daemon::openai_key;
-use crate::store::Place as _;
+use crate::store::{Change, Place as _, commit, path, token};
 
 const OPEN: &str = "permit (principal, action, resource);";
 const CLOSED: &str = "forbid (principal, action, resource);";
@@ -63,16 +63,19 @@ async fn replica(place: &Database, home: &File) -> Arc<Vault> {
     vault
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_is_decided_while_a_replica_takes_them_is_decided_by_the_new_ones() {
-    let (place, home) = (Database::new(), tempfile::tempdir().unwrap());
-    let (one, other) = (replica(&place, home.path()).await, replica(&place, home.path()).await);
-    let principal = Principal { role: "admin".into(), org: "*".into(), ..Principal::default() };
-    let caller = Caller::new(Arc::new(principal), "test".into());
-    let path = Path { org: "acme".into(), project: "default".into(), provider: "openai".into(), name: "a".into() };
+fn caller() -> Caller {
+    proven(Proof::Token)
+}
+
+fn proven(proof: Proof) -> Caller {
+    let principal = Principal { role: "admin".into(), org: "*".into(), proof, ..Principal::default() };
+    Caller::new(Arc::new(principal), "test".into())
+}
+
+async fn store(vault: &Arc<Vault>) {
     let key = Secret::from(openai_key("a"));
     let setup = Setup {
-        path: path.clone(),
+        path: path("acme", "default", "openai", "a"),
         upload: Upload::Fields(BTreeMap::from([("api_key".to_owned(), key)])),
         metadata: None,
         labels: None,
@@ -80,8 +83,44 @@ async fn what_is_decided_while_a_replica_takes_them_is_decided_by_the_new_ones()
         no_probe: true,
         etag: None,
     };
-    one.setup(&caller, setup).await.unwrap();
-    let ask = async |vault: &Arc<Vault>| vault.decrypt(&caller, Decrypt { path: path.clone(), fresh: false }).await;
+    vault.setup(&caller(), setup).await.unwrap();
+}
+
+async fn ask(vault: &Arc<Vault>) -> Result<Decrypted, Error> {
+    vault.decrypt(&caller(), Decrypt { path: path("acme", "default", "openai", "a"), fresh: false }).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_let_in_by_other_ones_alone_does_not_become_the_first_administrator() {
+    let (place, home) = (Database::new(), tempfile::tempdir().unwrap());
+    let (one, other) = (replica(&place, home.path()).await, replica(&place, home.path()).await);
+    let admission = Admission { callers: "somebody".into(), ..Admission::default() };
+    one.replace_rules(rules(home.path(), OPEN), Registry::embedded().unwrap(), admission, || {}).await.unwrap();
+    let caller = proven(Proof::Bootstrap);
+    let first = other.keep_first_admin(&caller, token("*")).await;
+    assert!(matches!(first, Err(Error::Unavailable { .. })), "{first:?}");
+    assert!(one.keep_first_admin(&caller, token("*")).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replacement_whose_end_nobody_heard_of_is_taken_back_by_the_old_files() {
+    let (place, home) = (Database::new(), tempfile::tempdir().unwrap());
+    let vault = replica(&place, home.path()).await;
+    store(&vault).await;
+    // As when the connection breaks while it is committed.
+    commit(&place.open().await, Change::KeepRules { digests: "others".into() }).await.unwrap();
+    assert!(matches!(ask(&vault).await, Err(Error::Unavailable { .. })));
+    let (registry, admission) = (Registry::embedded().unwrap(), Admission::default());
+    vault.replace_rules(rules(home.path(), OPEN), registry, admission, || {}).await.unwrap();
+    ask(&vault).await.unwrap();
+    vault.ready().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_decided_while_a_replica_takes_them_is_decided_by_the_new_ones() {
+    let (place, home) = (Database::new(), tempfile::tempdir().unwrap());
+    let (one, other) = (replica(&place, home.path()).await, replica(&place, home.path()).await);
+    store(&one).await;
     ask(&other).await.unwrap();
     let close = || (rules(home.path(), CLOSED), Registry::embedded().unwrap(), Admission::default());
 

@@ -274,19 +274,24 @@ async fn a_change_that_comes_right_after_other_rules_is_made_under_them() {
     commit(store.as_ref(), Change::KeepRules { digests: "old".into() }).await.unwrap();
     // Somebody else has the turn: what comes meanwhile waits together.
     let turn = place.hold_turn();
-    let first = {
-        let store = std::sync::Arc::clone(&store);
+    let named = |name: &str| {
         let id = Uuid::now_v7();
-        let first = creation(id, acme(), version(id, 1));
-        tokio::spawn(async move { commit_under(store.as_ref(), "old", first).await })
+        creation(id, path("acme", "default", "openai", name), version(id, 1))
+    };
+    let first = {
+        let (store, first) = (std::sync::Arc::clone(&store), named("first"));
+        tokio::spawn(async move { commit(store.as_ref(), first).await })
     };
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let rules = commit(store.as_ref(), Change::KeepRules { digests: "new".into() });
-    let id = Uuid::now_v7();
-    let after = creation(id, path("acme", "default", "openai", "after"), version(id, 1));
-    let after = commit_under(store.as_ref(), "new", after);
-    let (rules, after) = tokio::join!(rules, after);
+    let (before, rules, late, after) = tokio::join!(
+        commit_under(store.as_ref(), "old", named("before")),
+        commit(store.as_ref(), Change::KeepRules { digests: "new".into() }),
+        commit_under(store.as_ref(), "old", named("late")),
+        commit_under(store.as_ref(), "new", named("after")),
+    );
+    before.unwrap();
     rules.unwrap();
+    assert!(matches!(late, Err(Error::OtherRules)), "{late:?}");
     after.unwrap();
     first.await.unwrap().unwrap();
     turn.join().unwrap();

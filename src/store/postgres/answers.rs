@@ -45,6 +45,10 @@ pub fn allowed_by<'a>(change: &Change, record: &'a Draft) -> Option<&'a Arc<str>
     record.rules.as_ref().filter(|_| !is_told || record.outcome == OK)
 }
 
+pub fn unexplained() -> Error {
+    Error::Unavailable("the database refused a record without saying why".into())
+}
+
 /// What one answer is given on.
 struct Asked {
     served: Option<(Uuid, u64, u32)>,
@@ -163,7 +167,7 @@ impl Answers {
                         });
                     }
                     if known.is_empty() {
-                        return Err(Error::Unavailable("the database refused a record without saying why".into()));
+                        return Err(unexplained());
                     }
                     if refused.iter().all(Option::is_some) {
                         return Ok(refused.into_iter().flatten().map(Err).collect());

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::answers::allowed_by;
+use super::answers::{allowed_by, unexplained};
 use super::chain::Chain;
 use super::connection::Connection;
 use super::desk::Desk;
@@ -164,7 +164,12 @@ impl<'a> Transaction<'a> {
                 }
                 confirm::test(connection, *target, *version, *from).map(|()| Applied::default())
             }
-            _ => apply(connection, &self.chain.claim.chain, change.clone(), record.at),
+            change => {
+                if matches!(change, Change::KeepRules { .. }) {
+                    self.rules = None;
+                }
+                apply(connection, &self.chain.claim.chain, change.clone(), record.at)
+            }
         }
     }
 
@@ -191,7 +196,7 @@ impl<'a> Transaction<'a> {
         let records: Vec<_> = self.records.iter().collect();
         let mut end = self.chain.end();
         let first = self.chain.append(&mut end, self.connection, &records, &Confirmations::default())?;
-        let first = first.map_err(|_| Error::OtherRules)?;
+        let first = first.map_err(|_| unexplained())?;
         if let Some(newest) = self.newest_change {
             self.chain.newest.change.send_if_modified(|change| std::mem::replace(change, newest.max(*change)) < newest);
         }

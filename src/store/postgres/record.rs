@@ -13,6 +13,7 @@ use std::sync::Arc;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
+use super::answers::unexplained;
 use super::claim::Claim;
 use super::clock;
 use super::connection::Connection;
@@ -133,7 +134,8 @@ pub fn append(
             ("served", Some(id), _) => _ = unfit.served.insert(id),
             ("token", Some(id), _) => _ = unfit.tokens.insert(id),
             ("rules", _, Some(text)) => {
-                unfit.rules.extend(confirmations.rules.iter().filter(|rules| rules.as_bytes() == text).cloned());
+                let rules = confirmations.rules.iter().find(|rules| rules.as_bytes() == text);
+                _ = unfit.rules.insert(Arc::clone(rules.ok_or_else(unexplained)?));
             }
             ("clock", ..) => return Err(clock::refusal(connection)),
             _ => return Err(claim.lost()),

@@ -63,17 +63,13 @@ pub struct Group {
 pub type Done = (Vec<Result<Receipt, Error>>, Vec<Result<u64, Error>>);
 
 impl Group {
-    /// With what has come in meanwhile. What comes after other rules is another group's: it is under those.
+    /// With what has come in meanwhile.
     pub fn gather(first: Boxed, orders: &Receiver<Boxed>) -> Self {
         let mut group = Self::default();
         let mut next = Some(first);
         for _ in 0..GROUP {
             let Some(order) = next.take().or_else(|| orders.try_recv().ok()) else { break };
-            let is_last = matches!(&*order, Order::Commit { change, .. } if change.replaces_rules());
             group.add(*order);
-            if is_last {
-                break;
-            }
         }
         group
     }

@@ -100,6 +100,8 @@ impl Vault {
     /// Spends the approval that a request names. From here on, the request is approved.
     pub async fn use_approval(&self, caller: &Caller, id: Uuid, request: RequestDigest) -> Result<(), Error> {
         let mut trail = Trail::begin(caller, Action::UseApproval);
+        // Under others nothing is spent: what it is spent for would be refused.
+        trail.allowed_by(self.guard.rules());
         let result = async {
             let requester = &caller.principal.id;
             let found = self.store.approval(id).await?.filter(|found| found.requester == *requester);

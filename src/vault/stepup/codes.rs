@@ -26,6 +26,8 @@ impl Vault {
     /// Spends the code that came with a request.
     pub async fn step_up(&self, caller: &Caller, code: &str) -> Result<StepUp, Error> {
         let mut trail = Trail::begin(caller, Action::StepUp).about_org(&caller.principal.org);
+        // Under others nothing is spent: what it is spent for would be refused.
+        trail.allowed_by(self.guard.rules());
         let at = trail.at();
         let result = self.spend_code(caller, code, &mut trail).await;
         self.judged(trail, result).await.map(|()| StepUp { at, method: METHOD.to_owned() })
