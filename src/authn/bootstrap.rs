@@ -46,6 +46,10 @@ impl Bootstrap {
         self.0.store(None);
     }
 
+    pub fn is_offered(&self) -> bool {
+        self.0.load().is_some()
+    }
+
     pub fn prove(&self, text: &str) -> Result<Arc<Principal>, Unproven> {
         let kept = self.0.load_full().ok_or_else(|| refused("there is no bootstrap token, or no longer"))?;
         let mut secret: TokenSecret = Zeroizing::new([0; 32]);

@@ -240,7 +240,7 @@ impl Authenticator {
         principal: &Arc<Principal>,
         (issuers, signed_by): (Arc<Issuers>, Option<SignedBy>),
     ) -> Standing {
-        if certificate.is_none() && !matches!(principal.proof, Proof::Unix | Proof::Jwt) {
+        if certificate.is_none() && !matches!(principal.proof, Proof::Unix | Proof::Jwt | Proof::Bootstrap) {
             return Standing::default();
         }
         let identity = certificate.and_then(Weighed::identity);
@@ -257,6 +257,7 @@ impl Authenticator {
                             .as_ref()
                             .is_some_and(|by| this.issuers.load().still_vouch(&issuers, &principal, by))
                 }
+                Proof::Bootstrap => this.bootstrap.is_offered(),
                 _ => true,
             };
             stands && identity == certificate.as_deref().and_then(Weighed::identity)

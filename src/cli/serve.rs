@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::error::{Exit, Failure};
 use super::output::say;
@@ -49,8 +49,10 @@ impl Serve {
         let knows_nobody = !self.dev && app.knows_nobody().await?;
         // Before a door opens: whoever sees the port open can be sure of the handlers.
         let stop = stop_signal()?;
-        reload_on_hangup(&app)?;
+        let hangup = listen(SignalKind::hangup())?;
         let doors = app.open().await?;
+        // Not sooner: the rules that it was started with are in force first.
+        reload_on(hangup, &app);
         tracing::info!(grpc = doors.grpc(), rest = doors.rest(), ops = doors.ops(), "serving");
         if self.dev {
             println!(
@@ -93,8 +95,7 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
-fn reload_on_hangup(app: &App) -> Result<(), Failure> {
-    let mut hangup = listen(SignalKind::hangup())?;
+fn reload_on(mut hangup: Signal, app: &App) {
     let reload = app.reloader();
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
@@ -107,7 +108,6 @@ fn reload_on_hangup(app: &App) -> Result<(), Failure> {
             }
         }
     });
-    Ok(())
 }
 
 fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::crypto::Secret;
@@ -32,8 +32,8 @@ use crate::vault::{Action, Caller, Error, Proof, Standing};
 pub struct Guard {
     store: Arc<dyn Store>,
     in_force: ArcSwap<InForce>,
-    /// Held while other rules are put in force.
-    replacing: Mutex<()>,
+    /// Held while other rules are put in force. Holds those that were tried last and may be in force, or not.
+    pub replacing: Mutex<Option<String>>,
     approvals: Approvals,
     /// Of what went well. Made once: finding a meter by its labels costs more than using it.
     recorded: HashMap<Action, metrics::Counter>,
@@ -143,9 +143,10 @@ impl Guard {
         self.in_force.load().rules.clone()
     }
 
-    /// Until it is dropped, nobody else puts rules in force, and whoever was refused because others are waits for these.
-    pub async fn begin_to_replace(&self) -> MutexGuard<'_, ()> {
-        self.replacing.lock().await
+    /// Whether this process has other rules than these by now. If it is taking some, when it has them.
+    pub async fn takes_others(&self, rules: Option<&Arc<str>>) -> bool {
+        drop(self.replacing.lock().await);
+        self.rules().as_ref() != rules
     }
 
     /// The new set decides from the next request on; none where it stays. After all else that the rules are has been
@@ -188,6 +189,10 @@ impl Guard {
         let decision = decide(&in_force.policies, caller, action, resource, trail.at());
         trail.policies(&decision.policies);
         trail.allowed_by(in_force.rules.clone());
+        // They were replaced since another permission was given.
+        if trail.rules() != in_force.rules.as_ref() {
+            return Err(store::Error::OtherRules.into());
+        }
         refuse(decision.verdict)?;
         let credential = match resource {
             Resource::Credential(it) => Some(it.id),
@@ -332,11 +337,7 @@ impl Guard {
             Ok(_) if !permit.standing.holds() => refused(),
             Ok(_) if same_rules() => Ok(()),
             Ok(_) | Err(store::Error::Stale { .. }) => Err(Withheld::Stale),
-            Err(error @ store::Error::OtherRules) => {
-                // If this process is taking them, it has them then.
-                drop(self.replacing.lock().await);
-                Err(if same_rules() { Withheld::Failed(error.into()) } else { Withheld::Stale })
-            }
+            Err(store::Error::OtherRules) if self.takes_others(trail.rules()).await => Err(Withheld::Stale),
             Err(error) => Err(Withheld::Failed(unrecorded(error))),
         }
     }

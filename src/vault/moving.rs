@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::{OwnedMutexGuard, mpsc};
 
-use crate::store::Change;
+use crate::store::{self, Change};
 use crate::vault::guard::{Guard, Permit};
 use crate::vault::names::EVERYTHING;
 use crate::vault::policy::Resource;
@@ -92,7 +92,7 @@ impl Moving {
         let changed = match last_change {
             None => Ok(()),
             Some(change) => {
-                let trail = Trail::begin(&self.caller, self.action).about_org(EVERYTHING);
+                let trail = self.trail(self.action);
                 let changed = self.vault.guard.commit_as(&Guard::own_work(), change, &trail, outcome).await;
                 changed.map(drop).map_err(End::from)
             }
@@ -160,10 +160,20 @@ impl Moving {
         }
     }
 
-    /// Of one step. It takes long: what it goes by are the rules that this process has now.
     pub fn trail(&self, action: Action) -> Trail {
-        let mut trail = Trail::begin(&self.caller, action).about_org(EVERYTHING);
-        trail.allowed_by(self.vault.guard.rules());
-        trail
+        Trail::begin(&self.caller, action).about_org(EVERYTHING)
+    }
+
+    /// One step. All of them take long: each goes by the rules that this process has then.
+    pub async fn commit(&self, change: Change, mut trail: Trail) -> Result<(), store::Error> {
+        let guard = &self.vault.guard;
+        loop {
+            trail.decide_again();
+            trail.allowed_by(guard.rules());
+            match guard.commit(&self.permit, change.clone(), &trail).await {
+                Err(store::Error::OtherRules) if guard.takes_others(trail.rules()).await => {}
+                other => return other.map(drop),
+            }
+        }
     }
 }

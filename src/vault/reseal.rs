@@ -154,7 +154,7 @@ impl Run {
         let Some(more) = (count as u64).checked_sub(1) else { return Ok(()) };
         let mut trail = self.moving.trail(action);
         trail.alike(more);
-        self.moving.vault.guard.commit(&self.moving.permit, change, &trail).await?;
+        self.moving.commit(change, trail).await?;
         Ok(())
     }
 

@@ -31,14 +31,15 @@ impl Vault {
         admission: Admission,
         admit: impl FnOnce() + Send,
     ) -> Result<String, Error> {
-        let _turn = self.guard.begin_to_replace().await;
-        let in_force = self.store.rules().await?.unwrap_or_default();
-        let (ours, after) = (self.known_by(), known_by(&policies.digest, &registry.digest, &admission));
-        if ours != after {
-            self.put_in_force(&ours, &after, in_force == ours).await?;
-        } else if in_force != after {
-            // Others came into force without this process taking them: a commit whose end nobody heard of.
-            self.put_in_force(&in_force, &after, false).await?;
+        let mut unheard = self.guard.replacing.lock().await;
+        let (before, after) = (self.known_by(), known_by(&policies.digest, &registry.digest, &admission));
+        if before != after || unheard.is_some() {
+            let in_force = self.store.rules().await?;
+            // What came of the last try nobody heard: it may be in force, and was this process's own.
+            let knows = in_force.as_ref() == Some(&before) || (unheard.is_some() && in_force == *unheard);
+            *unheard = Some(after.clone());
+            self.put_in_force(&before, &after, knows).await?;
+            *unheard = None;
         }
         admit();
         self.registry.store(Arc::new(registry));

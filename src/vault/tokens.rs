@@ -64,6 +64,9 @@ impl Vault {
             trail.allowed_by(self.guard.rules());
         }
         let result = async {
+            if !caller.standing.holds() {
+                return Err(Error::Unauthenticated);
+            }
             self.check_token(&token)?;
             trail.named(&token.name);
             match self.guard.commit(&Guard::own_work(), Change::FirstAdmin(token), &trail).await {

@@ -118,12 +118,15 @@ impl Trail {
         self.draft().approval = Some(id);
     }
 
-    /// By what the first of its permissions was given: what replaces these rules meanwhile gave none of the others more
-    /// than these had to.
+    /// All of its permissions are by the same rules: those of the first one stay.
     pub fn allowed_by(&mut self, rules: Option<Arc<str>>) {
         if self.draft.rules.is_none() {
             self.draft().rules = rules;
         }
+    }
+
+    pub fn rules(&self) -> Option<&Arc<str>> {
+        self.draft.rules.as_ref()
     }
 
     /// It is permitted once more, from the beginning.
@@ -227,14 +230,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_allowed_the_first_of_several_counts_for_all_until_it_is_decided_again() {
+    fn what_allowed_the_first_of_several_stays_until_it_is_decided_again() {
         let mut trail = Trail::begin(&Caller::system(), Action::Setup);
         trail.allowed_by(Some("old".into()));
         trail.allowed_by(Some("new".into()));
-        assert_eq!(trail.record().rules.as_deref(), Some("old"));
+        assert_eq!(trail.rules().map(|rules| &**rules), Some("old"));
         assert_eq!(trail.begin_within(Action::Probe).record().rules, None, "the daemon's own work has none");
         trail.decide_again();
         trail.allowed_by(Some("new".into()));
-        assert_eq!(trail.record().rules.as_deref(), Some("new"));
+        assert_eq!(trail.record().rules.as_deref(), Some("new"), "the store sees them");
     }
 }

@@ -107,13 +107,26 @@ async fn a_replacement_whose_end_nobody_heard_of_is_taken_back_by_the_old_files(
     let (place, home) = (Database::new(), tempfile::tempdir().unwrap());
     let vault = replica(&place, home.path()).await;
     store(&vault).await;
-    // As when the connection breaks while it is committed.
-    commit(&place.open().await, Change::KeepRules { digests: "others".into() }).await.unwrap();
+    let replaced = async |text: &str| {
+        let (registry, admission) = (Registry::embedded().unwrap(), Admission::default());
+        vault.replace_rules(rules(home.path(), text), registry, admission, || {}).await
+    };
+    // As when the connection breaks while it is committed: it is made, and this process does not hear so.
+    let before = place.ask("SELECT value FROM meta WHERE key = 'rules'");
+    place.ask("ALTER TABLE audit_log RENAME TO elsewhere");
+    replaced(CLOSED).await.unwrap_err();
+    place.ask("ALTER TABLE elsewhere RENAME TO audit_log");
+    let closed = before.replace(&rules(home.path(), OPEN).digest, &rules(home.path(), CLOSED).digest);
+    let company = place.open().await;
+    commit(&company, Change::KeepRules { digests: closed }).await.unwrap();
     assert!(matches!(ask(&vault).await, Err(Error::Unavailable { .. })));
-    let (registry, admission) = (Registry::embedded().unwrap(), Admission::default());
-    vault.replace_rules(rules(home.path(), OPEN), registry, admission, || {}).await.unwrap();
+    replaced(OPEN).await.unwrap();
     ask(&vault).await.unwrap();
     vault.ready().await.unwrap();
+    // What another process has put in force it does not take back by being told of its own files once more.
+    commit(&company, Change::KeepRules { digests: "others".into() }).await.unwrap();
+    replaced(OPEN).await.unwrap();
+    assert!(vault.ready().await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::connection::{Isolation, Limits};
 use super::desk::Desk;
 use super::errors::Failure;
-use super::record::{Confirmations, Unfit, prove_room};
+use super::record::{Confirmations, Unfit, prove_room, unexplained};
 use crate::store::sql::confirm;
 use crate::store::sql::orders::{Boxed, Group};
 use crate::store::{Change, Draft, Error, Receipt};
@@ -43,10 +43,6 @@ pub fn allowed_by<'a>(change: &Change, record: &'a Draft) -> Option<&'a Arc<str>
         change => matches!(change, Change::Record),
     };
     record.rules.as_ref().filter(|_| !is_told || record.outcome == OK)
-}
-
-pub fn unexplained() -> Error {
-    Error::Unavailable("the database refused a record without saying why".into())
 }
 
 /// What one answer is given on.

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::answers::{allowed_by, unexplained};
+use super::answers::allowed_by;
 use super::chain::Chain;
 use super::connection::Connection;
 use super::desk::Desk;
 use super::errors::Failure;
-use super::record::{Confirmations, prove_room};
+use super::record::{Confirmations, prove_room, unexplained};
 use crate::store::sql::apply::{Applied, apply};
 use crate::store::sql::orders::{Boxed, Done, Group, refused};
 use crate::store::sql::{confirm, grants, ledger, meta};

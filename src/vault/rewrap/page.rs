@@ -74,7 +74,7 @@ impl Run {
         let Some(more) = (new.len() as u64).checked_sub(1) else { return Ok(()) };
         let mut trail = self.moving.trail(Action::KeepWraps);
         trail.alike(more);
-        self.moving.vault.guard.commit(&self.moving.permit, Change::AddWraps(new), &trail).await?;
+        self.moving.commit(Change::AddWraps(new), trail).await?;
         Ok(())
     }
 
@@ -84,7 +84,7 @@ impl Run {
         let mut trail = self.moving.trail(Action::Rewrap);
         trail.changed(&text(under), &text(&first.kept));
         trail.alike(count - 1);
-        self.moving.vault.guard.commit(&self.moving.permit, Change::DropWraps(moved), &trail).await?;
+        self.moving.commit(Change::DropWraps(moved), trail).await?;
         self.moving.moved(count);
         metrics::counter!("strongroom_rewrapped_total").increment(count);
         Ok(())

@@ -82,7 +82,7 @@ impl Run {
             let mut trail = self.moving.trail(Action::KeepWraps);
             trail.changed(&under.key, "");
             trail.alike(more);
-            self.moving.vault.guard.commit(&self.moving.permit, change, &trail).await?;
+            self.moving.commit(change, trail).await?;
             self.moving.moved(count);
             metrics::counter!("strongroom_rewrapped_total").increment(count);
         }
