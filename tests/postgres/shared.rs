@@ -35,6 +35,29 @@ async fn what_one_has_revoked_no_other_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_revoked_while_the_record_of_an_answer_takes_its_time_is_not_answered() {
+    let place = Database::new();
+    let one = place.open().await;
+    let credential = served(&one, acme()).await;
+    let serve = Change::Serve { target: at(&credential), version: 1, token: None, grant: None };
+    place.ask(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$; \
+         CREATE TRIGGER slow AFTER INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    let begun = Instant::now();
+    let sequence = commit(&one, serve.clone()).await.unwrap().sequence;
+    assert!(begun.elapsed() > Duration::from_millis(1500), "it is late, and answered");
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        place.ask(&format!("UPDATE credentials SET disabled = 1 WHERE id = '\\x{}'", credential.id.simple()));
+    };
+    let (late, ()) = tokio::join!(stale(&one, serve), meanwhile);
+    assert!(late.is_some_and(|now| now.disabled), "it is not answered by what was confirmed before");
+    place.ask("DROP TRIGGER slow ON audit_log");
+    assert_eq!(commit(&one, Change::Record).await.unwrap().sequence, sequence + 2, "what took its time is on record");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_other_rules_than_those_in_force_nothing_is_answered() {
     let place = Database::new();
     let (one, other) = (place.open().await, place.open().await);

@@ -1,14 +1,13 @@
 //! The thread that records what is answered: one statement for a group, on a connection of its own, so that no answer waits
 //! for somebody's change.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::connection::{Isolation, Limits};
+use super::connection::{Connection, Isolation, Limits};
 use super::desk::Desk;
 use super::errors::Failure;
 use super::record::{Confirmations, Unfit, prove_room, unexplained};
@@ -18,8 +17,7 @@ use crate::store::{Change, Draft, Error, Receipt};
 
 /// The pause that uses of tokens are written in.
 const PAUSE: Duration = Duration::from_millis(25);
-/// An answer that took longer to be recorded is not given: it was confirmed when the statement began, and may have been
-/// revoked, and that acknowledged, since.
+/// An answer that took longer to be recorded is confirmed once more.
 const PROMPT: Duration = Duration::from_secs(1);
 /// What a lost connection left behind may have the next numbers of the chain.
 const TRIES: usize = 3;
@@ -128,65 +126,107 @@ impl Answers {
 
     /// One outcome for each, or why none of it was recorded.
     fn record(&mut self, work: &[(Change, Arc<Draft>)]) -> Result<Vec<Result<Receipt, Error>>, Error> {
-        let asked: Vec<_> = work.iter().map(|(change, record)| Asked::of(change, record)).collect();
-        let mut refused: Vec<Option<Error>> = work.iter().map(|_| None).collect();
+        let mut together = Together::of(work);
         let mut tries = 0;
-        let first = loop {
+        let (first, recorded, took) = loop {
+            let left = together.left();
+            if left.is_empty() {
+                return Ok(together.refused.into_iter().flatten().map(Err).collect());
+            }
             self.desk.connect()?;
-            let left: Vec<_> = (0..work.len()).filter(|at| refused[*at].is_none()).collect();
             let records: Vec<_> = left.iter().map(|at| work[*at].1.as_ref()).collect();
-            let (chain, connection) = (Arc::clone(&self.desk.chain), self.desk.connection()?);
             let begun = Instant::now();
-            let appended = {
-                let mut end = chain.end();
-                let confirmations = Confirmations {
-                    served: left.iter().filter_map(|at| asked[*at].served).collect(),
-                    tokens: left.iter().filter_map(|at| asked[*at].token).collect(),
-                    rules: left.iter().filter_map(|at| asked[*at].rules.clone()).collect(),
-                };
-                chain.append(&mut end, connection, &records, &confirmations)
-            };
-            match appended {
-                Ok(Ok(_)) if begun.elapsed() > PROMPT && left.iter().any(|at| asked[*at].served.is_some()) => {
-                    return Err(Error::Unavailable(format!("the database took {:?} to record it", begun.elapsed())));
-                }
-                Ok(Ok(first)) => break first,
-                Ok(Err(unfit)) => {
-                    let mut known = HashSet::new();
-                    for at in left {
-                        let Some(refusal) = asked[at].refusal(&unfit) else { continue };
-                        known.insert(at);
-                        refused[at] = Some(match refusal {
-                            Refusal::Revoked => Error::Revoked,
-                            Refusal::Stale(credential) => confirm::stale(connection, credential)?,
-                            Refusal::OtherRules => Error::OtherRules,
-                        });
-                    }
-                    if known.is_empty() {
-                        return Err(unexplained());
-                    }
-                    if refused.iter().all(Option::is_some) {
-                        return Ok(refused.into_iter().flatten().map(Err).collect());
-                    }
-                }
+            match self.append(&records, &together.confirmations(&left)) {
+                Ok(Ok(first)) => break (first, left, begun.elapsed()),
+                Ok(Err(unfit)) => together.refuse(&left, &unfit, self.desk.connection()?)?,
                 Err(error) => {
                     tries += 1;
-                    let is_taken = matches!(connection.failure(), Some(Failure::Duplicate | Failure::Conflict));
+                    let failure = self.desk.connection()?.failure();
+                    let is_taken = matches!(failure, Some(Failure::Duplicate | Failure::Conflict));
                     if !is_taken || tries == TRIES {
                         return Err(error);
                     }
                 }
             }
         };
+        if took > PROMPT {
+            self.confirm_again(&mut together)?;
+        }
+        let Together { asked, refused } = together;
         self.desk.note_uses(asked.iter().zip(&refused).filter_map(|(asked, no)| asked.token.filter(|_| no.is_none())));
-        let mut sequence = first;
-        let receipt = |no: Option<Error>| match no {
+        let number = |at: &usize| recorded.binary_search(at).map_or(first, |place| first + place as u64);
+        let receipt = |(at, no): (usize, Option<Error>)| match no {
             Some(refusal) => Err(refusal),
-            None => {
-                sequence += 1;
-                Ok(Receipt { sequence: sequence - 1, credential: None, version: None, health: None })
-            }
+            None => Ok(Receipt { sequence: number(&at), credential: None, version: None, health: None }),
         };
-        Ok(refused.into_iter().map(receipt).collect())
+        Ok(refused.into_iter().enumerate().map(receipt).collect())
+    }
+
+    /// What took its time may have been revoked, and that acknowledged, since the statement began that confirmed it. It is
+    /// recorded as answered then, and is not.
+    fn confirm_again(&mut self, together: &mut Together) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let served = together.served();
+            if served.is_empty() {
+                return Ok(());
+            }
+            self.desk.connect()?;
+            let begun = Instant::now();
+            match self.append(&[], &together.confirmations(&served))? {
+                Ok(_) if begun.elapsed() <= PROMPT => return Ok(()),
+                Ok(_) => {}
+                Err(unfit) => together.refuse(&served, &unfit, self.desk.connection()?)?,
+            }
+        }
+        Err(Error::Unavailable(format!("the database took over {PROMPT:?} to record it, and again to confirm it")))
+    }
+
+    fn append(&self, records: &[&Draft], confirmations: &Confirmations) -> Result<Result<u64, Unfit>, Error> {
+        let chain = &self.desk.chain;
+        chain.append(&mut chain.end(), self.desk.connection()?, records, confirmations)
+    }
+}
+
+/// What is asked for together, and what was refused of it.
+struct Together {
+    asked: Vec<Asked>,
+    refused: Vec<Option<Error>>,
+}
+
+impl Together {
+    fn of(work: &[(Change, Arc<Draft>)]) -> Self {
+        let asked: Vec<_> = work.iter().map(|(change, record)| Asked::of(change, record)).collect();
+        Self { refused: asked.iter().map(|_| None).collect(), asked }
+    }
+
+    fn left(&self) -> Vec<usize> {
+        (0..self.asked.len()).filter(|at| self.refused[*at].is_none()).collect()
+    }
+
+    fn served(&self) -> Vec<usize> {
+        self.left().into_iter().filter(|at| self.asked[*at].served.is_some()).collect()
+    }
+
+    fn confirmations(&self, these: &[usize]) -> Confirmations {
+        let asked = || these.iter().map(|at| &self.asked[*at]);
+        Confirmations {
+            served: asked().filter_map(|asked| asked.served).collect(),
+            tokens: asked().filter_map(|asked| asked.token).collect(),
+            rules: asked().filter_map(|asked| asked.rules.clone()).collect(),
+        }
+    }
+
+    fn refuse(&mut self, these: &[usize], unfit: &Unfit, connection: &Connection) -> Result<(), Error> {
+        let mut is_explained = false;
+        for at in these {
+            let Some(refusal) = self.asked[*at].refusal(unfit) else { continue };
+            is_explained = true;
+            self.refused[*at] = Some(match refusal {
+                Refusal::Revoked => Error::Revoked,
+                Refusal::Stale(credential) => confirm::stale(connection, credential)?,
+                Refusal::OtherRules => Error::OtherRules,
+            });
+        }
+        if is_explained { Ok(()) } else { Err(unexplained()) }
     }
 }
