@@ -32,7 +32,8 @@ impl Database {
             let sql = "BEGIN; SELECT id FROM turn FOR UPDATE; SELECT pg_sleep(1); COMMIT";
             shared().try_psql(&url, sql).map(drop).unwrap();
         });
-        while self.ask("SELECT count(*) FROM pg_locks WHERE relation = 'turn'::regclass") == "0" {
+        let is_held = || self.ask("SELECT count(*) FROM pg_locks WHERE relation = 'turn'::regclass") != "0";
+        while !holder.is_finished() && !is_held() {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
         holder

@@ -79,6 +79,7 @@ impl Server {
             .args(["--checkpoint=fast", "--pgdata"])
             .arg(standby.home.join("data"));
         done(copy.output());
+        standby.port = free_port();
         let port =
             |argument: &String| argument.replace(&format!("--port={}", self.port), &format!("--port={}", standby.port));
         standby.arguments = self.arguments.iter().map(port).collect();
@@ -109,7 +110,7 @@ impl Server {
             home,
             owner,
             password,
-            port: free_port(),
+            port: 0,
             arguments: Vec::new(),
             environment: Vec::new(),
             postmaster: Mutex::new(None),
@@ -239,6 +240,7 @@ impl Server {
                 .args([Path::new("--pwfile"), &password, Path::new("--pgdata"), &data])
                 .output(),
         );
+        self.port = free_port();
         let mut settings = vec![
             ("listen_addresses", "127.0.0.1".to_owned()),
             ("port", self.port.to_string()),
@@ -290,7 +292,7 @@ impl Server {
 
     fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join(name));
-        command.env_clear().env("LC_ALL", "C").current_dir(&self.home);
+        command.env_clear().env("LC_ALL", "C").env("PGCONNECT_TIMEOUT", "10").current_dir(&self.home);
         run_as(&mut command, self.owner);
         command
     }
@@ -365,6 +367,7 @@ pub fn programs() -> Option<PathBuf> {
     places.into_iter().find(|place| PROGRAMS.iter().all(|name| place.join(name).is_file()))
 }
 
+/// Right before it is used: somebody else may take it.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

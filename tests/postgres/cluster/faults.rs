@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use strongroom::pb::v1::admin_service_client::AdminServiceClient;
 use strongroom::pb::v1::credential_service_client::CredentialServiceClient;
@@ -185,15 +185,17 @@ impl Replicas {
         }
     }
 
-    /// Everything flows and runs.
+    /// Everything flows and runs. Who was just refused by a database that was away may not have asked it again yet.
     pub fn heal(&self) {
-        for at in 0..COUNT {
-            self.all[at].proxy.set(State::Flowing);
-            let (done, said) = {
-                let running = self.all[at].running.lock().unwrap();
-                tokio::task::block_in_place(|| reload(running.as_ref().expect("brought back")))
-            };
-            assert!(done, "{said}");
+        let end = Instant::now() + Duration::from_secs(60);
+        for replica in &self.all {
+            replica.proxy.set(State::Flowing);
+            let running = replica.running.lock().unwrap();
+            let daemon = running.as_ref().expect("brought back");
+            while let (false, said) = tokio::task::block_in_place(|| reload(daemon)) {
+                assert!(Instant::now() < end, "{said}");
+                std::thread::sleep(Duration::from_millis(100));
+            }
         }
     }
 }

@@ -77,11 +77,16 @@ fn readers_do_not_notice_that_an_idle_connection_was_ended() {
         // In the middle of a statement that has answered nothing yet.
         let first = backend(&pool).await.unwrap();
         let end = tokio::task::spawn_blocking(move || {
-            thread::sleep(Duration::from_millis(300));
-            shared().psql("postgres", &format!("SELECT pg_terminate_backend({first})"));
+            let ask = |what: &str| shared().psql("postgres", &format!("{what} WHERE pid = {first} AND state = 'active'"));
+            while ask("SELECT count(*) FROM pg_stat_activity") == "0" {
+                thread::sleep(Duration::from_millis(10));
+            }
+            ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity");
         });
-        let query = "SELECT CAST(pg_backend_pid() AS BIGINT) FROM pg_sleep(1)";
-        assert_ne!(pool.read(|sql| number(sql, query, &[])).await.unwrap(), first);
+        let query = format!(
+            "SELECT CAST(pg_backend_pid() AS BIGINT) FROM pg_sleep(CASE WHEN pg_backend_pid() = {first} THEN 5 ELSE 0 END)"
+        );
+        assert_ne!(pool.read(move |sql| number(sql, &query, &[])).await.unwrap(), first);
         end.await.unwrap();
     });
 }
