@@ -110,7 +110,7 @@ fn reload_on(mut hangup: Signal, app: &App) {
     });
 }
 
-fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|cause| Failure::new(Exit::Bug, format!("a signal cannot be listened for: {cause}")))
 }
 

@@ -99,6 +99,7 @@ async fn who_is_let_in_by_other_ones_alone_does_not_become_the_first_administrat
     let caller = proven(Proof::Bootstrap);
     let first = other.keep_first_admin(&caller, token("*")).await;
     assert!(matches!(first, Err(Error::Unavailable { .. })), "{first:?}");
+    // For this one only the authenticator can tell that the token is not offered any more.
     assert!(one.keep_first_admin(&caller, token("*")).await.unwrap());
 }
 
